@@ -1,0 +1,62 @@
+# tinyse: `make run` does the main job on real input, `make test` passes the tests. Both install what they need.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+TARGET ?= ethos-u55-128
+OUT ?= report
+APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
+
+.PHONY: help setup setup-dev system-test run test lint train-full model bench fuzz-npu clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Make the venv and install tinyse into it
+setup-dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "tinyse needs Python 3.11 or 3.12: make PYTHON=python3.11 ..."; exit 1; }
+	@scripts/system-packages "$(PYTHON)" gcc python3-dev python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+run: setup ## The whole chain on real speech and noise; leaves report/index.html
+	$(PY) -m tinyse run --recipe quick --target $(TARGET) --out $(OUT)
+
+system-test:
+	@scripts/system-packages "$(PYTHON)" $(APT_TEST)
+
+test: system-test setup-dev lint ## Install what the tests need and run them all
+	$(PY) -m pytest
+
+lint: setup-dev ## ruff and mypy
+	$(PY) -m ruff check tinyse tests
+	$(PY) -m mypy
+
+train-full: setup ## The full recipe on the full corpus (resumable); result in models/tinylstm-dense
+	$(PY) -m tinyse data fetch --tier default
+	$(PY) -m tinyse train full --out runs/full --resume
+	$(PY) -m tinyse release runs/full --name tinylstm-dense
+
+NAME ?= tinylstm-dense
+model: setup ## Train and release a model of models/ again: make model NAME=tinylstm-dense
+	$(PY) -m tinyse data fetch --tier default
+	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume
+	$(PY) -m tinyse release runs/$(NAME) --name $(NAME)
+
+fuzz-npu: setup-dev ## 100,000 mutated command streams against the simulator
+	$(PY) -m tests.fuzz_npu --count 100000
+
+bench: setup ## Training speed against plain tf_keras, as ratios of one run
+	$(PY) bench/training_speed.py
+
+clean: ## Remove the venv and what runs left
+	rm -rf $(VENV) runs report build

@@ -1,0 +1,64 @@
+"""Trained models without training: Laplace weights, like those of trained networks, and plausible ranges."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from tinyse.export.calibrate import calibrate
+from tinyse.frontend import FrontEndSpec
+from tinyse.model import LayerWeights, TrainedModel
+
+
+def frames(count: int, bands: int, seed: int = 0) -> np.ndarray:
+    """Feature-like float32 frames [count, bands]: correlated in time, never negative."""
+    rng = np.random.default_rng(seed)
+    steps = rng.gamma(0.7, 0.8, (count, bands))
+    for time in range(1, count):
+        steps[time] = 0.7 * steps[time - 1] + 0.3 * steps[time]
+    return steps.astype(np.float32)
+
+
+def random_model(lstm: tuple[int, ...] = (24, 16), dense: tuple[int, ...] = (16,), bands: int = 16,
+                 seed: int = 0, gain: float = 1.0, zeros: float = 0.0, quantized: bool = True) -> TrainedModel:
+    """Seeded Laplace weights; ``zeros`` of the weights are exactly 0; ranges from a calibration run."""
+    rng = np.random.default_rng(seed)
+
+    def laplace(rows: int, columns: int) -> np.ndarray:
+        weights = rng.laplace(0, gain / np.sqrt(2 * rows), (rows, columns))
+        return (weights * (rng.random((rows, columns)) >= zeros)).astype(np.float32)
+
+    layers, width = [], bands
+    for number, units in enumerate(lstm):
+        bias = rng.normal(0, 0.3, 4 * units).astype(np.float32)
+        bias[units:2 * units] += 1
+        layers.append(LayerWeights("lstm", f"lstm_{number}", {
+            "kernel": laplace(width, 4 * units), "recurrent_kernel": laplace(units, 4 * units), "bias": bias}))
+        width = units
+    widths = (*dense, bands)
+    for number, units in enumerate(widths):
+        activation = "sigmoid" if number == len(widths) - 1 else "relu"
+        layers.append(LayerWeights("dense", f"dense_{number}", {
+            "kernel": 3 * laplace(width, units), "bias": rng.normal(0, 0.3, units).astype(np.float32)}, activation))
+        width = units
+    spec = FrontEndSpec(bands=bands)
+    model = TrainedModel(tuple(layers), spec)
+    ranges = calibrate(model, frames(200, bands, seed + 1)) if quantized else None
+    return TrainedModel(tuple(layers), spec, ranges)
+
+
+@lru_cache
+def exported(target: str) -> Path:
+    """Folder of one small model exported for ``target``; made once a session."""
+    from tinyse.export.pipeline import export_run
+
+    folder = Path(tempfile.mkdtemp(prefix="tinyse-test-"))
+    atexit.register(shutil.rmtree, folder, True)
+    random_model(zeros=0.5).save(folder / "model.npz")
+    export_run(folder, target)
+    return folder / "export"

@@ -1,0 +1,73 @@
+"""A small real export for the profile's tests, compiled once a session, and a hand-made profile."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from tiny_models import tiny_tflite
+
+from tinyse.artifacts import write_manifest
+from tinyse.export.vela import compile_model
+from tinyse.profile.results import (
+    Bound,
+    Bounds,
+    HostArena,
+    LayerCost,
+    MemoryUse,
+    NpuEstimate,
+    OperatorCost,
+    Origin,
+    Profile,
+    Region,
+    SimulatedCost,
+    Simulation,
+    Sizes,
+    Source,
+    Traffic,
+)
+from tinyse.targets import load_target
+
+
+@lru_cache(maxsize=1)
+def _export() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tinyse-test-")) / "run" / "export"
+    folder.mkdir(parents=True)
+    model = folder / "model_int8.tflite"
+    model.write_bytes(tiny_tflite())
+    compiled = compile_model(model, load_target("ethos-u55-128"), folder / "vela")
+    shutil.move(compiled.path, folder / "model_vela.tflite")
+    files = {name: folder / name for name in ("model_int8.tflite", "model_vela.tflite")}
+    write_manifest(folder, "export", files, {"target": "ethos-u55-128"})
+    return folder
+
+
+def export_into(folder: Path) -> Path:
+    """A copy of a tiny export, in ``folder``/run/export."""
+    shutil.copytree(_export().parent, folder / "run")
+    return folder / "run" / "export"
+
+
+def hand_made(name: str = "hand", scale: int = 1) -> Profile:
+    """Round numbers, one layer, every group present."""
+    estimated = Origin(Source.ESTIMATED, "Vela 5.2.0")
+    bounds = Bounds(flash=4000.0 * scale, sram=10, decode=1000, macs=100, output=50)
+    operator = OperatorCost(7, 256, "lstm_0", "FullyConnected", "a/gate", 5000 * scale, 1200, 8000, 8000, 3500, 500,
+                            4000 * scale, 80, bounds)
+    layer = LayerCost("lstm_0", 1, 5000 * scale, 1200, 4000 * scale, 4000 * scale, 10, 8000, 8000, 3500, 500,
+                      8000 / (5000 * scale * 128), Bound.FLASH, {"flash": 5000 * scale})
+    npu = NpuEstimate(
+        estimated, "ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram", 500.0, 5000 * scale, 1200, 8000,
+        0.01 * scale, 0.000625 * scale, 312500.0 * scale, (layer,), (operator,),
+        (Traffic("off_chip_flash", 0, 0, 3500, 0, 4000 * scale, 4000 * scale),),
+        (MemoryUse("ddr", "model", 4096, 8192), MemoryUse("sram", "arena", 80, 1024)),
+        (Region("Sram", 0, 80, 0, 3, "state"),))
+    cost = SimulatedCost("lstm_0", 1, 8000, 2000, 4000, 80)
+    return Profile(
+        name, "ethos-u55-128", {"model_int8.tflite": "00"}, npu,
+        HostArena(Origin(Source.MEASURED, "tflite-micro 1", "host"), 900, 300, 600, (("states", 100),)),
+        Sizes(Origin(Source.EXACT, "counted in the files"), 8000, 6000, 6000, 7000, 3500, 4096, 9000, 7000 * scale),
+        Simulation(Origin(Source.SIMULATED, "tinyse.npu 1"), (cost,), SimulatedCost("total", 1, 8000, 2000, 4000, 80)),
+        ())

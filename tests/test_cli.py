@@ -1,0 +1,60 @@
+"""The command line as a whole: help is complete and light, failures are one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tinyse.cli import COMMANDS, ENGINES, main
+from tinyse.engines import KINDS
+
+HEAVY = {"tensorflow", "tf_keras", "numpy", "scipy", "matplotlib", "soundfile", "rich", "yaml", "onnxruntime"}
+PATHS = [(name,) for name in COMMANDS] + [("data", name) for name in ("fetch", "import", "mix", "show")]
+
+
+def command_at(path: tuple[str, ...]) -> click.Command:
+    found: click.Command = main
+    for name in path:
+        assert isinstance(found, click.Group)
+        found = found.get_command(click.Context(found), name)  # type: ignore[assignment]
+    return found
+
+
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_help_has_an_example_and_says_what_every_option_is(path: tuple[str, ...]) -> None:
+    command = command_at(path)
+    if path != ("npu",):  # its subcommands carry theirs
+        assert "Example:" in (command.help or ""), path
+    silent = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
+    assert silent == []
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = ("import sys\nfrom click.testing import CliRunner\nfrom tinyse.cli import main\n"
+            f"for path in {PATHS!r}:\n    assert CliRunner().invoke(main, [*path, '--help']).exit_code == 0, path\n"
+            f"print(sorted({HEAVY!r} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_engines_offered_are_the_engines_there_are() -> None:
+    assert ENGINES == KINDS
+
+
+@pytest.mark.parametrize(("error", "line", "code"), [
+    (MemoryError(), "Error: out of memory (use a shorter file or a smaller batch)\n", 1),
+    (KeyboardInterrupt(), "Error: interrupted\n", 130),
+    (PermissionError(13, "Permission denied", "out/x"), "Error: out/x: Permission denied\n", 1),
+])
+def test_what_the_system_refuses_is_one_line(error: BaseException, line: str, code: int,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tinyse.doctor.diagnose", fail)
+    answer = CliRunner().invoke(main, ["doctor"])
+    assert (answer.stderr, answer.exit_code) == (line, code)

@@ -1,0 +1,210 @@
+"""Engines: finding a model, quantizing frames, state and reset, damaged files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import BANDS, float_tflite, tiny_tflite, tiny_trained
+
+from tinyse.artifacts import sha256
+from tinyse.engines import find_model, frontend_of, load_engine
+from tinyse.engines.keras import KerasEngine
+from tinyse.engines.tflm import Affine, TflmEngine
+from tinyse.errors import ModelError
+from tinyse.frontend import FrontEndSpec
+
+
+@pytest.fixture(scope="module")
+def tflite(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "model_int8.tflite"
+    path.write_bytes(tiny_tflite())
+    return path
+
+
+def frames(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0, 4, (count, BANDS)).astype(np.float32)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+@given(st.floats(-300, 300, width=32), st.floats(2.0**-10, 1.0, width=32), st.integers(-128, 127))
+def test_quantize_rounds_halves_away_from_zero_and_saturates(value, scale, zero_point):
+    grid = Affine(scale, zero_point, np.dtype(np.int8))
+    ratio = float(np.float32(value) / np.float32(scale))
+    nearest = int(abs(ratio) + 0.5) * (1 if ratio >= 0 else -1)
+    expected = max(-128, min(127, nearest + zero_point))
+    # float32 addition of a half may cross to the neighbour only beyond 2^23, where both saturate.
+    assert grid.quantize(np.array([value], np.float32))[0] == expected
+
+
+def test_quantize_at_exact_halves():
+    grid = Affine(0.5, 3, np.dtype(np.int8))
+    values = np.array([0.25, 0.75, -0.25, -0.75, 1000, -1000], np.float32)
+    np.testing.assert_array_equal(grid.quantize(values), [4, 5, 2, 1, 127, -128])
+    np.testing.assert_array_equal(grid.dequantize(np.array([3, 4, -1], np.int8)), [0, 0.5, -2])
+
+
+def test_tflm_keeps_state_and_reset_restores_it(tflite):
+    engine = load_engine(tflite)
+    assert engine.name == "tflm" and engine.bands == BANDS
+    features = frames(20)
+    first = np.array([engine.mask(f) for f in features])
+    again = np.array([engine.mask(f) for f in features])
+    engine.reset()
+    np.testing.assert_array_equal(first, [engine.mask(f) for f in features])
+    assert not np.array_equal(first, again)
+    assert first.dtype == np.float32 and first.min() >= 0 and first.max() <= 255 / 256
+
+
+def test_tflm_mask_is_the_dequantized_step(tflite):
+    engine = TflmEngine.load(tflite)
+    feature = frames(1)[0]
+    integers = engine.step(engine.input.quantize(feature))
+    engine.reset()
+    np.testing.assert_array_equal(engine.mask(feature), (integers.astype(np.float32) + 128) / 256)
+
+
+def test_two_tflm_engines_do_not_share_state(tflite):
+    one, other = TflmEngine.load(tflite), TflmEngine.load(tflite)
+    features = frames(5)
+    expected = [one.mask(f) for f in features]
+    one.mask(features[0])
+    np.testing.assert_array_equal(expected, [other.mask(f) for f in features])
+
+
+def test_keras_engine_is_the_network_frame_by_frame(tmp_path):
+    model = tiny_trained()
+    model.save(tmp_path / "model.npz")
+    engine = load_engine(tmp_path)
+    assert engine.name == "keras" and frontend_of(engine) == model.frontend
+    lstm, relu, out = (layer.arrays for layer in model.layers)
+    h = c = np.zeros(16)
+    expected = []
+    for feature in frames(12):
+        i, f, g, o = np.split(feature @ lstm["kernel"] + h @ lstm["recurrent_kernel"] + lstm["bias"], 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        hidden = np.maximum(0, h @ relu["kernel"] + relu["bias"])
+        expected.append(sigmoid(hidden @ out["kernel"] + out["bias"]))
+    got = np.array([engine.mask(f) for f in frames(12)])
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+    engine.reset()
+    np.testing.assert_array_equal(got, [engine.mask(f) for f in frames(12)])
+
+
+def test_keras_engine_refuses_another_width():
+    model = tiny_trained()
+    with pytest.raises(ModelError, match="128 bands"):
+        KerasEngine(type(model)(model.layers[:2], model.frontend))
+
+
+def test_a_model_is_found_in_run_and_export_folders(tmp_path):
+    run = tmp_path / "run"
+    (run / "export").mkdir(parents=True)
+    (run / "float.npz").write_bytes(b"x")
+    assert find_model(run) == ("keras", run / "float.npz")
+    (run / "model.npz").write_bytes(b"x")
+    assert find_model(run) == ("keras", run / "model.npz")
+    (run / "export" / "model_int8.tflite").write_bytes(b"x")
+    (run / "export" / "model_vela.tflite").write_bytes(b"..ethos-u\0..")
+    assert find_model(run) == ("tflm", run / "export" / "model_int8.tflite")
+    assert find_model(run / "export", "npu") == ("npu", run / "export" / "model_vela.tflite")
+    assert find_model(run, "keras") == ("keras", run / "model.npz")
+    assert find_model(run / "export" / "model_vela.tflite")[0] == "npu"
+
+
+@pytest.mark.parametrize("name, kind, said", [
+    ("model.npz", "tflm", "model.npz: the tflm engine needs a .tflite file (drop --engine, or use keras)"),
+    ("int8.tflite", "keras", "int8.tflite: the keras engine needs a .npz model (drop --engine, or use tflm)"),
+    ("vela.tflite", "tflm", "vela.tflite: is compiled by Vela; the tflm engine cannot run it "
+                            "(use the npu engine)"),
+    ("int8.tflite", "npu", "int8.tflite: is not compiled by Vela; the npu engine cannot run it "
+                           "(use the tflm engine)"),
+    ("int8.tflite", "gpu", "no engine named gpu (engines are keras, tflm, npu)"),
+    ("gone.tflite", None, "gone.tflite: no such model "
+                          "(give a run folder, an export folder, a .npz or a .tflite)"),
+    (".", None, ": no model_int8.tflite or model.npz in this folder (give a run folder of `tinyse train` "
+                "or an export folder of `tinyse export`)"),
+])
+def test_unsuitable_models_are_named(tmp_path, name, kind, said):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "model.npz").write_bytes(b"x")
+    (tmp_path / "int8.tflite").write_bytes(b"x")
+    (tmp_path / "vela.tflite").write_bytes(b"ethos-u\0")
+    path = folder if name == "." else tmp_path / name
+    with pytest.raises(ModelError) as caught:
+        load_engine(path, kind)
+    assert caught.value.line().replace(f"{tmp_path}/", "").removeprefix("folder") == said
+
+
+@pytest.mark.parametrize("damage, said", [
+    (lambda data: b"", "not a TFLite file"),
+    (lambda data: b"RIFF" + data[4:400].replace(b"TFL3", b"WAVE"), "not a TFLite file"),
+    (lambda data: data[: len(data) // 2], "damaged or cut short"),
+    (lambda data: data[:100], "damaged or cut short"),
+    (lambda data: data[:-4000] + bytes(4000), "cannot run this file"),
+    (lambda data: b"\xff\xff\xff\x7f" + data[4:], "damaged or cut short"),
+], ids=["empty", "other", "half", "head", "zeroed tail", "root offset"])
+def test_damaged_files_are_one_line_and_do_not_end_the_process(damage, said):
+    with pytest.raises(ModelError, match=said) as caught:
+        TflmEngine(damage(tiny_tflite()), "m.tflite")
+    assert caught.value.line().startswith("m.tflite: ") and len(caught.value.line()) < 200
+
+
+def test_random_damage_never_ends_the_process():
+    rng = np.random.default_rng(7)
+    data = tiny_tflite()
+    for trial in range(12):
+        damaged = bytearray(data)
+        for at in rng.integers(len(data) - 5000 if trial % 2 else 0, len(data), 4):
+            damaged[at] = rng.integers(256)
+        try:
+            TflmEngine(bytes(damaged)).mask(frames(1)[0])
+        except ModelError as error:
+            assert "\n" not in error.line()
+
+
+def test_a_float_model_is_refused():
+    with pytest.raises(ModelError, match="m.tflite: input is float32, not quantized to int8"):
+        TflmEngine(float_tflite(), "m.tflite")
+
+
+def test_the_manifest_beside_a_file_is_kept_to(tmp_path):
+    path = tmp_path / "model_int8.tflite"
+    path.write_bytes(tiny_tflite())
+    manifest = {"sha256": {path.name: sha256(path)}, "frontend": {"power": 0.5}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert frontend_of(TflmEngine.load(path)) == FrontEndSpec(power=0.5)
+    manifest["sha256"][path.name] = "0" * 64
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="differs from what manifest.json hashed"):
+        load_engine(path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ModelError, match="not JSON"):
+        load_engine(path)
+
+
+def test_a_front_end_of_another_width_is_refused(tflite):
+    engine = TflmEngine(tiny_tflite(), frontend=FrontEndSpec(bands=64))
+    with pytest.raises(ModelError, match="128 bands, its front end 64"):
+        frontend_of(engine)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = tiny_trained()
+    layer = model.layers[0]
+    kernel = np.array(layer.arrays["kernel"])
+    kernel[0, 0] = np.nan
+    bad = dataclasses.replace(layer, arrays={**layer.arrays, "kernel": kernel})
+    dataclasses.replace(model, layers=(bad, *model.layers[1:])).save(tmp_path / "model.npz")
+    with pytest.raises(ModelError, match=f"{layer.name} holds weights that are not finite"):
+        load_engine(tmp_path)

@@ -1,0 +1,223 @@
+"""Every operator that Vela puts on the NPU for speech networks, with drawn shapes, against TFLM."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from npu_models import Tflm, compile_legacy, compile_model, random_values
+from npu_operators import (
+    concatenation,
+    convolution,
+    convolution_stack,
+    elementwise,
+    fully_connected,
+    gru,
+    mean,
+    pooling,
+    resize,
+    separable_tcn,
+    softmax,
+    transpose_convolution,
+    unary,
+)
+
+from tinyse.npu import Machine
+
+SIZE, DEEP = st.integers(1, 11), st.integers(1, 40)
+SHAPES = st.tuples(SIZE, SIZE, DEEP)
+SEEDS = st.integers(0, 2**20)
+TYPES = ["int8", "int16"]
+drawn = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+Q15 = {"dtype": "int16", "scale": 1 / 32768, "zero": 0}
+
+
+def worst_difference(data: bytes, compiled: bytes, seed: int = 0, runs: int = 3) -> int:
+    machine, tflm, rng = Machine.parse(compiled), Tflm(data), np.random.default_rng(seed)
+    worst = 0
+    for _ in range(runs):
+        values = [random_values(rng, view.shape, view.dtype.name) for view in machine.inputs]
+        ours, theirs = machine.run(*values).ravel().astype(int), tflm.run(*values).ravel()
+        worst = max(worst, int(np.abs(ours - theirs).max()))
+    return worst
+
+
+def assert_same(data: bytes, seed: int = 0, macs: int = 128) -> None:
+    assert worst_difference(data, compile_model(data, macs), seed) == 0
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("depthwise", [False, True])
+@drawn
+@given(SEEDS, SHAPES, DEEP, st.tuples(st.integers(1, 5), st.integers(1, 5)),
+       st.tuples(st.integers(1, 3), st.integers(1, 3)),
+       st.sampled_from(["none", "relu", "relu6"]), st.sampled_from([32, 64, 128, 256]))
+def test_convolution(dtype, depthwise, seed, shape, out, kernel, stride, activation, macs):
+    rng = np.random.default_rng(seed)
+    stride = (stride[0], stride[0]) if depthwise else stride
+    assert_same(convolution(rng, shape, out, kernel, stride, activation=activation, dtype=dtype, depthwise=depthwise),
+                seed, macs)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("depthwise", [False, True])
+@drawn
+@given(SEEDS, st.integers(10, 30), DEEP, st.integers(1, 20), st.sampled_from([1, 2, 4]),
+       st.sampled_from(["same", "valid"]))
+def test_dilated_convolution_over_time(dtype, depthwise, seed, frames, deep, out, dilation, padding):
+    rng = np.random.default_rng(seed)
+    assert_same(convolution(rng, (1, frames, deep), out, (1, 3), (1, 1), (1, dilation), padding, dtype=dtype,
+                            depthwise=depthwise), seed)
+
+
+@drawn
+@given(SEEDS, st.integers(1, 8), st.tuples(st.integers(7, 12), st.integers(7, 12)))
+def test_kernel_larger_than_a_sub_kernel(seed, out, kernel):
+    assert_same(convolution(np.random.default_rng(seed), (14, 13, 3), out, kernel), seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@drawn
+@given(SEEDS, st.tuples(st.integers(1, 6), st.integers(1, 6), DEEP), st.integers(1, 20),
+       st.sampled_from([(2, 2), (3, 3), (2, 3)]),
+       st.sampled_from(["same", "valid"]))
+def test_transpose_convolution(dtype, seed, shape, out, kernel, padding):
+    assert_same(transpose_convolution(np.random.default_rng(seed), shape, out, kernel, padding, dtype), seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("kind", ["AVERAGE", "MAX"])
+@drawn
+@given(SEEDS, st.tuples(st.integers(4, 11), st.integers(4, 11), DEEP), st.tuples(st.integers(1, 4), st.integers(1, 4)),
+       st.tuples(st.integers(1, 3), st.integers(1, 3)), st.sampled_from(["same", "valid"]),
+       st.sampled_from(["none", "relu"]))
+def test_pooling(dtype, kind, seed, shape, kernel, stride, padding, activation):
+    assert_same(pooling(np.random.default_rng(seed), shape, kind, kernel, stride, padding, activation, dtype), seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL", "MINIMUM", "MAXIMUM"])
+@drawn
+@given(SEEDS, SHAPES, st.tuples(st.booleans(), st.booleans(), st.booleans()), st.booleans(),
+       st.booleans(), st.booleans())
+def test_elementwise_with_broadcast_constants_and_scalars(dtype, kind, seed, shape, broadcast, constant, swap, same):
+    other = tuple(1 if once else size for once, size in zip(broadcast, shape, strict=True))
+    rng = np.random.default_rng(seed)
+    assert_same(elementwise(rng, kind, shape, other, constant, swap, dtype=dtype, same=same), seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("kind", ["TANH", "LOGISTIC"])
+@drawn
+@given(SEEDS, SHAPES)
+def test_saturating_activation(dtype, kind, seed, shape):
+    eight = {"scale": 1 / 128, "zero": 0} if kind == "TANH" else {"scale": 1 / 256, "zero": -128}
+    assert_same(unary(np.random.default_rng(seed), kind, shape, dtype, result=Q15 if dtype == "int16" else eight), seed)
+
+
+@pytest.mark.parametrize("kind", ["RELU", "ABS", "HARD_SWISH", "LEAKY_RELU", "RELU6"])
+@drawn
+@given(SEEDS, SHAPES)
+def test_table_activation_8_bit(kind, seed, shape):
+    options = {"options": "LeakyReluOptions", "alpha": seed % 90 / 100} if kind == "LEAKY_RELU" else {}
+    assert_same(unary(np.random.default_rng(seed), kind, shape, same=kind == "RELU6", **options), seed)
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("RELU", 1), ("LEAKY_RELU", 1), ("ABS", 1)])
+@drawn
+@given(SEEDS, SHAPES)
+def test_rescaling_activation_16_bit(kind, bound, seed, shape):
+    """Vela divides input by output scale in float32, TFLM in double: at most one LSB of 16 bit."""
+    options = {"options": "LeakyReluOptions", "alpha": seed % 90 / 100} if kind == "LEAKY_RELU" else {}
+    data = unary(np.random.default_rng(seed), kind, shape, "int16", **options)
+    assert worst_difference(data, compile_model(data), seed) <= bound
+
+
+@drawn
+@given(SEEDS, SHAPES, st.integers(-3, 3))
+def test_rescaling_by_a_power_of_two_is_exact_16_bit(seed, shape, power):
+    rng = np.random.default_rng(seed)
+    scale = float(np.float32(rng.uniform(1e-4, 4e-4)))
+    rng = np.random.default_rng(seed)
+    data = unary(rng, "RELU", shape, "int16", result={"dtype": "int16", "scale": scale * 2.0**power, "zero": 0})
+    assert_same(data, seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@drawn
+@given(SEEDS, st.integers(1, 6), st.integers(2, 60))
+def test_softmax(dtype, seed, rows, deep):
+    assert_same(softmax(np.random.default_rng(seed), rows, deep, dtype), seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@drawn
+@given(SEEDS, st.tuples(SIZE, SIZE), st.lists(DEEP, min_size=2, max_size=4))
+def test_concatenation(dtype, seed, shape, widths):
+    assert_same(concatenation(np.random.default_rng(seed), shape, widths, dtype), seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@drawn
+@given(SEEDS, SHAPES)
+def test_mean(dtype, seed, shape):
+    assert_same(mean(np.random.default_rng(seed), shape, dtype=dtype), seed)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@drawn
+@given(SEEDS, st.integers(1, 300), st.integers(1, 80), st.booleans(), st.sampled_from(["none", "relu"]), st.booleans())
+def test_fully_connected(dtype, seed, width, units, per_channel, activation, snap):
+    """Vela multiplies the scales of this operator in float32, TFLM in double: equal where that is exact."""
+    rng = np.random.default_rng(seed)
+    data = fully_connected(rng, width, units, activation, dtype, per_channel and dtype == "int8", snap)
+    assert worst_difference(data, compile_model(data), seed) <= (0 if snap else 2)
+
+
+@pytest.mark.parametrize("kind", ["NEAREST_NEIGHBOR", "BILINEAR"])
+@pytest.mark.parametrize("fields", [{}, {"halfPixelCenters": True}])
+@drawn
+@given(SEEDS, st.tuples(st.integers(1, 6), st.integers(1, 6), DEEP))
+def test_resize(kind, fields, seed, shape):
+    assert_same(resize(np.random.default_rng(seed), shape, kind, **fields), seed)
+
+
+@pytest.mark.parametrize("target", [("int8", "int16"), ("int16", "int8"), ("int8", "int8"), ("int16", "int16")])
+@drawn
+@given(SEEDS, SHAPES)
+def test_quantize(target, seed, shape):
+    from npu_operators import grid
+
+    rng = np.random.default_rng(seed)
+    result = grid(rng, target[1])
+    rng = np.random.default_rng(seed + 1)
+    assert_same(unary(rng, "QUANTIZE", shape, target[0], "QuantizeOptions", result=result), seed)
+
+
+@pytest.mark.parametrize("macs", [32, 64, 128, 256])
+@pytest.mark.parametrize("core", [compile_model, compile_legacy])
+@pytest.mark.parametrize("build", [separable_tcn, convolution_stack])
+def test_whole_networks_on_every_size_and_core(build, core, macs):
+    data = build(np.random.default_rng(macs))
+    assert worst_difference(data, core(data, macs), macs, runs=8) == 0
+
+
+def test_gru_with_explicit_state():
+    """The state goes round outside: out of one step, into the next, over 100 steps."""
+    data = gru(np.random.default_rng(0))
+    machine, tflm, rng = Machine.parse(compile_model(data)), Tflm(data), np.random.default_rng(1)
+    ours = theirs = np.zeros((1, 16), np.int8)
+    for _ in range(100):
+        x = random_values(rng, (1, 12), "int8")
+        ours, theirs = machine.run(x, ours), tflm.run(x, theirs)
+        assert np.array_equal(ours, theirs)
+
+
+def test_large_maps_are_cut_into_stripes_and_tiles():
+    """Under Size, Vela splits maps and rolls buffers; the result may not change."""
+    rng = np.random.default_rng(0)
+    data = convolution(rng, (60, 40, 16), 24, (3, 3))
+    for optimise in ("Size", "Performance"):
+        compiled = compile_model(data, optimise=optimise)
+        assert worst_difference(data, compiled) == 0

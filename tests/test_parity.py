@@ -1,0 +1,106 @@
+"""Stream equals sequence, from the quantization-aware network to the exported file under TFLM."""
+
+import numpy as np
+import pytest
+
+from tinyse.engines import load_engine
+from tinyse.export.integer import IntegerNetwork
+from tinyse.export.tflite import to_int8
+from tinyse.frontend import FrontEndSpec
+from tinyse.grid import Grid
+from tinyse.keras import tf
+from tinyse.model import TrainedModel
+from tinyse.network import EnhancerNetwork, NetworkSpec, StreamingNetwork, restore
+
+FRAMES = 400
+
+
+def features(seed, bands):
+    """Speech-like feature frames: bursts over a floor, 0..2.5."""
+    rng = np.random.default_rng(seed)
+    envelope = np.clip(np.sin(np.arange(FRAMES) / 7.0 + rng.uniform(0, 6, (1, bands)).T).T, 0, 1)
+    return (0.2 + 1.8 * envelope * rng.uniform(0.3, 1, bands) + 0.2 * rng.random((FRAMES, bands))).astype(np.float32)
+
+
+def quantized(scale, seed=0, spec=None):
+    """A network with Laplace weights and the ranges that it shows on its features."""
+    network = EnhancerNetwork(spec or NetworkSpec(32, (48, 40), (24,)))
+    rng = np.random.default_rng(seed)
+    for variable in network.weights:
+        if "kernel" in variable.name:
+            variable.assign(rng.laplace(size=variable.shape) * scale)
+    seen = {}
+    frames = features(seed, network.spec.bands)
+    network.run(tf.constant(frames[:, None]), network.zero_states(1), seen)
+    ranges = {name: (min(0.0, float(tf.reduce_min(t))), float(tf.reduce_max(t))) for name, t in seen.items()}
+    ranges |= {name: (-high, high) for name, (_, high) in ranges.items() if name.endswith(".c")}
+    return network.export(FrontEndSpec(bands=network.spec.bands), ranges, {}), frames
+
+
+@pytest.fixture(scope="module", params=[0.08, 0.3], ids=["mild", "wild"])
+def case(request):
+    model, frames = quantized(request.param)
+    data = to_int8(model)
+    return model, frames, data
+
+
+def mask_steps(mask):
+    return np.round(np.asarray(mask) * 256).astype(int)
+
+
+def test_the_streamed_keras_network_equals_tflm_bit_for_bit(case, tmp_path):
+    model, frames, data = case
+    path = tmp_path / "model_int8.tflite"
+    path.write_bytes(data)
+    tflm, keras = load_engine(path, "tflm"), StreamingNetwork(model)
+    worst = 0
+    for frame in frames:
+        worst = max(worst, np.abs(mask_steps(tflm.mask(frame)) - mask_steps(keras.step(frame))).max())
+    assert worst == 0
+
+
+def test_training_s_forward_pass_stays_within_two_steps_of_the_export():
+    """The fast pass rounds in float32; a network that is not chaotic forgets the odd step it is apart."""
+    model, frames = quantized(0.08)
+    data = to_int8(model)
+    network = restore(model)
+    trained = mask_steps(network.run(tf.constant(frames[:, None]), network.zero_states(1))[0].numpy()[:, 0])
+    integer = IntegerNetwork(data)
+    grid = Grid.of_range(*model.ranges["features"])
+    exported = np.stack([integer.step(np.clip(np.rint(f / np.float32(grid.scale)) + grid.zero_point, -128, 127)
+                                      .astype(np.int8)) for f in frames]).astype(int) + 128
+    apart = np.abs(trained - exported)
+    assert apart.max() <= 2 and apart.mean() <= 0.2
+
+
+def test_reset_returns_to_the_first_frame(case):
+    model, frames, _ = case
+    stream = StreamingNetwork(model)
+    first = [stream.step(frame) for frame in frames[:5]]
+    stream.reset()
+    np.testing.assert_array_equal(first, [stream.step(frame) for frame in frames[:5]])
+
+
+def test_the_cell_clip_is_obeyed():
+    """A cell that wants past 10 stops there in the network as it does in TFLM."""
+    model, frames = quantized(0.08, seed=2)
+    layers = list(model.layers)
+    arrays = {name: array.copy() for name, array in layers[0].arrays.items()}
+    units = layers[0].units
+    arrays["bias"][: 3 * units] = 6.0  # input and forget gates open, candidate at one: the cell only grows
+    layers[0] = type(layers[0])(layers[0].kind, layers[0].name, arrays, layers[0].activation)
+    ranges = {**model.ranges, "lstm_0.c": (-15.0, 15.0)}
+    model = TrainedModel(tuple(layers), model.frontend, ranges, {})
+    integer, keras = IntegerNetwork(to_int8(model)), StreamingNetwork(model)
+    grid = Grid.of_range(*model.ranges["features"])
+    for frame in frames[:60]:
+        steps = np.clip(np.rint(frame / np.float32(grid.scale)) + grid.zero_point, -128, 127).astype(np.int8)
+        np.testing.assert_array_equal(integer.step(steps).astype(int) + 128, mask_steps(keras.step(frame)))
+    assert integer.taps["lstm_0.c"].max() == 10 * 2**11
+
+
+def test_a_full_size_network_has_the_papers_parameter_and_mac_count():
+    network = EnhancerNetwork(NetworkSpec())
+    model = network.export(FrontEndSpec(), None, {})
+    assert model.parameters == 968_960
+    assert model.macs_per_frame == 966_656

@@ -1,0 +1,61 @@
+"""Recipes: what is accepted, and how an error reads."""
+
+import dataclasses
+
+import pytest
+
+from tinyse.errors import RecipeError
+from tinyse.recipe import BUILT_IN, load_recipe
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BUILT_IN.glob("*.yaml")))
+def test_built_in_recipes_load_and_round_trip(name, tmp_path):
+    recipe = load_recipe(name)
+    path = tmp_path / "again.yaml"
+    path.write_text(recipe.as_yaml())
+    assert load_recipe(path) == recipe
+    assert recipe.name == name
+
+
+def test_overrides_change_one_key():
+    recipe = load_recipe("quick", {"train.float_steps": "7", "mixing.snr_db": "[-3, 3]", "seed": "5"})
+    assert recipe.train.float_steps == 7 and recipe.mixing.snr_db == (-3.0, 3.0) and recipe.seed == 5
+    assert dataclasses.replace(recipe, seed=1).prune == load_recipe("quick").prune
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("name: a\nsped: 1", "unknown key 'sped' (value 1) (one of: name, seed, corpus, network, mixing, train, prune, "
+         "quantize)"),
+        ("name: a\ntrain: {float_steps: many}",
+         "train: float_steps: 'many' is not a whole number (give a whole number)"),
+        ("name: a\ntrain: {loss: mse}", "train: loss: 'mse' is not known (one of: compressed, si_sdr)"),
+        ("name: a\nprune: {sparsity: 1.5}", "prune: sparsity: 1.5 is out of range (0 to 0.999)"),
+        ("name: a\nmixing: {snr_db: [9, -6]}", "mixing.snr_db: [9.0, -6.0] is not a range ([lowest, highest])"),
+        ("name: a\nquantize: {enabled: 1}", "quantize: enabled: 1 is not true or false (give true or false)"),
+        ("name: a\nnetwork: 3", "network: 3 is not a mapping (key: value lines)"),
+        ("seed: 1", "missing key 'name' (every recipe has a name)"),
+        ("[1, 2]", "list instead of a mapping (key: value lines)"),
+        ("a: {b", "not YAML: while parsing a flow mapping (key: value lines)"),
+    ],
+)
+def test_errors_name_file_key_value_and_remedy(text, line, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert caught.value.line() == f"{path}: {line}"
+
+
+def test_a_missing_recipe_names_the_built_in_ones():
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("nope")
+    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: full, ")
+
+
+def test_set_errors():
+    with pytest.raises(RecipeError, match="seed"):
+        load_recipe("quick", {"seed.x": "1"})
+    with pytest.raises(RecipeError, match="unknown key 'stps'"):
+        load_recipe("quick", {"train.stps": "1"})

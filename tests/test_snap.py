@@ -1,0 +1,51 @@
+"""Snapped scales: 11 bits, upwards, and products that float32 holds exactly."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinyse.frontend import FrontEndSpec
+from tinyse.grid import Grid, gate_scales
+from tinyse.model import LayerWeights, TrainedModel
+from tinyse.snap import snap, snap_ranges, snap_scale
+
+SCALES = st.floats(2.0**-20, 100, width=32)
+
+
+@given(SCALES, SCALES)
+def test_products_of_snapped_scales_are_exact_in_float32(a, b):
+    one, other = snap_scale(a), snap_scale(b)
+    assert a <= one <= np.float32(a) * np.float32(1 + 2.0**-10)
+    assert float(one * other) == float(one) * float(other)
+    assert snap_scale(one) == one
+
+
+@given(st.floats(-30, 0), st.floats(0.01, 30))
+def test_snapped_ranges_give_snapped_grids_that_cover_them(low, high):
+    ranges = snap_ranges({"features": (low, high), "lstm_0.c": (-3.0, 3.0), "lstm_0.h": (-0.9, 0.8)})
+    before, after = Grid.of_range(low, high), Grid.of_range(*ranges["features"])
+    assert after.scale == snap_scale(before.scale) and after.zero_point == before.zero_point
+    assert ranges["lstm_0.c"] == (-3.0, 3.0)
+    assert Grid.of_range(*ranges["lstm_0.h"]) == Grid(2.0**-7, 0)
+
+
+def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
+    rng = np.random.default_rng(0)
+    kernel = (rng.laplace(size=(6, 16)) * (rng.random((6, 16)) < 0.7)).astype(np.float32)
+    arrays = {"kernel": kernel, "recurrent_kernel": rng.laplace(size=(4, 16)).astype(np.float32),
+              "bias": rng.normal(size=16).astype(np.float32)}
+    layer = LayerWeights("lstm", "lstm_0", arrays)
+    model = TrainedModel((layer,), FrontEndSpec(), {"lstm_0.h": (-0.5, 0.5)}, {})
+    found = snap(model).layers[0].arrays
+    scale = gate_scales(found["kernel"])
+    np.testing.assert_array_equal(scale, snap_scale(scale))
+    steps = found["kernel"] / np.repeat(scale, 4)
+    np.testing.assert_array_equal(steps, np.round(steps))
+    assert np.all(found["kernel"][kernel == 0] == 0)
+    np.testing.assert_array_equal(np.round(kernel / np.repeat(scale, 4)), steps)
+    np.testing.assert_array_equal(found["bias"], arrays["bias"])
+
+
+def test_a_float_model_is_left_alone():
+    model = TrainedModel((), FrontEndSpec(), None, {})
+    assert snap(model) is model

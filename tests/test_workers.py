@@ -1,0 +1,43 @@
+"""Ctrl-C with workers running: one traceback-free end, and no wait for what is queued."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+PROGRAM = """
+import signal, time
+from tinyse.workers import Workers
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started us with &
+    try:
+        with Workers(2) as pool:
+            waiting = [pool.submit(time.sleep, 0.5) for _ in range(2000)]
+            waiting[1].result()
+            print("running", flush=True)
+            waiting[-1].result()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_an_interrupt_of_the_group_is_the_programs_alone(tmp_path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    root = os.path.dirname(os.path.dirname(__file__))
+    program = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": root})
+    assert program.stdout is not None and program.stdout.readline() == "running\n"
+    os.killpg(program.pid, signal.SIGINT)
+    out, err = program.communicate(timeout=120)  # of 500 s that are queued
+    assert (out, err, program.returncode) == ("interrupted\n", "", 0)
+
+
+def test_results_come_back() -> None:
+    from tinyse.workers import Workers
+
+    with Workers(1) as pool:
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]

@@ -1,0 +1,113 @@
+"""Files that stages exchange: written whole or not at all, hashed, with a manifest beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tinyse import __version__
+from tinyse.errors import TinyseError
+
+STACK = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ethos-u-vela", "tflite-micro", "numpy")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary name in the same folder; rename it to ``path`` when the block ends well.
+
+    The folder is made if missing. Where the block fails, the temporary file is removed and a
+    finished ``path`` from before stays as it was.
+
+    Raises:
+        TinyseError: the folder cannot be written, or the disk is full.
+    """
+    final = Path(path)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=final.suffix, dir=final.parent)
+        os.close(handle)
+    except OSError as error:
+        raise TinyseError(f"{final}: cannot be written: {error.strerror}", "choose a folder you may write") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, final)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TinyseError(f"{final}: cannot be written: {error.strerror or error}", "free some disk space") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Name ``path`` where the system refuses a write within the block.
+
+    Raises:
+        TinyseError: an OSError came out of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TinyseError(f"{path}: cannot be written: {error.strerror or error}",
+                          "free some disk space, or choose a folder you may write") from error
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write ``data``, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def json_text(value: Any) -> str:
+    """``value`` as indented JSON with sorted keys."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` as JSON with sorted keys, whole or not at all."""
+    write_text(path, json_text(value))
+
+
+def sha256(path: Path | str) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of tinyse and of the packages that decide its output; a missing one is left out."""
+    found = {"tinyse": __version__}
+    for name in STACK:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def write_manifest(folder: Path, stage: str, files: Mapping[str, Path], extra: Mapping[str, Any]) -> Path:
+    """Write ``folder/manifest.json``: the stage, versions, SHA-256 of ``files``, and ``extra``.
+
+    Holds no time stamps and no absolute paths, so the same inputs give the same bytes.
+    """
+    path = folder / "manifest.json"
+    hashes = {name: sha256(file) for name, file in sorted(files.items())}
+    write_json(path, {"schema": 1, "stage": stage, "versions": versions(), "sha256": hashes, **extra})
+    return path

@@ -1,0 +1,95 @@
+"""The command line: a lazy Click group, one module a command, errors as one line.
+
+A module ``tinyse/cli/<name>.py`` exposes its Click command as ``command``. Modules are imported only
+when their command runs, so ``tinyse --help`` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from tinyse import __version__
+from tinyse.errors import TinyseError
+
+COMMANDS = {
+    "data": "Fetch, import, mix and show recorded speech and noise.",
+    "train": "Train a recipe: float, pruning, quantization-aware.",
+    "export": "Export a run: streaming int8 TFLite, Vela, C header.",
+    "enhance": "Enhance a WAV file or a PCM pipe, frame by frame.",
+    "evaluate": "Score a model's streamed output against clean speech.",
+    "profile": "Cycles, bandwidth and memory of an export, labelled by source.",
+    "npu": "Disassemble and run Vela-compiled models on the simulator.",
+    "release": "A finished run as models/NAME with its card.",
+    "doctor": "What is installed, what is missing, what gets it.",
+    "run": "The whole chain with the quick recipe, ending in one report.",
+}
+
+ENGINES = ("keras", "tflm", "npu")
+"""``tinyse.engines.KINDS``, said again so that --help need not import numpy."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command that is installed, in the order of the work."""
+        here = os.path.dirname(__file__)
+        return [name for name in COMMANDS if os.path.exists(os.path.join(here, f"{name}.py"))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command's module and return its command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return importlib.import_module(f"tinyse.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from their one-line summaries, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+
+class OneLineErrors(LazyGroup):
+    """Turns every expected failure into one line and a non-zero exit."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a TinyseError becomes a one-line Click error."""
+        try:
+            return super().invoke(ctx)
+        except TinyseError as error:
+            raise Failure(error.line(), error.exit_code) from error
+        except MemoryError as error:
+            raise Failure("out of memory (use a shorter file or a smaller batch)", 1) from error
+        except KeyboardInterrupt:
+            raise Failure("interrupted", 130) from None
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nothing is left to read us
+            raise SystemExit(141) from None
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            raise Failure(f"{name}{error.strerror or error}", 1) from error
+
+
+class Failure(click.ClickException):
+    """One line and an exit code of its own."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.exit_code = code  # type: ignore[misc]  # Click declares it on the class, reads the instance
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tinyse")
+def main() -> None:
+    """Speech-enhancement LSTMs from training to an Arm Ethos-U microNPU.
+
+    \b
+    Example:
+      tinyse run                                   the whole chain, quick recipe
+      tinyse train tinyse/recipes/quick.yaml
+      tinyse export runs/quick --target ethos-u55-128
+      tinyse profile runs/quick/export
+    """

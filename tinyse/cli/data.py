@@ -1,0 +1,178 @@
+"""``tinyse data``: fetch, import, mix and show speech and noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tinyse.corpus.store import Corpus
+
+SHOWN = 5
+PATH = click.Path(path_type=Path)
+
+
+def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in value.split(",") if part.strip())
+    except ValueError:
+        numbers = ()
+    if not numbers:
+        raise click.BadParameter(f"{value!r} is no list of numbers, such as {parameter.metavar}")
+    return numbers
+
+
+@click.group()
+def command() -> None:
+    """Fetch, import, mix and show recorded speech and noise.
+
+    \b
+    Example:
+      tinyse data fetch --tier small
+      tinyse data show --png corpus.png
+    """
+
+
+@command.command()
+@click.option("--tier", type=click.Choice(["small", "default"]), default="small", show_default=True,
+              help="small: 76 MB, 7 packages; default: 447 MB, 22 packages.")
+@click.option("--dir", "root", type=PATH, help="Where corpora lie [$TINYSE_DATA or ~/.cache/tinyse/corpus].")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that decode.")
+def fetch(tier: str, root: Path | None, workers: int) -> None:
+    """Bring recorded speech and noise from Debian's packages, without root.
+
+    What is already there and verified is not fetched again, so a run that was cut short goes on.
+
+    \b
+    Example:
+      tinyse data fetch --tier small
+      tinyse data fetch --tier default --dir /data/tinyse
+    """
+    from tinyse.cli.draw import progress_bars
+    from tinyse.corpus.fetch import fetch as bring
+
+    with progress_bars() as progress:
+        corpus = bring(tier, root, progress, workers=workers)
+    _totals(corpus)
+    click.echo(f"{corpus.folder}: {len(corpus.all)} clips, hash {corpus.hash[:12]}; licences in LICENCES.txt")
+
+
+@command.command("import")
+@click.argument("source", type=PATH)
+@click.option("--layout", type=click.Choice(["plain", "voicebank", "dns", "chime"]), default="plain",
+              show_default=True, help="How the folders lie.")
+@click.option("--out", type=PATH, help="Where the corpus is written [imported/ beside the fetched ones].")
+@click.option("--split", default="80,10,10", show_default=True, callback=_floats, metavar="80,10,10",
+              help="Shares of train, validation and test.")
+@click.option("--speaker", metavar="REGEX", help="Finds the speaker in a path, instead of the layout's rule.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the split.")
+@click.option("--strict", is_flag=True, help="Fail at the first bad file instead of skipping it.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that read.")
+def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...], speaker: str | None, seed: int,
+            strict: bool, workers: int) -> None:
+    """Convert your own recordings in SOURCE: any rate and channels to 16 kHz mono, disjoint splits.
+
+    \b
+    Layouts:
+      plain      clean/ and noise/, speakers and noise sources as folders in them or by file name
+      voicebank  VoiceBank-DEMAND: clean_trainset_28spk_wav/, noisy_trainset_28spk_wav/, clean_testset_wav/, ...
+      dns        DNS-Challenge: clean_fullband/ and noise_fullband/, or clean/ and noise/
+      chime      CHiME2 pairs: isolated/ with scaled/, reverberated/ or clean/ beside it
+    Where there is no noise by itself, it is what the noisy file has beyond the clean one.
+
+    \b
+    Example:
+      tinyse data import VoiceBank-DEMAND --layout voicebank --out corpora/voicebank
+      tinyse data import my --speaker '^(\\w+)/' --split 70,15,15
+    """
+    from tinyse.cli.draw import progress_bars
+    from tinyse.corpus.importing import import_corpus
+    from tinyse.corpus.store import corpus_dir
+
+    folder = out or corpus_dir("imported")
+    with progress_bars() as progress:
+        made = import_corpus(source, folder, layout, seed, split, speaker, strict, workers, progress)
+    _totals(made.corpus)
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    for line in made.skipped[:SHOWN]:
+        click.echo(f"skipped: {line}", err=True)
+    if made.skipped:
+        click.echo(f"warning: {len(made.skipped)} files skipped"
+                   + (f", {SHOWN} of them shown" if len(made.skipped) > SHOWN else ""), err=True)
+    click.echo(f"{folder}: {len(made.corpus.all)} clips, hash {made.corpus.hash[:12]}")
+
+
+@command.command()
+@click.option("--corpus", "folder", type=PATH, help="Corpus folder [the fetched small corpus].")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True,
+              help="Which part to mix.")
+@click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=_floats, metavar="-6,0,6",
+              help="dB: active-speech level over noise RMS.")
+@click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="Mixtures at each SNR.")
+@click.option("--seconds", default=4.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of each.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
+@click.option("--bits", type=click.Choice(["16", "float"]), default="16", show_default=True, help="Of the WAV files.")
+@click.option("--out", type=PATH, required=True, help="Folder for noisy/, clean/ and mixtures.json.")
+def mix(folder: Path | None, split: str, snr: tuple[float, ...], count: int, seconds: float, seed: int, bits: str,
+        out: Path) -> None:
+    """Write mixtures at stated SNRs, with their clean speech.
+
+    \b
+    Example:
+      tinyse data mix --split test --snr -6,-3,0,3,6,9 --count 20 --seed 1 --out mixtures
+    """
+    from tinyse.cli.draw import progress_bars
+    from tinyse.corpus.mix import write_mixtures
+    from tinyse.corpus.store import Corpus, corpus_dir
+
+    corpus = Corpus.open(folder or corpus_dir("small"))
+    form = {"16": "PCM_16", "float": "FLOAT"}[bits]
+    with progress_bars() as progress:
+        written = write_mixtures(corpus, out, split, snr, count, seconds, seed, form, progress)
+    click.echo(f"{out}: {written} mixtures of the {split} split, corpus {corpus.hash[:12]}, seed {seed}")
+
+
+@command.command()
+@click.argument("folder", required=False, type=PATH)
+@click.option("--png", type=PATH, help="Draw speech, noise and a mixture as spectrograms.")
+@click.option("--verify", is_flag=True, help="Hash every clip's samples again.")
+def show(folder: Path | None, png: Path | None, verify: bool) -> None:
+    """Print what a corpus holds: minutes, speakers, levels. FOLDER defaults to the fetched small corpus.
+
+    \b
+    Example:
+      tinyse data show
+      tinyse data show ~/.cache/tinyse/corpus/default --png corpus.png --verify
+    """
+    from tinyse.corpus.show import draw_spectrogram, summary
+    from tinyse.corpus.store import Corpus, corpus_dir, disjoint
+
+    corpus = Corpus.open(folder or corpus_dir("small"))
+    disjoint(corpus)
+    header = f"{'split':<11}{'kind':<8}{'package':<31}{'minutes':>8}{'clips':>7}{'sources':>9}{'RMS':>8}{'5..95 %':>16}"
+    click.echo(f"{header}  languages")
+    for row in summary(corpus):
+        spread = f"{row.low_db:.1f}..{row.high_db:.1f}"
+        click.echo(f"{row.split:<11}{row.kind:<8}{row.package or 'all':<31}{row.minutes:>8.1f}{row.clips:>7}"
+                   f"{row.sources:>9}{row.level_db:>8.1f}{spread:>16}  {' '.join(row.languages)}".rstrip())
+    click.echo("levels: dB of full scale, measured on host; sources: speakers of speech, sources of noise; "
+               "no source is in two splits")
+    if verify:
+        corpus.verify()
+        click.echo(f"verified: {len(corpus.all)} clips")
+    if png is not None:
+        drawn = draw_spectrogram(corpus, png)
+        click.echo(f"wrote {png}: {drawn.speech_id} with {drawn.noise_id}")
+
+
+def _totals(corpus: Corpus) -> None:
+    """One line a split."""
+    from tinyse.corpus.store import SPLITS
+
+    for split in SPLITS:
+        speech, noise = corpus.minutes("speech", split), corpus.minutes("noise", split)
+        speakers = len({clip.source for clip in corpus.clips("speech", split)})
+        click.echo(f"{split:<11}{speech:7.1f} min speech ({speakers} speakers), {noise:6.1f} min noise")

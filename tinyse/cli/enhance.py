@@ -1,0 +1,43 @@
+"""``tinyse enhance``: a WAV file or a raw PCM pipe through a streaming engine."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tinyse.cli import ENGINES
+from tinyse.cli.draw import progress_bars
+
+
+@click.command("enhance")
+@click.argument("source", metavar="IN.wav")
+@click.argument("target", metavar="OUT.wav")
+@click.option("--model", required=True, metavar="PATH", help="Run folder, export folder, .npz or .tflite.")
+@click.option("--engine", "kind", type=click.Choice(ENGINES),
+              help="What runs it; by default, what the file is for.")
+@click.option("--pcm-rate", default=16000, show_default=True, metavar="HZ", help="Rate of raw PCM on a pipe.")
+def command(source: str, target: str, model: str, kind: str | None, pcm_rate: int) -> None:
+    """Enhance IN.wav into OUT.wav, frame by frame.
+
+    Any length, any rate from 8 kHz, any channel count; the output is mono, of the input's rate and length.
+    "-" stands for raw 16-bit little-endian mono on standard input or output, in real time: every hop
+    that comes in sends one out, one hop (16 ms) later.
+
+    \b
+    Example:
+      tinyse enhance noisy.wav clean.wav --model runs/quick/export
+      arecord -t raw -f S16_LE -r 16000 | tinyse enhance - - --model runs/quick | aplay -f S16_LE -r 16000
+    """
+    from tinyse.engines.base import load_engine
+    from tinyse.enhance import PIPE, Pipe, enhance_file
+
+    if source == PIPE and sys.stdin.isatty():
+        raise click.UsageError("standard input is a terminal; pipe raw PCM into it")
+    streams = Pipe(sys.stdin.buffer, sys.stdout.buffer, pcm_rate)
+    engine = load_engine(model, kind)
+    with progress_bars() as progress:
+        result = enhance_file(source, target, engine, progress, streams)
+    for note in result.notes:
+        click.echo(f"note: {source}: {note}", err=True)
+    click.echo(f"{target}: {result.seconds:.2f} s at {result.rate} Hz, {result.engine} engine", err=True)

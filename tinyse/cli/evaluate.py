@@ -1,0 +1,105 @@
+"""``tinyse evaluate``: score a model's streamed output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tinyse.cli import ENGINES
+
+if TYPE_CHECKING:
+    from tinyse.evaluate.result import Evaluation
+
+METRIC_NAMES = "si_sdr,sdr,pesq,stoi,dnsmos"
+
+
+def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of numbers in dB, such as -6,0,6") from None
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--engine", type=click.Choice(ENGINES), help="Default: as the file is.")
+@click.option("--against", metavar="MODEL[:ENGINE]", help="A second model on the same clips.")
+@click.option("--corpus", type=click.Path(path_type=Path), help="Default: the fetched small corpus.")
+@click.option("--split", default="test", show_default=True, help="Of the corpus.",
+              type=click.Choice(["test", "validation", "train"]))
+@click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=_floats, metavar="DB,...",
+              help="Of the mixtures.")
+@click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(1, 60), help="Of each.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same mixtures.")
+@click.option("--noisy", type=click.Path(path_type=Path), help="Your own noisy files, instead of mixtures.")
+@click.option("--clean", type=click.Path(path_type=Path), help="Their clean partners, same names.")
+@click.option("--metrics", default=METRIC_NAMES, show_default=True, metavar="NAME,...", help="What to score.")
+@click.option("--quick", is_flag=True, help="SI-SDR and PESQ on 4 mixtures per SNR.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write JSON, CSV and a plot to this folder.")
+def command(model: Path, engine: str | None, against: str | None, corpus: Path | None, split: str,
+            snr: tuple[float, ...], count: int, seconds: float, seed: int, noisy: Path | None,
+            clean: Path | None, metrics: str, quick: bool, workers: int, out: Path | None) -> None:
+    """Score MODEL's streamed output beside the noisy input.
+
+    MODEL is a run folder, an export folder, a .npz or a .tflite. Every number is measured on the host.
+
+    \b
+    Example:
+      tinyse evaluate runs/quick/export --against runs/quick/float.npz:keras --out scores
+      tinyse evaluate model_int8.tflite --noisy my/noisy --clean my/clean --metrics si_sdr,pesq
+    """
+    from tinyse.cli.draw import progress_bars
+    from tinyse.evaluate import render, scoring, systems
+
+    if (noisy is None) != (clean is None):
+        raise click.UsageError("--noisy and --clean go together")
+    chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
+    other = systems.parse_against(against) if against else None
+    with progress_bars() as progress:
+        if noisy is not None and clean is not None:
+            evaluation = scoring.evaluate_folders(model, engine, noisy, clean, against=other, metrics=chosen,
+                                                  workers=workers, progress=progress)
+        else:
+            evaluation = scoring.evaluate(model, engine, corpus, split, snr, count, seed,
+                                          against=other, metrics=chosen, seconds=seconds,
+                                          workers=workers, progress=progress)
+    show(evaluation)
+    if out is not None:
+        render.write_evaluation(evaluation, out)
+        click.echo(f"wrote {out}/evaluation.json, evaluation.csv, clips.csv, evaluation.png")
+
+
+def show(evaluation: Evaluation) -> None:
+    """Print the result table, what produced it, and what was skipped."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from tinyse.evaluate.metrics import LABELS
+    from tinyse.evaluate.result import table_rows
+
+    header, rows = table_rows(evaluation, LABELS)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in header:
+        table.add_column(name, justify="left" if name in ("metric", "signal") else "right", no_wrap=True)
+    previous = ""
+    for row in rows:
+        if previous and row[0] != previous:
+            table.add_section()
+        table.add_row("" if row[0] == previous else row[0], *row[1:])
+        previous = row[0]
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+    lines = [f"{evaluation.provenance['source']}, {len(evaluation.clips)} clips; means over the clips that "
+             "every signal could be scored on"]
+    lines += [f"{model['label']}: {model['file']} on {model['engine']}, sha256 {model['sha256'][:12]}"
+              for model in evaluation.provenance["models"]]
+    lines += [f"{name}: {text}" for name, text in evaluation.provenance["conventions"].items()]
+    for line in (*lines, *evaluation.skips()):
+        console.print(line, markup=False)

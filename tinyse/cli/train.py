@@ -1,0 +1,51 @@
+"""``tinyse train``: a recipe in, a run folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tinyse.errors import RecipeError
+
+
+def parse_overrides(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Split ``section.key=value`` words.
+
+    Raises:
+        RecipeError: a word has no "=".
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise RecipeError(f"--set {pair}: no value", "section.key=value")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+@click.command("train")
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<recipe name>]")
+@click.option("--corpus", type=click.Path(path_type=Path), help="Corpus folder.  [default: the recipe's]")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one key of the recipe.")
+@click.option("--resume", is_flag=True, help="Go on from the run folder's last checkpoint.")
+def command(recipe: str, out: Path | None, corpus: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
+    """Train RECIPE (a YAML file, or the name of a built-in one) into a run folder.
+
+    \b
+    Example:
+      tinyse train quick --set train.float_steps=300 --out runs/try
+      tinyse train full --resume
+    """
+    from tinyse.cli.draw import progress_bars
+    from tinyse.corpus.store import corpus_dir
+    from tinyse.recipe import load_recipe
+    from tinyse.training import train
+
+    loaded = load_recipe(recipe, parse_overrides(overrides))
+    folder = out or Path("runs") / loaded.name
+    where = corpus or loaded.corpus.path or corpus_dir(loaded.corpus.tier)
+    with progress_bars() as progress:
+        result = train(loaded, folder, Path(where), progress, resume)
+    click.echo(f"validation SI-SDR {result.noisy_si_sdr:.2f} dB noisy, {result.si_sdr:.2f} dB enhanced (measured)")
+    for phase, speed in result.frames_per_second.items():
+        click.echo(f"{phase}: {speed:,.0f} frames/s trained (measured)")
+    click.echo(f"wrote {result.folder}: model.npz, float.npz, log.csv, curves.png")

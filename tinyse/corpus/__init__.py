@@ -1,0 +1,1 @@
+"""Speech and noise: fetching, importing, splitting, mixing."""

@@ -1,0 +1,229 @@
+"""How known data sets lie in folders: which files are speech, noise or pairs, and who speaks.
+
+plain
+    clean/ and noise/. Speaker: the folder below clean/, or the file name up to its first - or _. Noise source: the
+    folder below noise/, or the file name without its last number.
+voicebank
+    clean_*set*_wav/ beside noisy_*set*_wav/. Speaker: p226 in p226_001.wav. Noise is noisy less clean; its source
+    is the second word of a line in log_*set*.txt, or one a set without that file.
+dns
+    clean_fullband/ or clean/, noise_fullband/ or noise/. Speaker: reader_NNNNN or p225 in the name, or the folder
+    and the name's first part. Noise source: the file name without its last number.
+chime
+    isolated/ beside scaled/, reverberated/ or clean/. Speaker: s12_, id12/ or the first three letters of a WSJ
+    name. Noise is what isolated has beyond the reference; its source is the part, whose rooms are recorded apart.
+
+Folders of the training, development and test parts decide the split where every source keeps to one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyse.errors import CorpusError
+
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".aiff", ".aif", ".w64", ".mp3", ".opus", ".sph", ".g722"})
+SNR_FOLDER = re.compile(r"^(m|-|\+)?\d+(\.\d+)?_?dB$", re.I)
+PARTS = (("test", re.compile(r"(^|_)(test|et|eval)", re.I)),
+         ("validation", re.compile(r"(^|_)(dev|devel|dt|val|valid)", re.I)),
+         ("train", re.compile(r"(^|_)(train|tr)", re.I)))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file, or one pair, to be read.
+
+    Attributes:
+        id: names the clip made of it.
+        clean: a file of speech, or None.
+        noise: a file of noise, or None.
+        noisy: a mixture whose noise is what remains after taking ``clean`` away, or None.
+        speaker: of ``clean``.
+        source: of the noise.
+        part: the data set's own "train", "validation" or "test"; empty where it has none.
+        keep_clean: whether the speech becomes a clip: once, where several mixtures share it.
+    """
+
+    id: str
+    clean: Path | None = None
+    noise: Path | None = None
+    noisy: Path | None = None
+    speaker: str = ""
+    source: str = ""
+    part: str = ""
+    keep_clean: bool = True
+
+
+def find_jobs(folder: Path, layout: str, speaker: re.Pattern[str] | None = None) -> list[Job]:
+    """All files of a data set in one of `LAYOUTS`, sorted by name.
+
+    Args:
+        folder: where the data set lies.
+        layout: a key of `LAYOUTS`.
+        speaker: finds the speaker in a path relative to the speech folder (its first group), instead of the
+            layout's own rule.
+
+    Raises:
+        CorpusError: the folder does not look like the layout, or an unknown layout.
+    """
+    if layout not in LAYOUTS:
+        raise CorpusError(f"{layout!r} is no layout", f"layouts: {', '.join(LAYOUTS)}")
+    if not folder.is_dir():
+        raise CorpusError(f"{folder}: no such folder", "give the folder that holds the data set")
+    jobs = LAYOUTS[layout](folder, speaker)
+    return sorted(jobs, key=lambda job: job.id)
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """Sound files in a folder and below, sorted; hidden ones are passed over."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES
+                  and path.is_file() and not path.name.startswith("."))
+
+
+def _plain(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+    clean, noise = _need(folder, ("clean",)), _need(folder, ("noise",))
+    return [*_speech_jobs(clean, pattern, _plain_speaker), *_noise_jobs(noise, by_folder=True)]
+
+
+def _dns(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+    base = folder / "datasets" if (folder / "datasets").is_dir() else folder
+    base = next(path for path in (base / "datasets_fullband", base) if path.is_dir())
+    clean = _need(base, ("clean_fullband", "clean"))
+    noise = _need(base, ("noise_fullband", "noise"))
+    return [*_speech_jobs(clean, pattern, _dns_speaker), *_noise_jobs(noise, by_folder=False)]
+
+
+def _speech_jobs(folder: Path, pattern: re.Pattern[str] | None, rule: Callable[[Path], str]) -> list[Job]:
+    jobs = []
+    for path in sound_files(folder):
+        inside = path.relative_to(folder)
+        jobs.append(Job(f"{folder.name}/{inside.as_posix()}", clean=path, speaker=_speaker(inside, pattern, rule)))
+    return jobs
+
+
+def _noise_jobs(folder: Path, by_folder: bool) -> list[Job]:
+    jobs = []
+    for path in sound_files(folder):
+        inside = path.relative_to(folder)
+        source = inside.parts[0] if by_folder and len(inside.parts) > 1 else re.sub(r"[-_ .]*\d+$", "", path.stem)
+        jobs.append(Job(f"{folder.name}/{inside.as_posix()}", noise=path, source=source or path.stem))
+    return jobs
+
+
+def _voicebank(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+    clean_folders = sorted(path for path in folder.glob("clean_*set*") if path.is_dir())
+    if not clean_folders:
+        raise _unlike(folder, "clean_trainset_28spk_wav/ and noisy_trainset_28spk_wav/")
+    jobs = []
+    for clean_folder in clean_folders:
+        name = clean_folder.name.removeprefix("clean_")
+        noisy_folder = folder / f"noisy_{name}"
+        if not noisy_folder.is_dir():
+            raise CorpusError(f"{clean_folder.name}: has no {noisy_folder.name} beside it", "unpack both")
+        group = name.removesuffix("_wav")
+        kinds = _log(folder, group)
+        part = "test" if "test" in group else ""
+        for clean in sound_files(clean_folder):
+            inside = clean.relative_to(clean_folder)
+            noisy = noisy_folder / inside
+            jobs.append(Job(f"{group}/{inside.as_posix()}", clean=clean, noisy=noisy,
+                            speaker=_speaker(inside, pattern, lambda path: path.stem.split("_")[0]),
+                            source=kinds.get(clean.stem, group), part=part))
+    return jobs
+
+
+def _log(folder: Path, group: str) -> dict[str, str]:
+    """Noise names by file name, from VoiceBank-DEMAND's "p226_001 cafeteria 15" lines."""
+    kinds: dict[str, str] = {}
+    for path in (folder / f"log_{group}.txt", folder / f"log_{group}_wav.txt",
+                 folder / "logfiles" / f"log_{group}.txt"):
+        if path.is_file():
+            for line in path.read_text(errors="replace").splitlines():
+                words = line.split()
+                if len(words) >= 2:
+                    kinds[words[0]] = words[1]
+    return kinds
+
+
+def _chime(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+    isolated = sorted(path for path in (folder, *folder.rglob("isolated")) if path.name == "isolated")
+    jobs: list[Job] = []
+    used: set[Path] = set()
+    for noisy_folder in isolated:
+        references = [path for name in ("scaled", "reverberated", "clean")
+                      if (path := noisy_folder.parent / name).is_dir()]
+        if not references:
+            raise CorpusError(f"{noisy_folder}: has no scaled, reverberated or clean folder beside it",
+                              "noise is what is left of isolated after taking the reference away")
+        above = noisy_folder.parent.relative_to(folder).parts if noisy_folder != folder else ()
+        for noisy in sound_files(noisy_folder):
+            inside = noisy.relative_to(noisy_folder)
+            clean = _partner(references, inside)
+            part = _part([*above, *inside.parts[:-1]])
+            jobs.append(Job("/".join([*above, inside.as_posix()]), clean=clean, noisy=noisy,
+                            speaker=_speaker(inside, pattern, _chime_speaker), source=f"room-{part or 'all'}",
+                            part=part, keep_clean=clean not in used))
+            used.add(clean)
+    if not jobs:
+        raise _unlike(folder, "isolated/ with scaled/, reverberated/ or clean/ beside it")
+    return jobs
+
+
+def _partner(references: Iterable[Path], inside: Path) -> Path:
+    """The reference of a mixture: same path, or without its SNR folder; the first candidate where none exists."""
+    short = Path(*(part for part in inside.parts if not SNR_FOLDER.match(part)))
+    candidates = [folder / path for folder in references for path in (inside, short)]
+    return next((path for path in candidates if path.is_file()), candidates[-1])
+
+
+def _part(folders: Iterable[str]) -> str:
+    return next((part for name in folders for part, pattern in PARTS if pattern.search(name)), "")
+
+
+def _speaker(inside: Path, pattern: re.Pattern[str] | None, rule: Callable[[Path], str]) -> str:
+    if pattern is None:
+        return rule(inside)
+    match = pattern.search(inside.as_posix())
+    if match is None:
+        raise CorpusError(f"{inside}: no speaker found by {pattern.pattern!r}",
+                          "the pattern's first group must match every path")
+    return match[1] if pattern.groups else match[0]
+
+
+def _plain_speaker(path: Path) -> str:
+    return path.parts[0] if len(path.parts) > 1 else re.split(r"[-_]", path.stem)[0] or path.stem
+
+
+def _dns_speaker(path: Path) -> str:
+    match = re.search(r"reader_(\d+)", path.stem) or re.match(r"(p\d{3})_", path.name)
+    if match:
+        return match[0].rstrip("_")
+    return "/".join([*path.parts[:-1], re.split(r"[-_]", path.stem)[0]])
+
+
+def _chime_speaker(path: Path) -> str:
+    for text in (*path.parts[:-1], path.stem):
+        if match := re.match(r"(?:s|id|p)(\d+)(?:_|$)", text):
+            return f"s{match[1]}"
+    match = re.match(r"([0-9a-z]{3})[a-z][0-9a-z]{4}$", path.stem)
+    return match[1] if match else re.split(r"[-_]", path.stem)[0]
+
+
+def _need(folder: Path, names: tuple[str, ...]) -> Path:
+    found = next((folder / name for name in names if (folder / name).is_dir()), None)
+    if found is None:
+        raise _unlike(folder, " or ".join(f"{name}/" for name in names))
+    return found
+
+
+def _unlike(folder: Path, wanted: str) -> CorpusError:
+    names = sorted(path.name for path in folder.iterdir())[:6]
+    return CorpusError(f"{folder}: has no {wanted}", f"it holds {', '.join(names) or 'nothing'}; "
+                       "choose another --layout or folder")
+
+
+LAYOUTS: dict[str, Callable[[Path, re.Pattern[str] | None], list[Job]]] = {
+    "plain": _plain, "voicebank": _voicebank, "dns": _dns, "chime": _chime}

@@ -1,0 +1,153 @@
+"""What every engine offers, and how one is found from a path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from tinyse.errors import ModelError
+from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+
+KINDS = ("keras", "tflm", "npu")
+"""keras: the trained network in float or quantization-aware form; tflm: the int8 file under TensorFlow Lite
+Micro's own interpreter; npu: the Vela-compiled file on the simulator."""
+
+CANDIDATES = {
+    "keras": ("model.npz", "float.npz"),
+    "tflm": ("model_int8.tflite", "export/model_int8.tflite"),
+    "npu": ("model_vela.tflite", "export/model_vela.tflite"),
+}
+"""File names searched in a run or export folder, in this order, by engine."""
+
+
+class Engine(Protocol):
+    """A streaming network: one call a frame, state inside.
+
+    Attributes:
+        name: one of ``KINDS``.
+        bands: width of feature and mask.
+    """
+
+    name: str
+    bands: int
+
+    def reset(self) -> None:
+        """Return to the state before the first frame."""
+
+    def mask(self, feature: Real) -> Real:
+        """Advance one frame: feature float32 [bands], >= 0, to mask float32 [bands], 0..1."""
+
+
+def load_engine(path: Path | str, kind: str | None = None) -> Engine:
+    """Load the model at ``path`` into an engine.
+
+    Args:
+        path: a model file, a run folder or an export folder.
+        kind: one of ``KINDS``; None chooses from the file: .npz keras, compiled .tflite npu, else tflm.
+
+    Raises:
+        ModelError: nothing suitable at ``path``, a damaged file, or an unknown kind.
+    """
+    kind, file = find_model(path, kind)
+    if kind == "keras":
+        from tinyse.engines.keras import KerasEngine
+
+        return KerasEngine.load(file)
+    if kind == "npu":
+        from tinyse.engines.npu import NpuEngine
+
+        engine: Engine = NpuEngine.load(file)
+        return engine
+    from tinyse.engines.tflm import TflmEngine
+
+    return TflmEngine.load(file)
+
+
+def find_model(path: Path | str, kind: str | None = None) -> tuple[str, Path]:
+    """Resolve ``path`` to (engine kind, model file).
+
+    A folder is searched for ``CANDIDATES``; with no kind given, tflm comes before keras and npu, because
+    the int8 file is what the device runs.
+
+    Raises:
+        ModelError: see ``load_engine``.
+    """
+    path = Path(path)
+    if kind is not None and kind not in KINDS:
+        raise ModelError(f"no engine named {kind}", f"engines are {', '.join(KINDS)}")
+    if path.is_dir():
+        for candidate in (kind,) if kind else ("tflm", "keras", "npu"):
+            for name in CANDIDATES[candidate]:
+                if (path / name).is_file():
+                    return candidate, path / name
+        wanted = CANDIDATES[kind] if kind else ("model_int8.tflite", "model.npz")
+        raise ModelError(f"{path}: no {' or '.join(wanted)} in this folder",
+                         "give a run folder of `tinyse train` or an export folder of `tinyse export`")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model", "give a run folder, an export folder, a .npz or a .tflite")
+    found = _kind_of(path)
+    kind = kind or found
+    if (kind == "keras") != (found == "keras"):
+        suited = "a .npz model" if kind == "keras" else "a .tflite file"
+        raise ModelError(f"{path}: the {kind} engine needs {suited}", f"drop --engine, or use {found}")
+    if kind != found:
+        state = "compiled by Vela" if found == "npu" else "not compiled by Vela"
+        raise ModelError(f"{path}: is {state}; the {kind} engine cannot run it", f"use the {found} engine")
+    return kind, path
+
+
+def _kind_of(file: Path) -> str:
+    if file.suffix == ".npz":
+        return "keras"
+    # Vela leaves one custom operator of this name; no other tool writes it.
+    return "npu" if b"ethos-u\0" in file.read_bytes() else "tflm"
+
+
+def frontend_of(engine: Engine) -> FrontEndSpec:
+    """The front end an engine's model was trained with; TinyLSTMs' where the engine does not know.
+
+    Raises:
+        ModelError: the model's width is not the front end's.
+    """
+    spec: FrontEndSpec = getattr(engine, "frontend", DEFAULT)
+    if engine.bands != spec.bands:
+        raise ModelError(f"{engine.name}: the model has {engine.bands} bands, its front end {spec.bands}",
+                         "export it again, so that the manifest names its front end")
+    return spec
+
+
+def manifest_of(file: Path) -> dict[str, object]:
+    """The manifest beside an exported file; empty where there is none."""
+    path = file.parent / "manifest.json"
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON: {error}", "export the model again") from error
+    return value if isinstance(value, dict) else {}
+
+
+def exported_frontend(file: Path, data: bytes) -> FrontEndSpec:
+    """The front end that the manifest beside an exported file names; TinyLSTMs' where there is none.
+
+    Args:
+        file: the .tflite file.
+        data: its bytes, checked against the manifest's hash.
+
+    Raises:
+        ModelError: the manifest is damaged, or ``data`` is not what it hashed.
+    """
+    manifest = manifest_of(file)
+    hashes = manifest.get("sha256")
+    promised = hashes.get(file.name) if isinstance(hashes, Mapping) else None
+    if promised and promised != sha256(data).hexdigest():
+        raise ModelError(f"{file}: differs from what manifest.json hashed", "export the model again")
+    frontend = manifest.get("frontend")
+    try:
+        return FrontEndSpec(**frontend) if isinstance(frontend, dict) else DEFAULT
+    except TypeError as error:
+        raise ModelError(f"{file.parent}/manifest.json: frontend: {error}", "export again") from error

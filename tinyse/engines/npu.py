@@ -1,0 +1,86 @@
+"""The compiled file on the Ethos-U simulator: what the device's NPU will output, frame after frame.
+
+Features are quantized as in ``tinyse.engines.tflm``, so the two engines differ only where TFLM and the
+command stream differ. See docs/npu.md for where that is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.engines.base import exported_frontend
+from tinyse.engines.tflm import Affine
+from tinyse.errors import ModelError
+from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+from tinyse.npu.machine import Machine
+from tinyse.npu.payload import TensorInfo
+
+Integers = NDArray[Any]
+
+
+class NpuEngine:
+    """One compiled streaming model; LSTM states live in the simulated arena and persist between frames.
+
+    Attributes:
+        name: "npu".
+        bands: width of feature and mask.
+        frontend: from the manifest beside the file, else TinyLSTMs'.
+        input, output: the grids of feature and mask.
+        machine: the loaded simulator.
+        accelerator: what the file was compiled for, such as "ethos-u55-128".
+    """
+
+    name = "npu"
+
+    def __init__(self, machine: Machine, label: str = "model", frontend: FrontEndSpec = DEFAULT) -> None:
+        """Wrap a loaded machine; ``label`` names it in errors.
+
+        Raises:
+            ModelError: the network is not one int8 or int16 frame to one mask.
+        """
+        self.machine = machine
+        self.frontend = frontend
+        if len(machine.inputs) != 1 or not machine.outputs:
+            raise ModelError(f"{label}: {len(machine.inputs)} inputs where a streaming model has one",
+                             "export a model whose states are inside, one frame an invocation")
+        self.input = _grid(machine.payload.inputs[0], f"{label}: input")
+        self.output = _grid(machine.payload.outputs[0], f"{label}: output")
+        self.bands = machine.inputs[0].size
+        self.accelerator = machine.payload.accelerator.name
+        if machine.outputs[0].size != self.bands:
+            raise ModelError(f"{label}: {machine.inputs[0].shape} to {machine.outputs[0].shape} is not one frame "
+                             "to one mask", "export a streaming model, one frame an invocation")
+
+    @staticmethod
+    def load(path: Path | str) -> NpuEngine:
+        """Read a ``*_vela.tflite`` file, checked against the manifest beside it where there is one.
+
+        Raises:
+            ModelError: a damaged or unsupported file, or not the one that the manifest hashed.
+        """
+        path = Path(path)
+        machine = Machine.load(path)
+        return NpuEngine(machine, str(path), exported_frontend(path, path.read_bytes()))
+
+    def reset(self) -> None:
+        """Put h to its zero point and c to 0."""
+        self.machine.reset()
+
+    def step(self, quantized: Integers) -> Integers:
+        """Advance one frame on the integer grids: [bands] of ``input`` to [bands] of ``output``."""
+        result: Integers = self.machine.run(np.asarray(quantized)).reshape(self.bands)
+        return result
+
+    def mask(self, feature: Real) -> Real:
+        """Advance one frame: float32 [bands] to float32 [bands], 0..1."""
+        return self.output.dequantize(self.step(self.input.quantize(feature)))
+
+
+def _grid(info: TensorInfo, label: str) -> Affine:
+    if info.dtype not in (np.int8, np.int16) or info.scale <= 0:
+        raise ModelError(f"{label} is {info.dtype}, not quantized to int8", "give an export's model_vela.tflite")
+    return Affine(info.scale, info.zero_point, np.dtype(info.dtype))

@@ -1,0 +1,1 @@
+"""Export: streaming int8 TFLite, Vela, C."""

@@ -1,0 +1,243 @@
+"""The int8 network inside a .tflite file, as typed NumPy arrays, in the order in which it runs.
+
+Reads the flatbuffer itself, without TensorFlow, so engines and reports can use it cheaply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.errors import ModelError
+from tinyse.export.quantization import Affine
+
+GATES = ("i", "f", "g", "o")
+TYPES = {0: "float32", 2: "int32", 7: "int16", 9: "int8"}
+_LSTM, _DENSE, _LOGISTIC = 44, 9, 14
+OPERATORS = {_LSTM: "UNIDIRECTIONAL_SEQUENCE_LSTM", _DENSE: "FULLY_CONNECTED", _LOGISTIC: "LOGISTIC"}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate of an LSTM: int8 matrices [units, in] and [units, units], int32 bias [units]."""
+
+    kernel: NDArray[np.int8]
+    kernel_scale: float
+    recurrent: NDArray[np.int8]
+    recurrent_scale: float
+    bias: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class LstmLayer:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM: int8 input ``x`` and hidden ``h``, int16 cell of ``cell_scale``.
+
+    ``gates`` are in the order i, f, g, o. ``state_h``, ``state_c`` are tensor indices.
+    """
+
+    name: str
+    x: Affine
+    h: Affine
+    cell_scale: float
+    cell_clip: float
+    gates: tuple[Gate, Gate, Gate, Gate]
+    state_h: int
+    state_c: int
+
+    @property
+    def units(self) -> int:
+        """Width of the hidden state."""
+        return int(self.gates[0].recurrent.shape[0])
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a frame, the recurrence included."""
+        return sum(int(gate.kernel.size + gate.recurrent.size) for gate in self.gates)
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """FULLY_CONNECTED: int8 weights [out, in], one scale per row, int32 bias [out] or none."""
+
+    name: str
+    x: Affine
+    y: Affine
+    weights: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    bias: NDArray[np.int32]
+    relu: bool
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a frame."""
+        return int(self.weights.size)
+
+
+@dataclass(frozen=True)
+class LogisticLayer:
+    """LOGISTIC: int8 to int8 of scale 1/256, zero point -128."""
+
+    name: str
+    x: Affine
+    y: Affine
+    macs: int = 0
+
+
+Layer = LstmLayer | DenseLayer | LogisticLayer
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of the file: what a report or a header says of it."""
+
+    index: int
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    scales: tuple[float, ...]
+    zero_point: int
+    variable: bool
+    constant: bool
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensor's data."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.type).itemsize
+
+
+@dataclass(frozen=True)
+class Network:
+    """A streaming int8 network: ``input`` int8 [1, 1, bands], ``output`` int8 mask [1, 1, bands]."""
+
+    layers: tuple[Layer, ...]
+    operators: tuple[str, ...]
+    tensors: tuple[TensorInfo, ...]
+    input: TensorInfo
+    output: TensorInfo
+
+    @property
+    def macs_per_frame(self) -> int:
+        """Multiply-accumulates a frame over every operator."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def features(self) -> Affine:
+        """Grid of the network's input."""
+        return Affine(self.input.scales[0], self.input.zero_point)
+
+    @property
+    def states(self) -> tuple[TensorInfo, ...]:
+        """Tensors that persist between frames: h and c of every LSTM, in order."""
+        lstms = [layer for layer in self.layers if isinstance(layer, LstmLayer)]
+        return tuple(self.tensors[index] for layer in lstms for index in (layer.state_h, layer.state_c))
+
+
+def schema() -> Any:
+    """The TFLite flatbuffer schema module (from tflite-micro, which needs no TensorFlow)."""
+    from tflite_micro.tensorflow.lite.micro.python import schema_py_generated
+
+    return schema_py_generated
+
+
+def unpack(data: bytes, name: str = "model") -> Any:
+    """Parse a flatbuffer into the schema's object tree.
+
+    Raises:
+        ModelError: ``data`` is no TFLite file.
+    """
+    if len(data) < 16 or data[4:8] != b"TFL3":
+        raise ModelError(f"{name}: not a TFLite file", "give the .tflite of a tinyse export")
+    try:
+        return schema().ModelT.InitFromPackedBuf(data, 0)
+    except Exception as error:  # the generated reader raises struct and index errors alike
+        raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
+
+
+def tensor_infos(model: Any) -> tuple[TensorInfo, ...]:
+    """Describe every tensor of the first subgraph."""
+    infos = []
+    for index, tensor in enumerate(model.subgraphs[0].tensors):
+        grid = tensor.quantization
+        scales = () if grid is None or grid.scale is None else tuple(float(s) for s in grid.scale)
+        points = [0] if grid is None or grid.zeroPoint is None else grid.zeroPoint
+        buffer = model.buffers[tensor.buffer].data
+        infos.append(TensorInfo(
+            index, tensor.name.decode(), TYPES.get(tensor.type, "uint8"),
+            tuple(int(n) for n in (tensor.shape if tensor.shape is not None else ())), scales, int(points[0]),
+            bool(tensor.isVariable), buffer is not None and len(buffer) > 0 and not tensor.isVariable))
+    return tuple(infos)
+
+
+def operator_names(model: Any) -> tuple[str, ...]:
+    """Operators in the order they run; those outside the streaming set by number or custom code."""
+    names = []
+    for op in model.subgraphs[0].operators:
+        code = model.operatorCodes[op.opcodeIndex]
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        custom = code.customCode.decode() if code.customCode else f"operator {number}"
+        names.append(OPERATORS.get(number, custom))
+    return tuple(names)
+
+
+def parse(data: bytes, name: str = "model") -> Network:
+    """Read an int8 streaming network.
+
+    Raises:
+        ModelError: the file is damaged, or holds an operator, type or optional tensor outside the set
+            {LSTM without projection, peephole or layer norm; FULLY_CONNECTED; LOGISTIC}.
+    """
+    model = unpack(data, name)
+    graph = model.subgraphs[0]
+    infos = tensor_infos(model)
+    names = operator_names(model)
+    try:
+        layers = tuple(_layer(model, infos, op, op_name) for op, op_name in zip(graph.operators, names, strict=True))
+        first, last = infos[graph.inputs[0]], infos[graph.outputs[0]]
+    except (IndexError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{name}: not a streaming int8 network: {error}", "export it with tinyse") from error
+    return Network(layers, names, infos, first, last)
+
+
+def _values(model: Any, info: TensorInfo) -> NDArray:
+    raw = model.buffers[model.subgraphs[0].tensors[info.index].buffer].data
+    return np.frombuffer(bytes(raw), np.dtype(info.type)).reshape(info.shape).copy()
+
+
+def _affine(info: TensorInfo, kind: str) -> Affine:
+    if info.type != kind or len(info.scales) != 1:
+        raise ValueError(f"{info.name} is {info.type} with {len(info.scales)} scales, not {kind} with one")
+    return Affine(info.scales[0], info.zero_point)
+
+
+def _layer(model: Any, infos: tuple[TensorInfo, ...], op: Any, operator: str) -> Layer:
+    ends = [int(i) for i in op.inputs]
+    name = infos[op.outputs[0]].name
+    x, y = infos[ends[0]], infos[op.outputs[0]]
+    if operator == "LOGISTIC":
+        return LogisticLayer(name, _affine(x, "int8"), _affine(y, "int8"))
+    if operator == "FULLY_CONNECTED":
+        weights = infos[ends[1]]
+        scales = np.broadcast_to(np.array(weights.scales, np.float32), weights.shape[:1]).copy()
+        has_bias = len(ends) > 2 and ends[2] >= 0
+        bias = _values(model, infos[ends[2]]) if has_bias else np.zeros(weights.shape[0], np.int32)
+        if op.builtinOptions.fusedActivationFunction not in (0, 1):
+            raise ValueError(f"{name} has a fused activation other than ReLU")
+        return DenseLayer(name, _affine(x, "int8"), _affine(y, "int8"), _values(model, weights), scales, bias,
+                          op.builtinOptions.fusedActivationFunction == 1)
+    if operator != "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        raise ValueError(f"operator {operator}")
+    if any(index >= 0 for index in (*ends[9:12], *ends[16:18], *ends[20:24])):
+        raise ValueError(f"{name} has peephole, projection or layer-norm tensors")
+    gates = []
+    for gate in range(4):
+        kernel, recurrent = infos[ends[1 + gate]], infos[ends[5 + gate]]
+        gates.append(Gate(_values(model, kernel), _affine(kernel, "int8").scale,
+                          _values(model, recurrent), _affine(recurrent, "int8").scale,
+                          _values(model, infos[ends[12 + gate]])))
+    hidden, cell = infos[ends[18]], infos[ends[19]]
+    return LstmLayer(name, _affine(x, "int8"), _affine(hidden, "int8"), _affine(cell, "int16").scale,
+                     float(op.builtinOptions.cellClip), (gates[0], gates[1], gates[2], gates[3]),
+                     hidden.index, cell.index)

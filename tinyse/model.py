@@ -1,0 +1,135 @@
+"""TrainedModel: what training hands to export, engines and reports, independent of any framework.
+
+One ``.npz`` file holds the weights, the learned quantization ranges and the front end's numbers; it is
+written with fixed time stamps so that the same model gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.artifacts import atomic_path
+from tinyse.errors import ModelError
+from tinyse.frontend import FrontEndSpec
+
+Array = NDArray[np.float32]
+ARRAYS = {"lstm": ("kernel", "recurrent_kernel", "bias"), "dense": ("kernel", "bias")}
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer's float32 weights.
+
+    Attributes:
+        kind: "lstm" or "dense".
+        name: "lstm_0", "dense_1", ...
+        arrays: lstm: kernel [in, 4u], recurrent_kernel [u, 4u], bias [4u], gates i, f, g, o;
+            dense: kernel [in, out], bias [out].
+        activation: dense only: "relu", "sigmoid" or "linear".
+    """
+
+    kind: str
+    name: str
+    arrays: Mapping[str, Array]
+    activation: str = "linear"
+
+    @property
+    def inputs(self) -> int:
+        """Width of the layer's input."""
+        return int(self.arrays["kernel"].shape[0])
+
+    @property
+    def units(self) -> int:
+        """Width of the layer's output."""
+        return int(self.arrays["kernel"].shape[1]) // (4 if self.kind == "lstm" else 1)
+
+    @property
+    def parameters(self) -> int:
+        """Count of weights and biases."""
+        return sum(int(array.size) for array in self.arrays.values())
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Weights, quantization ranges (None for a float model) and the front end they were trained with.
+
+    ``ranges`` maps a tensor name ("features", "lstm_0.h", "lstm_0.c", "dense_0.out", ...) to its
+    (minimum, maximum) in real units.
+    """
+
+    layers: tuple[LayerWeights, ...]
+    frontend: FrontEndSpec
+    ranges: Mapping[str, tuple[float, float]] | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Count of weights and biases over all layers."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def macs_per_frame(self) -> int:
+        """Multiply-accumulates per frame: every weight once, biases not."""
+        return sum(a.size for layer in self.layers for name, a in layer.arrays.items() if name != "bias")
+
+    def save(self, path: Path | str) -> None:
+        """Write one .npz, whole or not at all, byte-identical for equal models."""
+        header = {
+            "format": "tinyse-model-1",
+            "layers": [{"kind": lay.kind, "name": lay.name, "activation": lay.activation} for lay in self.layers],
+            "ranges": {k: list(v) for k, v in sorted(self.ranges.items())} if self.ranges is not None else None,
+            "frontend": asdict(self.frontend),
+            "meta": dict(self.meta),
+        }
+        with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo("header.json"), json.dumps(header, sort_keys=True))
+            for layer in self.layers:
+                for name in ARRAYS[layer.kind]:
+                    buffer = io.BytesIO()
+                    np.save(buffer, np.ascontiguousarray(layer.arrays[name], np.float32), allow_pickle=False)
+                    archive.writestr(zipfile.ZipInfo(f"{layer.name}/{name}.npy"), buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path | str) -> TrainedModel:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ModelError: the file is missing, not a tinyse model, damaged, or holds weights that are not finite.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ModelError(f"{path}: no such model file", "give a run folder's model.npz or float.npz")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                header = json.loads(archive.read("header.json"))
+                layers = tuple(
+                    LayerWeights(
+                        kind=entry["kind"],
+                        name=entry["name"],
+                        activation=entry["activation"],
+                        arrays={n: np.load(io.BytesIO(archive.read(f"{entry['name']}/{n}.npy")), allow_pickle=False)
+                                for n in ARRAYS[entry["kind"]]},
+                    )
+                    for entry in header["layers"]
+                )
+                if broken := [layer.name for layer in layers
+                              if not all(np.isfinite(array).all() for array in layer.arrays.values())]:
+                    raise ModelError(f"{path}: {broken[0]} holds weights that are not finite", "train it again")
+                ranges = header["ranges"]
+                return TrainedModel(
+                    layers=layers,
+                    frontend=FrontEndSpec(**header["frontend"]),
+                    ranges=None if ranges is None else {k: (v[0], v[1]) for k, v in ranges.items()},
+                    meta=header["meta"],
+                )
+        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, json.JSONDecodeError, EOFError) as error:
+            raise ModelError(f"{path}: not a tinyse model, or damaged: {error}", "train it again") from error

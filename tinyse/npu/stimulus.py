@@ -1,0 +1,41 @@
+"""Input frames for the simulator: the features of a sound file, or noise shaped like features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.engines.npu import NpuEngine
+
+Ints = NDArray[Any]
+
+
+def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
+    """Quantized features of a sound file, one array [bands] a hop.
+
+    Raises:
+        AudioError: the file cannot be read.
+    """
+    from tinyse.audio import AudioReader, hops_of
+    from tinyse.frontend import Analysis, features
+
+    spec = engine.frontend
+    analysis = Analysis(spec)
+    with AudioReader(path, spec.sample_rate) as reader:
+        return [engine.input.quantize(features(analysis.push(hop), spec)) for hop in hops_of(reader.blocks(), spec.hop)]
+
+
+def synthetic_frames(engine: NpuEngine, count: int, seed: int = 0) -> list[Ints]:
+    """Seeded frames [bands] over the whole input range: bursts over a floor, correlated in time."""
+    rng = np.random.default_rng(seed)
+    limits = np.iinfo(engine.input.dtype)
+    top = engine.input.scale * (limits.max - engine.input.zero_point)
+    level, frames = np.zeros(engine.bands), []
+    for number in range(count):
+        gain = 0.3 if (number // 12) % 3 == 2 else 1.0
+        level = 0.6 * level + 0.4 * gain * rng.gamma(0.6, 0.25, engine.bands)
+        frames.append(engine.input.quantize((top * level).astype(np.float32)))
+    return frames

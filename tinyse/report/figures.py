@@ -1,0 +1,102 @@
+"""Figures as PNG bytes: spectrograms before and after, learning curves."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Signal = NDArray[np.float32]
+RATE = 16000
+FLOOR_DB = -80.0  # below the loudest bin of all panels; darker is not shown
+WINDOW, STEP = 512, 128
+
+
+def spectrogram(wave: Signal) -> NDArray[np.float32]:
+    """Level in dB of a Hann-windowed 512-point transform every 8 ms, float32[257, frames]."""
+    padded = np.pad(np.asarray(wave, np.float32), (0, max(0, WINDOW - len(wave))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::STEP]
+    spectrum = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=-1))
+    return np.asarray(20 * np.log10(np.maximum(spectrum, 1e-7)).T, np.float32)
+
+
+def spectrograms(panels: Mapping[str, Signal]) -> bytes:
+    """PNG of spectrograms beside each other on one colour scale, 0 to 8 kHz.
+
+    Args:
+        panels: title -> float32[samples] at 16 kHz.
+    """
+    figure = _figure(3.4 * len(panels) + 0.6, 3.0)
+    levels = {title: spectrogram(wave) for title, wave in panels.items()}
+    top = max(float(level.max()) for level in levels.values())
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    image = None
+    for axis, (title, level) in zip(axes, levels.items(), strict=True):
+        image = axis.imshow(level, origin="lower", aspect="auto", cmap="magma", vmin=top + FLOOR_DB, vmax=top,
+                            extent=(0, len(panels[title]) / RATE, 0, RATE / 2000), interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("time in s", fontsize=8)
+        axis.tick_params(labelsize=8)
+    axes[0].set_ylabel("frequency in kHz", fontsize=8)
+    if image is not None:
+        bar = figure.colorbar(image, ax=list(axes), pad=0.01)
+        bar.set_label("dB", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+    return _png(figure)
+
+
+def figure_before_after(noisy: Signal, enhanced: Signal, clean: Signal) -> bytes:
+    """PNG of one clip's spectrograms: noisy input, enhanced output, clean reference."""
+    return spectrograms({"noisy": noisy, "enhanced": enhanced, "clean": clean})
+
+
+def learning_curves(log: Path, columns: Sequence[str] = ("loss", "si_sdr")) -> bytes | None:
+    """PNG of a training log's columns against its step; None where the log holds none of them.
+
+    Args:
+        log: CSV with a "step" column; empty cells are gaps; a "phase" column splits the curves.
+        columns: what to draw, every column whose name contains one of these.
+    """
+    with open(log, newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [name for name in (rows[0] if rows else {}) if any(part in name for part in columns)]
+    if not names or "step" not in rows[0]:
+        return None
+    figure = _figure(4.2 * len(names), 2.8)
+    for index, name in enumerate(names):
+        axis = figure.add_subplot(1, len(names), index + 1)
+        for phase in dict.fromkeys(row.get("phase") or "" for row in rows):
+            points = [(float(row["step"]), float(row[name])) for row in rows
+                      if row[name] and (row.get("phase") or "") == phase]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=phase, marker="." if len(points) < 40 else None)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("step", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[1] not in ([], [""]):
+            axis.legend(fontsize=8)
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)  # no display needed
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

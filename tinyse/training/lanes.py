@@ -1,0 +1,80 @@
+"""Gradients on every core: each lane mixes and differentiates its own share of the batch.
+
+Small recurrent products do not split well over threads, so one thread runs one half batch through the whole
+graph, and the gradients are added in lane order: the sum does not depend on which lane was first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tinyse.keras import tf
+from tinyse.loss import compressed_spectral, lifting, si_sdr
+from tinyse.network import EnhancerNetwork
+from tinyse.training.mixer import Batch, Mixer
+
+LANES = 2
+
+
+def use_lanes(lanes: int = LANES) -> None:
+    """One TensorFlow thread an operation, ``lanes`` operations at once; before TensorFlow's first operation."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(lanes)
+    except RuntimeError:
+        pass  # already running: slower, not wrong
+
+
+class Lanes:
+    """Computes the gradient of one step over ``LANES`` threads.
+
+    ``gradient_step(step)`` returns the mean loss and the mean gradients.
+    """
+
+    def __init__(self, network: EnhancerNetwork, mixer: Mixer, loss: str, batch: int) -> None:
+        self.network, self.mixer, self.loss = network, mixer, loss
+        self.share = max(1, batch // LANES)
+        self._lift = lifting(mixer.spec)
+        self._pool = ThreadPoolExecutor(LANES)
+        self._gradient: Callable[..., Any] = tf.function(self._differentiate)
+
+    @property
+    def batch(self) -> int:
+        """Mixtures a step, over all lanes."""
+        return self.share * LANES
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
+        _, clean, noisy, cosine, waves = batch
+        if self.loss == "compressed":
+            return compressed_spectral(mask, clean, noisy, cosine, self._lift)
+        from tinyse import frontend_tf
+
+        spectrum = frontend_tf.stft(waves[0], self.mixer.spec)
+        linear = tf.tensordot(tf.transpose(mask, (1, 0, 2)), self._lift, 1)
+        estimate = frontend_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.spec)
+        edge = self.mixer.spec.hop
+        return -tf.reduce_mean(si_sdr(estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]))
+
+    def _differentiate(self, *batch: Any) -> Any:
+        weights = self.network.trainable_weights
+        with tf.GradientTape() as tape:
+            mask, _ = self.network.run(batch[0], self.network.zero_states(batch[0].shape[1]))
+            loss = self._loss(mask, batch)
+        return loss, tape.gradient(loss, weights)
+
+    def _lane(self, step: int, lane: int) -> Any:
+        batch: Batch = self.mixer.batch(step, lane, self.share)
+        arrays = (batch.features, batch.clean, batch.noisy, batch.cosine, batch.waves)
+        return self._gradient(*(tf.constant(array, tf.float32) for array in arrays))
+
+    def gradient_step(self, step: int) -> tuple[float, list[Any]]:
+        """Loss and gradients of step ``step``."""
+        results = list(self._pool.map(lambda lane: self._lane(step, lane), range(LANES)))
+        loss = sum(float(result[0]) for result in results) / LANES
+        return loss, [tf.add_n(parts) / LANES for parts in zip(*(r[1] for r in results), strict=True)]

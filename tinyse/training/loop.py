@@ -1,0 +1,333 @@
+"""The training run: a float phase, then a compressed phase on the integer grids with pruning.
+
+Step n draws batch n, so a run that is interrupted and resumed takes the same steps as one that is not. After every
+validation everything that decides the next step is in checkpoints/last.npz.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyse.artifacts import atomic_path, write_manifest, write_text
+from tinyse.corpus.store import Corpus
+from tinyse.errors import TrainingError
+from tinyse.frontend import FrontEndSpec
+from tinyse.keras import tf, tf_keras
+from tinyse.network import EnhancerNetwork, NetworkSpec
+from tinyse.progress import Progress, Step
+from tinyse.prune import MagnitudePruning, PruningMethod, Schedule
+from tinyse.recipe import Recipe
+from tinyse.snap import snap
+from tinyse.training.calibration import learn_ranges
+from tinyse.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
+from tinyse.training.lanes import Lanes
+from tinyse.training.mixer import Mixer
+from tinyse.training.records import Records
+from tinyse.training.validation import Validation
+
+LOG_EVERY = 10
+FINAL_RATE = 0.03
+"""Share of the peak learning rate left at the end of a phase's cosine."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training gives.
+
+    Attributes:
+        folder: the run folder.
+        float_model, model: paths of float.npz and model.npz.
+        si_sdr: validation SI-SDR in dB of the final model; ``noisy_si_sdr`` of the input.
+        frames_per_second: frames trained a second in the float and in the compressed phase.
+    """
+
+    folder: Path
+    float_model: Path
+    model: Path
+    si_sdr: float
+    noisy_si_sdr: float
+    frames_per_second: dict[str, float]
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C into a flag that the loop reads between steps."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Run:
+    """One training run in one folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress) -> None:
+        self.recipe, self.folder, self.progress = recipe, folder, progress
+        self.spec = FrontEndSpec()
+        tf_keras.utils.set_random_seed(recipe.seed)
+        self.mixer = Mixer(corpus, recipe.mixing, self.spec, recipe.seed, progress)
+        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.spec)
+        features = self.mixer.batch(0, 999, 16).features
+        widths = NetworkSpec(self.spec.bands, recipe.network.lstm, recipe.network.dense)
+        self.network = EnhancerNetwork(widths, float(features.mean()), float(features.std()))
+        self.corpus_hash = corpus.hash
+        self.phase = "float"
+        self.step = 0
+        self.float_end = recipe.train.float_steps
+        self.best: dict[str, Any] = {"score": -1e9, "step": -1}
+        self.best_weights: list[Any] = []
+        self.stale = 0
+        self.recent: list[float] = []
+        self.ranges: dict[str, tuple[float, float]] | None = None
+        self.pruning: PruningMethod | None = None
+        self.speed: dict[str, float] = {}
+        self.records = Records(folder, [])
+        self._begin_phase()
+
+    # -- one step ---------------------------------------------------------------------------------------
+
+    def _begin_phase(self) -> None:
+        """A fresh optimizer, and gradient lanes traced for the network as it is now."""
+        self.optimizer = tf_keras.optimizers.Adam(self.recipe.train.float_rate, epsilon=1e-7)
+        self.optimizer.build(self.network.trainable_weights)
+        self._trace()
+
+    def _trace(self) -> None:
+        train = self.recipe.train
+        self.validation.forget()
+        self.lanes = Lanes(self.network, self.mixer, train.loss, self.recipe.mixing.batch)
+
+        @tf.function
+        def apply(gradients: list[Any]) -> Any:
+            clipped, norm = tf.clip_by_global_norm(gradients, train.clip_norm)
+            self.optimizer.apply_gradients(zip(clipped, self.network.trainable_weights, strict=True))
+            return norm
+
+        self._apply = apply
+
+    def _phase_bounds(self) -> tuple[int, int, float]:
+        train = self.recipe.train
+        if self.phase == "float":
+            return 0, train.float_steps, train.float_rate
+        return self.float_end, self.float_end + train.compress_steps, train.compress_rate
+
+    def _rate(self) -> float:
+        begin, end, peak = self._phase_bounds()
+        done = self.step - begin
+        warm = min(1.0, (done + 1) / max(1, self.recipe.train.warmup))
+        share = done / max(1, end - begin)
+        return peak * warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * share))))
+
+    def _take_step(self) -> float:
+        self.optimizer.learning_rate.assign(self._rate())
+        loss, gradients = self.lanes.gradient_step(self.step)
+        if not np.isfinite(loss):
+            raise TrainingError(f"step {self.step}: the loss is {loss}",
+                                "lower train.float_rate; the last checkpoint is kept")
+        self._apply(gradients)
+        if self.pruning is not None:
+            self.pruning.after_step(self.step)
+        return loss
+
+    # -- phases -----------------------------------------------------------------------------------------
+
+    def _freeze_steps(self) -> set[int]:
+        """Steps of the compressed phase at which ranges are learned again; fixed after the last."""
+        freeze = int(self.recipe.quantize.freeze * self.recipe.train.compress_steps)
+        return {self.float_end + freeze // 2, self.float_end + freeze} if freeze > 1 else set()
+
+    def _relearn(self) -> None:
+        self.ranges = learn_ranges(self.network, self.mixer, 16, self.step)
+        self.network.quantize(self.ranges)
+
+    def _enter_compress(self) -> None:
+        """Keep the best float weights, fold the normalizer, go on the grids, start pruning."""
+        if self.best_weights:
+            self.network.set_weights(self.best_weights)
+        meta = {"phase": "float", "val_si_sdr": self.best["score"], "recipe": self.recipe.name}
+        self.network.export(self.spec, None, meta).save(self.folder / "float.npz")
+        self.network.fold_normalizer()
+        self.phase, self.float_end, self.stale = "compress", self.step, 0
+        self.best, self.best_weights = {"score": -1e9, "step": -1}, []
+        self._setup_compress()
+        if self.recipe.quantize.enabled and self.recipe.train.compress_steps:
+            self._relearn()
+        self._begin_phase()
+
+    def _setup_compress(self) -> None:
+        part, steps = self.recipe.prune, self.recipe.train.compress_steps
+        if part.method == "magnitude" and steps:
+            schedule = Schedule(part.sparsity, self.float_end + int(part.begin * steps),
+                                self.float_end + int(part.end * steps), part.every)
+            self.pruning = MagnitudePruning(self.network, schedule, (part.block[0], part.block[1]))
+
+    def _settled(self) -> bool:
+        """Whether masks and ranges are final, so that a validation may choose this model."""
+        if self.phase == "float":
+            return True
+        last = max([*self._freeze_steps(), self.float_end])
+        if self.pruning is not None:
+            last = max(last, self.pruning.last)
+        return self.step > last
+
+    # -- validation and checkpoints ---------------------------------------------------------------------
+
+    def _validate(self) -> float:
+        score = self.validation.si_sdr(self.network)
+        row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
+        if self.pruning is not None:
+            row["sparsity"] = float(np.mean(list(self.pruning.sparsity().values())))
+        self.records.add(step=self.step, phase=self.phase, **row)
+        if self._settled():
+            if score > self.best["score"]:
+                self.best, self.stale = {"score": score, "step": self.step}, 0
+                self.best_weights = self.network.get_weights()
+            else:
+                self.stale += 1
+        return score
+
+    def save(self) -> None:
+        """Write checkpoints/last.npz and log.csv."""
+        state = {"step": self.step, "phase": self.phase, "float_end": self.float_end, "best": self.best,
+                 "stale": self.stale, "ranges": self.ranges, "rows": self.records.rows, "recent": self.recent,
+                 "normalizer": [self.network.shift, self.network.scale], "corpus": self.corpus_hash,
+                 "recipe": self.recipe.as_dict()}
+        arrays = {**pack("weights", self.network.weights), **pack("optimizer", self.optimizer.variables)}
+        arrays |= {f"best.{n}": a for n, a in enumerate(self.best_weights)}
+        if self.pruning is not None:
+            arrays |= {f"mask.{name}": mask for name, mask in self.pruning.state().items()}
+        save_checkpoint(self.folder / "checkpoints" / "last.npz", state, arrays)
+        self.records.write()
+
+    def resume(self) -> bool:
+        """Take up checkpoints/last.npz, where there is one.
+
+        Raises:
+            TrainingError: it is of another recipe or corpus, or damaged.
+        """
+        path = self.folder / "checkpoints" / "last.npz"
+        if not path.exists():
+            return False
+        state, arrays = load_checkpoint(path)
+        missing = {"step", "phase", "float_end", "best", "stale", "ranges", "rows", "recent", "normalizer",
+                   "corpus", "recipe"} - state.keys()
+        if missing:
+            raise TrainingError(f"{path}: damaged checkpoint: no {', '.join(sorted(missing))}",
+                                "delete it and train again")
+        if state["recipe"] != self.recipe.as_dict() or state["corpus"] != self.corpus_hash:
+            raise TrainingError(f"{path}: written by another recipe or corpus", "train into another folder")
+        self.step, self.phase, self.float_end = state["step"], state["phase"], state["float_end"]
+        self.best, self.stale = state["best"], state["stale"]
+        self.records.rows[:], self.recent = state["rows"], state["recent"]
+        self.network.shift, self.network.scale = state["normalizer"]
+        if self.phase == "compress":
+            self._setup_compress()
+        if state["ranges"] is not None:
+            self.ranges = {k: (v[0], v[1]) for k, v in state["ranges"].items()}
+            self.network.quantize(self.ranges)
+        self._begin_phase()
+        unpack("weights", self.network.weights, arrays)
+        unpack("optimizer", self.optimizer.variables, arrays)
+        count = len(self.network.weights)
+        self.best_weights = [arrays[f"best.{n}"] for n in range(count)] if "best.0" in arrays else []
+        if self.pruning is not None:
+            self.pruning.restore({k[5:]: v for k, v in arrays.items() if k.startswith("mask.")})
+        return True
+
+    # -- the whole ----------------------------------------------------------------------------------------
+
+    def train(self) -> TrainResult:
+        """Run both phases to their end and write the models.
+
+        Raises:
+            TrainingError: interrupted (the checkpoint is written first), or the loss is not finite.
+        """
+        try:
+            with _interrupts() as asked:
+                if self.phase == "float":
+                    self._run_phase(asked)
+                    self._enter_compress()
+                    self.save()
+                self._run_phase(asked)
+            return self._finish()
+        except tf.errors.OpError as error:  # TensorBoard's writer on a full disk, or no memory for a batch
+            raise TrainingError(f"{self.folder}: {str(error).splitlines()[0]}",
+                                "free some disk space or memory, then go on with --resume") from error
+        finally:
+            self.lanes.close()
+
+    def _run_phase(self, asked: Callable[[], bool]) -> None:
+        train = self.recipe.train
+        begin, end, _ = self._phase_bounds()
+        started, first = time.perf_counter(), self.step
+        score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
+        while self.step < end and self.stale < train.patience:
+            if asked():
+                self.save()
+                raise TrainingError(f"stopped at step {self.step}; the checkpoint is written",
+                                    "go on with --resume")
+            self.recent = [*self.recent[1 - LOG_EVERY :], self._take_step()]
+            self.step += 1
+            if self.step == first + 1:
+                started = time.perf_counter()  # the first step traces the graph
+            elif self.step > first + 1:
+                frames = (self.step - first - 1) * self.mixer.frames * self.lanes.batch
+                self.speed[self.phase] = frames / (time.perf_counter() - started)
+            if self.step % LOG_EVERY == 0:
+                self.records.add(step=self.step, phase=self.phase, loss=float(np.mean(self.recent)),
+                                 rate=self._rate())
+            if self.phase == "compress" and self.step in self._freeze_steps() and self.ranges:
+                self._relearn()
+                self._trace()
+            if self.step % train.validate_every == 0 or self.step == end:
+                score = self._validate()
+                self.save()
+            self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,
+                               values={"loss": self.recent[-1], "si_sdr": score,
+                                       "frames/s": self.speed.get(self.phase, 0.0)}))
+
+    def _finish(self) -> TrainResult:
+        if self.best_weights:
+            self.network.set_weights(self.best_weights)
+        score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(self.network)
+        sparsity = self.pruning.sparsity() if self.pruning is not None else {}
+        meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity}
+        model = snap(self.network.export(self.spec, self.ranges, meta))
+        model.save(self.folder / "model.npz")
+        with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
+            np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.spec.bands)[:4000])
+        self.records.write()
+        self.records.draw()
+        files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
+        write_manifest(self.folder, "train", files, {
+            "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
+            "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity})
+        return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
+                           self.validation.noisy_db, self.speed)
+
+
+def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool) -> TrainResult:
+    """Train ``recipe`` on ``corpus`` into ``folder``; see ``tinyse.training.train``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoints" / "last.npz"
+    if checkpoint.exists() and not resume:
+        raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
+    run = Run(recipe, folder, corpus, progress)
+    if resume:
+        run.resume()
+    write_text(folder / "recipe.yaml", recipe.as_yaml())
+    return run.train()
