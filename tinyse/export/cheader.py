@@ -168,16 +168,16 @@ extern "C" {{
 #endif
 
 /* A tensor that persists between frames. */
-typedef struct tinyse_state {{
+typedef struct tinyse_persistent {{
   uint32_t offset;       /* bytes from the start of the arena */
   uint32_t bytes;        /* size of the tensor */
   uint32_t element;      /* bytes of one value: 1 = int8 hidden state, 2 = int16 cell state */
   int32_t zero_point;    /* what every value starts at */
   float scale;           /* real = scale * (value - zero_point) */
   int32_t tensor;        /* index in the int8 model */
-}} tinyse_state;
+}} tinyse_persistent;
 
-extern const tinyse_state tinyse_states[TINYSE_STATES];
+extern const tinyse_persistent tinyse_states[TINYSE_STATES];
 
 extern const float tinyse_analysis_window[TINYSE_FRAME];
 extern const float tinyse_synthesis_window[TINYSE_FRAME];
@@ -206,7 +206,7 @@ SOURCE = """{banner}
 #define TINYSE_ALIGNED _Alignas(TINYSE_ALIGNMENT)
 #endif
 
-const tinyse_state tinyse_states[TINYSE_STATES] = {{
+const tinyse_persistent tinyse_states[TINYSE_STATES] = {{
 {states}
 }};
 

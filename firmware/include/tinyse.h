@@ -1,0 +1,108 @@
+/* tinyse.h: streaming speech enhancement, one hop in, one hop out. This file states the whole contract.
+ *
+ *   static _Alignas(TINYSE_ARENA_ALIGNMENT) uint8_t arena[TINYSE_NETWORK_BYTES];
+ *   static tinyse_state state;
+ *   tinyse_init(&state, arena, NULL);
+ *   for (;;) { read(in); tinyse_process(&state, in, out); write(out); }
+ *
+ * Signal   mono, TINYSE_SAMPLE_RATE, full scale 1.0 (float) or 32768 (int16). Output lags input by
+ *          TINYSE_FRAME - TINYSE_HOP samples. `in` and `out` may be the same buffer, and else must not overlap.
+ *          float input may exceed full scale but must be finite: NaN and infinities are taken as 0.
+ *          int16 output saturates.
+ * Memory   no heap, no globals; everything is in the two blocks that the caller owns and keeps:
+ *          the state (TINYSE_STATE_BYTES, aligned to TINYSE_STATE_ALIGNMENT; CPU only, any RAM) and the arena
+ *          (TINYSE_NETWORK_BYTES, aligned to TINYSE_ARENA_ALIGNMENT; where an NPU runs the network it must be
+ *          memory that the NPU reaches). Neither may move. Two streams need two of each.
+ * Threads  one call at a time for one state; different states are independent (an NPU is shared by its owner).
+ * Errors   a call that does not return TINYSE_OK has written silence to `out`; the state stays valid, and the
+ *          next call goes on. After TINYSE_ERROR_NPU call tinyse_reset.
+ */
+#ifndef TINYSE_H
+#define TINYSE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model.h"
+#include "packed.h"
+
+/* What runs the network: TINYSE_BACKEND_CPU, _NPU or _TFLM. Default: what the model was exported for. */
+#define TINYSE_BACKEND_CPU 0
+#define TINYSE_BACKEND_NPU 1
+#define TINYSE_BACKEND_TFLM 2
+#ifndef TINYSE_BACKEND
+#define TINYSE_BACKEND TINYSE_NPU
+#endif
+
+#define TINYSE_ARENA_ALIGNMENT 16
+#if TINYSE_BACKEND == TINYSE_BACKEND_CPU
+#define TINYSE_NETWORK_BYTES TINYSE_PACKED_ARENA_BYTES
+#elif TINYSE_BACKEND == TINYSE_BACKEND_NPU
+#define TINYSE_NETWORK_BYTES TINYSE_ARENA_BYTES
+#elif !defined(TINYSE_NETWORK_BYTES)
+#define TINYSE_NETWORK_BYTES (2 * TINYSE_ARENA_BYTES) /* optimised TFLM kernels want scratch of their own */
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tinyse_status {
+  TINYSE_OK = 0,
+  TINYSE_ERROR_ARGUMENT = 1, /* null, misaligned or overlapping */
+  TINYSE_ERROR_MODEL = 2,    /* the model is damaged, or made for another NPU */
+  TINYSE_ERROR_NPU = 3       /* the NPU is absent, faulted or timed out */
+} tinyse_status;
+
+/* The stages of a frame, in order. */
+typedef enum tinyse_stage {
+  TINYSE_STAGE_TRANSFORM, /* window, FFT */
+  TINYSE_STAGE_FEATURES,  /* magnitude, mel, power */
+  TINYSE_STAGE_QUANTIZE,
+  TINYSE_STAGE_NETWORK,
+  TINYSE_STAGE_MASK,      /* dequantize, mel to bins, times spectrum */
+  TINYSE_STAGE_SYNTHESIS, /* inverse FFT, window, overlap-add */
+  TINYSE_STAGES
+} tinyse_stage;
+
+struct tinyse_npu; /* npu.h */
+
+/* Everything optional; NULL or zeros for the default. */
+typedef struct tinyse_config {
+  const struct tinyse_npu *npu; /* the NPU to use; needed by TINYSE_BACKEND_NPU, ignored by the others */
+  /* Called when a stage of a frame is done: for profiling. */
+  void (*stage_done)(void *context, tinyse_stage stage);
+  void *context;
+} tinyse_config;
+
+/* Private; public only so that its size is known. */
+typedef struct tinyse_state {
+  void *arena;
+  tinyse_config config;
+  float past[TINYSE_FRAME];                 /* the frame under analysis; its first part is the past */
+  float overlap[TINYSE_FRAME];              /* what later frames still add to */
+  float spectrum[TINYSE_FFT + 2];           /* re, im of bins 0..FFT/2 */
+  float work[TINYSE_FFT + 2];
+  float bands[TINYSE_BANDS];
+  _Alignas(16) int8_t feature[TINYSE_BANDS]; /* what the network was given; kept for parity tests */
+  _Alignas(16) int8_t mask[TINYSE_BANDS];    /* what it answered */
+} tinyse_state;
+
+#define TINYSE_STATE_BYTES sizeof(tinyse_state)
+#define TINYSE_STATE_ALIGNMENT _Alignof(tinyse_state)
+
+/* Check the arguments and the model, then reset. `config` is copied. */
+tinyse_status tinyse_init(tinyse_state *state, void *arena, const tinyse_config *config);
+
+/* Start a new signal: zero history, every network state at its zero point. */
+tinyse_status tinyse_reset(tinyse_state *state);
+
+/* Enhance one hop. */
+tinyse_status tinyse_process(tinyse_state *state, const float in[TINYSE_HOP], float out[TINYSE_HOP]);
+tinyse_status tinyse_process_int16(tinyse_state *state, const int16_t in[TINYSE_HOP], int16_t out[TINYSE_HOP]);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TINYSE_H */

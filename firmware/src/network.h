@@ -1,0 +1,17 @@
+/* network.h: the network between front end and back end; network_cpu.c, network_npu.c or network_tflm.cc. */
+#ifndef TINYSE_NETWORK_H
+#define TINYSE_NETWORK_H
+
+#include "tinyse.h"
+
+/* Once: check the model against arena and NPU. Leaves the states undefined. */
+tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu);
+
+/* Every state to its zero point. */
+void tinyse_network_reset(void *arena);
+
+/* One frame of int8 features to an int8 mask; both 16-byte aligned, apart from the arena. */
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const int8_t feature[TINYSE_BANDS],
+                                 int8_t mask[TINYSE_BANDS]);
+
+#endif /* TINYSE_NETWORK_H */
