@@ -1,0 +1,1 @@
+"""Firmware: the C library, its third-party parts, project folders and images built from them."""
