@@ -1,9 +1,8 @@
-/* semihosting.h: files and exit on the host that debugs or emulates the image. Where no host answers, every call
- * fails as below. Files may be named pipes: reads then block until the other end writes. */
+/* semihosting.h: files, pipes and exit of the host, for firmware under QEMU, an FVP or a debugger.
+ * Implemented by app/semihosting.c (Arm semihosting) and, in host tests, over POSIX. */
 #ifndef TINYSE_SEMIHOSTING_H
 #define TINYSE_SEMIHOSTING_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,31 +10,32 @@
 extern "C" {
 #endif
 
-/* Binary modes of tinyse_semihosting_open. */
-#define TINYSE_SEMIHOSTING_READ 1
-#define TINYSE_SEMIHOSTING_WRITE 5
-#define TINYSE_SEMIHOSTING_APPEND 9
+/* The mode numbers of SYS_OPEN. */
+#define TINYSE_SEMIHOST_READ 1  /* "rb" */
+#define TINYSE_SEMIHOST_WRITE 5 /* "wb": create or truncate */
 
-/* A file's handle, or -1. */
-int tinyse_semihosting_open(const char *path, int mode);
+/* A handle, or -1. Opening a named pipe blocks until its other end is open. */
+int32_t tinyse_semihost_open(const char *path, int mode);
 
-bool tinyse_semihosting_close(int file);
+/* Bytes moved: 0 at the end of the file or on an error, and on a pipe possibly less than asked: loop. */
+size_t tinyse_semihost_read(int32_t handle, void *data, size_t bytes);
+size_t tinyse_semihost_write(int32_t handle, const void *data, size_t bytes);
 
-/* Bytes that were read, written; fewer than asked for at the end, at an error, or from a pipe. */
-size_t tinyse_semihosting_read(int file, void *data, size_t bytes);
-size_t tinyse_semihosting_write(int file, const void *data, size_t bytes);
+/* 0, or -1. */
+int tinyse_semihost_close(int32_t handle);
+int tinyse_semihost_seek(int32_t handle, uint32_t position);
 
-/* Absolute, in bytes. */
-bool tinyse_semihosting_seek(int file, uint32_t position);
+/* Bytes of the file, or -1. */
+int32_t tinyse_semihost_flen(int32_t handle);
 
-/* Bytes of a file, or -1. */
-int64_t tinyse_semihosting_length(int file);
+/* Ends the program on the host with this exit code. */
+void tinyse_semihost_exit(int code) __attribute__((noreturn));
 
-/* The command line, terminated; false where there is no host. */
-bool tinyse_semihosting_command_line(char *text, size_t size);
+/* The command line, zero-terminated; 0, or -1 where there is none or it does not fit. */
+int tinyse_semihost_cmdline(char *buffer, size_t bytes);
 
-/* End the image with an exit code; without a host, stop. */
-void tinyse_exit(int code) __attribute__((noreturn));
+/* Host time since the start in 1/100 s: not the time of the emulated processor. */
+uint32_t tinyse_semihost_clock(void);
 
 #ifdef __cplusplus
 }
