@@ -71,7 +71,7 @@ def header(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Targe
         "INPUT_SCALE": floating(report.input.scale), "INPUT_ZERO_POINT": _signed(report.input.zero_point),
         "OUTPUT_SCALE": floating(report.output.scale), "OUTPUT_ZERO_POINT": _signed(report.output.zero_point),
         "INPUT_OFFSET": _offset(report.input), "OUTPUT_OFFSET": _offset(report.output),
-        "STATES": len(report.states), "STATE_BYTES": report.state_bytes,
+        "STATES": len(report.states), "NETWORK_STATE_BYTES": report.state_bytes,
         "ARENA_BYTES": report.arena_bytes, "FAST_SCRATCH_BYTES": report.fast_bytes, "ALIGNMENT": ALIGNMENT,
         "MODEL_BYTES": len(model), "NPU": int(target.has_npu),
     }
