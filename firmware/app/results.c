@@ -1,0 +1,85 @@
+#include "results.h"
+
+#include "board.h"
+#include "json.h"
+
+#define SCHEMA 1
+
+#if TINYSE_BACKEND == TINYSE_BACKEND_CPU
+#define BACKEND "cpu"
+#elif TINYSE_BACKEND == TINYSE_BACKEND_NPU
+#define BACKEND "npu"
+#else
+#define BACKEND "tflm"
+#endif
+
+#if defined(TINYSE_KERNELS_PORTABLE)
+#define KERNELS "portable"
+#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#define KERNELS "mve"
+#elif defined(__ARM_FEATURE_DSP)
+#define KERNELS "dsp"
+#else
+#define KERNELS "portable"
+#endif
+
+static const char *const stage_names[TINYSE_STAGES] = {"transform", "features", "quantize",
+                                                       "network",   "mask",     "synthesis"};
+
+static void ticks(json *out, const char *name, const stage_ticks *sum) {
+  json_open(out, name, '{');
+  json_number(out, "total", sum->total);
+  json_number(out, "max", sum->max);
+  json_close(out, '}');
+}
+
+static void npu(json *out, const tinyse_npu *unit) {
+  if (!unit) {
+    json_null(out, "npu");
+    return;
+  }
+  tinyse_npu_counts counts;
+  unit->counts(unit->context, &counts);
+  json_open(out, "npu", '{');
+  json_text(out, "name", unit->name);
+  json_number(out, "runs", counts.runs);
+  json_number(out, "cycles", counts.cycles);
+  json_number(out, "active", counts.active);
+  json_number(out, "axi0_read", counts.axi0_read);
+  json_number(out, "axi0_write", counts.axi0_write);
+  json_number(out, "axi1_read", counts.axi1_read);
+  json_close(out, '}');
+}
+
+const char *results_text(const results *run, char text[RESULTS_BYTES]) {
+  json out;
+  json_start(&out, text, RESULTS_BYTES);
+  json_open(&out, NULL, '{');
+  json_number(&out, "schema", SCHEMA);
+  json_text(&out, "board", BOARD_NAME);
+  json_text(&out, "core", BOARD_CORE);
+  json_text(&out, "backend", BACKEND);
+  json_text(&out, "kernels", KERNELS);
+  json_text(&out, "status", "ok");
+  json_number(&out, "frames", run->frames);
+  json_open(&out, "counter", '{');
+  json_text(&out, "name", board_counter_name());
+  json_number(&out, "hz", board_counter_hz());
+  json_close(&out, '}');
+  json_open(&out, "stages", '{');
+  for (int stage = 0; stage < TINYSE_STAGES; stage++) {
+    ticks(&out, stage_names[stage], &run->clock->stage[stage]);
+  }
+  json_close(&out, '}');
+  ticks(&out, "frame", &run->clock->frame);
+  npu(&out, run->npu);
+  json_null(&out, "timing_adapters");
+  json_number(&out, "arena_bytes", TINYSE_NETWORK_BYTES);
+  json_number(&out, "state_bytes", TINYSE_STATE_BYTES);
+  json_open(&out, "stack", '{');
+  json_number(&out, "bytes", run->stack_bytes);
+  json_number(&out, "used", run->stack_used);
+  json_close(&out, '}');
+  json_close(&out, '}');
+  return out.full ? "the results do not fit their buffer" : NULL;
+}

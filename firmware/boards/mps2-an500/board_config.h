@@ -1,0 +1,10 @@
+/* MPS2 with AN500. */
+#ifndef TINYSE_BOARD_CONFIG_H
+#define TINYSE_BOARD_CONFIG_H
+
+#define BOARD_NAME "mps2-an500"
+#define BOARD_CORE "cortex-m7"
+#define BOARD_CLOCK_HZ 25000000u
+#define BOARD_INTERRUPTS 57
+
+#endif /* TINYSE_BOARD_CONFIG_H */

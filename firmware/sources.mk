@@ -1,0 +1,10 @@
+# What is compiled: SOURCES and LIBRARIES, by BACKEND.
+SOURCES := $(wildcard app/*.c) $(BOARD_SOURCES) src/tinyse.c src/frontend.c model/model.c \
+  $(wildcard third_party/cmsis-dsp/Source/*/*.c)
+LIBRARIES :=
+ifeq ($(BACKEND),cpu)
+SOURCES += src/network_cpu.c $(wildcard src/kernels*.c) model/packed.c
+endif
+ifeq ($(BACKEND),npu)
+SOURCES += src/network_npu.c src/ethosu.c src/cosim.c
+endif
