@@ -6,7 +6,7 @@ TARGET ?= ethos-u55-128
 OUT ?= report
 APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
 
-.PHONY: help setup setup-dev system-test run test lint train-full model bench fuzz-npu clean
+.PHONY: help setup setup-dev system-test run test lint train-full model bench fuzz-npu explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ fuzz-npu: setup-dev ## 100,000 mutated command streams against the simulator
 
 bench: setup ## Training speed against plain tf_keras, as ratios of one run
 	$(PY) bench/training_speed.py
+
+EXPLORE ?= 20
+explore: setup-dev ## Property tests with new random examples, EXPLORE (20) times as many
+	TINYSE_RANDOM=1 TINYSE_EXAMPLES=$(EXPLORE) $(PY) -m pytest -m 'hypothesis and not slow'
 
 clean: ## Remove the venv and what runs left
 	rm -rf $(VENV) runs report build

@@ -120,6 +120,22 @@ def softmax(rng, rows, deep, dtype="int8") -> bytes:
     return graph.build([x], [y])
 
 
+def reciprocal_table(kind: type[np.floating]) -> np.ndarray:
+    """The table of 1 / (1 + x) in 16-bit softmax, uint32 [512] as the NPU reads it, computed in ``kind``.
+
+    Each sample is moved by half the error of interpolating to the next one, as in TFLite's 16-bit tables. All
+    values are positive, so that adding a half and flooring rounds as TFLite does, but for the error (half away).
+    """
+    at = np.arange(1025, dtype=kind) / kind(1024)
+    values = kind(1) / (kind(1) + at) * kind(32768)
+    here, middle, after = values[0:-2:2], values[1::2], values[2::2]
+    sample = np.floor(here + kind(0.5))
+    error = np.floor((after + sample) / kind(2) + kind(0.5)) - np.floor(middle + kind(0.5))
+    moved = sample - np.copysign(np.floor(np.abs(error / kind(2)) + kind(0.5)), error)
+    samples = np.minimum(np.append(moved, values[-1]), 32767).astype(np.int64)
+    return (samples[:-1] & 0xFFFF | (np.diff(samples) & 0xFFFF) << 16).astype("<u4")
+
+
 def concatenation(rng, shape, widths, dtype="int8") -> bytes:
     graph = Graph()
     given = grid(rng, dtype)
