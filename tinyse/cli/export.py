@@ -16,7 +16,7 @@ def command(run: Path, target: str, out: Path | None) -> None:
     """Export RUN as a streaming int8 model with Vela's compilation and C sources.
 
     RUN is a folder that tinyse train wrote, or a .npz model. Writes model_int8.tflite, model_vela.tflite
-    (NPU targets), model.h, model.c, memory.json, memory.txt, vela/ and manifest.json.
+    (NPU targets), model.h, model.c, packed.h, packed.c, memory.json, memory.txt, vela/ and manifest.json.
 
     \b
     Example:

@@ -20,7 +20,9 @@ from tinyse.artifacts import sha256, write_bytes, write_json, write_manifest, wr
 from tinyse.errors import ExportError, ModelError, TinyseError
 from tinyse.export import checks
 from tinyse.export.cheader import header, source
+from tinyse.export.cpacked import packed_header, packed_source
 from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
+from tinyse.export.packing import pack
 from tinyse.export.tflite import to_int8
 from tinyse.export.vela import Compiled, compile_model
 from tinyse.model import TrainedModel
@@ -114,7 +116,10 @@ def _export(model: TrainedModel, trained: str, calibration: NDArray | None, targ
     flashed = compiled.path.read_bytes() if compiled else data
     write_text(folder / "model.h", header(flashed, model.frontend, memory, target, trained))
     write_text(folder / "model.c", source(flashed, model.frontend, memory, target, trained))
-    names = [INT8, "memory.json", "memory.txt", "model.h", "model.c"]
+    packed = pack(network)
+    write_text(folder / "packed.h", packed_header(packed, data))
+    write_text(folder / "packed.c", packed_source(packed, data))
+    names = [INT8, "memory.json", "memory.txt", "model.h", "model.c", "packed.h", "packed.c"]
     names += [COMPILED, *(f"{REPORTS}/{name}" for name in reports)] if compiled else []
     files = {name: folder / name for name in names}
     cycles = None if compiled is None else {"total": compiled.cycles, "npu": compiled.npu_cycles,
@@ -123,7 +128,7 @@ def _export(model: TrainedModel, trained: str, calibration: NDArray | None, targ
     extra = {"target": target.name, "trained_sha256": trained, "frontend": asdict(model.frontend),
              "parameters": model.parameters, "macs_per_frame": network.macs_per_frame,
              "operators": list(network.operators), "zeros": zeros, "quantization": quantization,
-             "proof": asdict(proof), "cycles": cycles}
+             "proof": asdict(proof), "cycles": cycles, "packed": packed.to_json()}
     files["manifest.json"] = write_manifest(folder, "export", files, extra)
     progress(Step("export", len(STAGES), len(STAGES), "done"))
     return Export(folder, target.name, files, memory, model.parameters, network.macs_per_frame, zeros,
