@@ -1,5 +1,6 @@
 #include "fault.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "console.h"
@@ -8,13 +9,22 @@
 #include "stack.h"
 
 #define SEMIHOSTING_BKPT 0xBEABu
-#define HFSR_DEBUGEVT (1u << 31)
+#define HFSR_DEBUGEVT (1u << 31) /* QEMU leaves it clear */
 #define STACK_OVERFLOW (1u << 20)
 
 void tinyse_fault(uint32_t *frame);
 
+static bool alone; /* no host has answered */
+
 /* What the processor pushed: r0-r3, r12, lr, pc, xpsr. */
 enum { FRAME_R0 = 0, FRAME_PC = 6 };
+
+static _Noreturn void stop(void) {
+  console_text("\n\004");
+  if (!alone) tinyse_semihost_exit(TINYSE_EXIT_FAULT); /* which from here would lock the processor up */
+  for (;;) {
+  }
+}
 
 static const char *cause(uint32_t status) {
   if (status & STACK_OVERFLOW) return "stack overflow";
@@ -28,9 +38,10 @@ static const char *cause(uint32_t status) {
 }
 
 __attribute__((used)) void tinyse_fault(uint32_t *frame) {
-  const uint32_t status = SCB_CFSR, hard = SCB_HFSR;
-  if (!status && (hard & HFSR_DEBUGEVT) && *(const uint16_t *)(uintptr_t)frame[FRAME_PC] == SEMIHOSTING_BKPT) {
+  const uint32_t status = SCB_CFSR;
+  if (!status && *(const uint16_t *)(uintptr_t)frame[FRAME_PC] == SEMIHOSTING_BKPT) {
     SCB_HFSR = HFSR_DEBUGEVT;
+    alone = true;
     frame[FRAME_R0] = UINT32_MAX;
     frame[FRAME_PC] += 2;
     return;
@@ -53,8 +64,7 @@ __attribute__((used)) void tinyse_fault(uint32_t *frame) {
     console_text(", address ");
     console_hex(SCB_MMFAR);
   }
-  console_text("\n\004");
-  tinyse_semihost_exit(TINYSE_EXIT_FAULT);
+  stop();
 }
 
 void tinyse_fault_interrupt(void) {
@@ -62,8 +72,7 @@ void tinyse_fault_interrupt(void) {
   __asm volatile("mrs %0, ipsr" : "=r"(number));
   console_text("tinyse: fault: unexpected exception ");
   console_hex(number);
-  console_text("\n\004");
-  tinyse_semihost_exit(TINYSE_EXIT_FAULT);
+  stop();
 }
 
 /* An overflow leaves the pointer at the limit, without room for the handler itself. */
