@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -60,6 +61,21 @@ def writing(path: Path | str) -> Iterator[None]:
     except OSError as error:
         raise TinyseError(f"{path}: cannot be written: {error.strerror or error}",
                           "free some disk space, or choose a folder you may write") from error
+
+
+def put_folder(made: Path, destination: Path) -> None:
+    """Let ``made``, a finished folder beside it, take ``destination``'s place; Ctrl-C leaves one of the two."""
+    made.chmod(0o755)
+    old = made.with_name(made.name + ".old")
+    try:
+        if destination.exists():
+            destination.rename(old)
+        made.rename(destination)
+    except BaseException:
+        if old.exists() and not destination.exists():
+            old.rename(destination)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

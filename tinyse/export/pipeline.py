@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import sha256, write_bytes, write_json, write_manifest, write_text
+from tinyse.artifacts import put_folder, sha256, write_bytes, write_json, write_manifest, write_text
 from tinyse.errors import ExportError, ModelError, TinyseError
 from tinyse.export import checks
 from tinyse.export.cheader import header, source
@@ -86,7 +86,7 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
                           "choose a folder you may write") from error
     try:
         made = _export(model, sha256(file), calibration, chosen, scratch, progress)
-        _put(scratch, destination)
+        put_folder(scratch, destination)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     moved = {name: destination / path.relative_to(scratch) for name, path in made.files.items()}
@@ -185,17 +185,3 @@ def _refuse_foreign(destination: Path) -> None:
         raise ExportError(f"{destination}: holds files that are no export", "name a new or empty folder with --out")
     if destination.exists() and not destination.is_dir():
         raise ExportError(f"{destination}: is a file", "name a folder with --out")
-
-
-def _put(scratch: Path, destination: Path) -> None:
-    scratch.chmod(0o755)
-    old = scratch.with_name(scratch.name + ".old")
-    try:
-        if destination.exists():
-            destination.rename(old)
-        scratch.rename(destination)
-    except BaseException:  # Ctrl-C between the two as well
-        if old.exists() and not destination.exists():
-            old.rename(destination)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
