@@ -1,0 +1,124 @@
+"""Builds a project folder into an image: runs its Makefile, says in one line why where that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tinyse.errors import ExportError, ToolError
+
+SECONDS = 600
+COMPILER = "arm-none-eabi-gcc"
+COMPILER_HINT = "install it: apt-get install -y gcc-arm-none-eabi libnewlib-arm-none-eabi make"
+_NEEDED = (COMPILER, "make")
+
+
+class Backend(StrEnum):
+    """What runs the network."""
+
+    CPU = "cpu"
+    NPU = "npu"
+    TFLM = "tflm"
+
+
+class Kernels(StrEnum):
+    """How the CPU runs it: by the best instructions that the core has, or in portable C11."""
+
+    AUTO = "auto"
+    PORTABLE = "portable"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image.
+
+    Attributes:
+        folder: of the build. elf, map, bin: the image, the linker's map, the raw bytes for flash.
+        board, backend, kernels: what it was built for.
+        su: ``-fstack-usage`` files, one per source.
+    """
+
+    folder: Path
+    elf: Path
+    map: Path
+    bin: Path
+    board: str
+    backend: Backend
+    kernels: Kernels
+    su: tuple[Path, ...]
+
+
+def build(project: Path | str, board: str | None = None, backend: str | None = None, kernels: str = Kernels.AUTO,
+          variables: tuple[str, ...] = ()) -> Built:
+    """Build an image; nothing is compiled again that is up to date.
+
+    Args:
+        project: a folder that ``write_project`` wrote.
+        board: one of ``boards(project)``; default: the one the project was written for.
+        backend: a `Backend`; default: the NPU where the export was made for one, else the CPU.
+        kernels: a `Kernels`.
+        variables: further ``NAME=value`` of make.
+
+    Raises:
+        ExportError: no project, an unknown board, or a network that the export does not hold.
+        ToolError: compiler or make are missing, do not compile the sources, or the image does not fit its
+            memories; the message carries the first line that says so.
+    """
+    folder = Path(project)
+    settings = project_settings(folder)
+    board, backend = board or settings["BOARD"], Backend(backend or settings["BACKEND"])
+    known = boards(folder)
+    if board not in known:
+        raise ExportError(f"board {board!r} is not known", f"one of {', '.join(known)}")
+    if backend is Backend.NPU and settings["NPU"] != "1":
+        raise ExportError(f"{folder}: the model was exported for a processor without an NPU",
+                          "export it with --target ethos-u55-128, or build with BACKEND=cpu")
+    for program in _NEEDED:
+        if shutil.which(program) is None:
+            raise ToolError(f"{program} is not installed", COMPILER_HINT)
+    name = f"{board}-{backend}" + ("-portable" if kernels == Kernels.PORTABLE else "")
+    command = ["make", "-C", str(folder), f"-j{len(os.sched_getaffinity(0))}", "--no-print-directory",
+               f"BOARD={board}", f"BACKEND={backend}", f"KERNELS={kernels}", f"BUILD=build/{name}", *variables]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False,
+                             stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C", "MAKEFLAGS": ""})
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{folder}: the build takes longer than {SECONDS} s") from error
+    if run.returncode:
+        raise ToolError(f"{folder}: {board}, {backend}: {_reason(run.stdout + run.stderr)}",
+                        f"see all of it: make -C {folder} BOARD={board} BACKEND={backend}")
+    made = folder / "build" / name
+    return Built(made, made / "tinyse.elf", made / "tinyse.map", made / "tinyse.bin", board, backend,
+                 Kernels(kernels), tuple(sorted(made.rglob("*.su"))))
+
+
+def boards(project: Path) -> tuple[str, ...]:
+    """Boards that a project, or ``firmware/``, has; sorted."""
+    return tuple(sorted(path.parent.name for path in (project / "boards").glob("*/board.mk")))
+
+
+def project_settings(project: Path) -> dict[str, str]:
+    """``BOARD``, ``BACKEND``, ``NPU`` and ``TARGET`` of a project, out of its model/project.mk.
+
+    Raises:
+        ExportError: ``project`` is no project.
+    """
+    file = project / "model" / "project.mk"
+    if not file.is_file():
+        raise ExportError(f"{project}: no firmware project", "write one: tinyse export RUN --firmware DIR")
+    return dict(re.findall(r"^(\w+) \??= (\S*)$", file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def _reason(output: str) -> str:
+    """The line that tells why, best first: what does not fit, what the compiler refuses, what make says last."""
+    for pattern in (r"region `\w+' overflowed by \d+ bytes", r"undefined reference to .*",
+                    r"[^\s:]+:\d+:\d+: (fatal )?error: .*", r"error: .*", r"\*\*\* .*"):
+        if found := re.search(pattern, output):
+            text = found.group()
+            return f"the image does not fit: {text}" if "overflowed" in text else text
+    return (output.strip().splitlines() or ["make failed"])[-1]

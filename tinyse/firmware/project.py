@@ -1,0 +1,133 @@
+"""Writes a firmware project: a folder that holds an export, the C library, an application and board files.
+
+It builds with nothing but arm-none-eabi-gcc and make (or CMake), for people who take it into their own tree,
+and it is the one thing that tinyse itself builds images from::
+
+    DIR/Makefile CMakeLists.txt sources.mk README.md LICENSE
+        include/ src/            the library
+        app/ boards/<board>/     WAV in, WAV out; startup code and linker scripts
+        model/                   the export: model.h model.c packed.h packed.c timing.h project.mk
+        third_party/             CMSIS-DSP (what is used of it), CMSIS core headers, with their licences
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyse.artifacts import put_folder, write_text, writing
+from tinyse.errors import ExportError, TinyseError, ToolError
+from tinyse.firmware.build import boards
+from tinyse.firmware.vendor import copy_into
+from tinyse.progress import Progress, Step, silent
+from tinyse.targets import Target, load_target
+
+MODEL = ("model.h", "model.c", "packed.h", "packed.c")
+PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "CMakeLists.txt", "README.md", "LICENSE")
+STAGES = ("sources", "model", "CMSIS")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder, the board and the backend that plain ``make`` builds, and the target of its export."""
+
+    folder: Path
+    board: str
+    backend: str
+    target: str
+
+
+def sources_dir() -> Path:
+    """The firmware's sources: those of the checkout, or those that the installed package carries.
+
+    Raises:
+        ToolError: there are none.
+    """
+    folder = Path(__file__).parent / "sources"
+    if not (folder / "Makefile").is_file():
+        raise ToolError("this installation of tinyse has no firmware sources",
+                        "use a checkout, or install tinyse again")
+    return folder
+
+
+def write_project(export: Path | str, folder: Path | str, board: str | None = None, progress: Progress = silent,
+                  target: Target | None = None) -> Project:
+    """Write a project for ``export`` into ``folder``, which an earlier project there gives way to.
+
+    Args:
+        export: a folder that ``tinyse export`` wrote.
+        folder: where to; a folder that holds anything but a project is refused.
+        board: what plain ``make`` builds for; default: the target's board.
+        progress: told of each stage.
+        target: the export's target, where it is none that tinyse ships.
+
+    Raises:
+        ExportError: no export, a foreign folder, an unknown board. RecipeError: the target is not known.
+        ToolError: CMSIS cannot be fetched. TinyseError: the folder cannot be written.
+    """
+    export, folder = Path(export), Path(folder)
+    chosen = target or load_target(_target_name(export))
+    sources = sources_dir()
+    board = board or chosen.board
+    if board not in boards(sources):
+        raise ExportError(f"board {board!r} is not known", f"one of {', '.join(boards(sources))}")
+    _refuse_foreign(folder)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        with writing(folder):
+            _fill(scratch, sources, export, board, chosen, progress)
+            put_folder(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    progress(Step("firmware", len(STAGES), len(STAGES), "done"))
+    return Project(folder, board, _backend(chosen), chosen.name)
+
+
+def _fill(folder: Path, sources: Path, export: Path, board: str, target: Target, progress: Progress) -> None:
+    progress(Step("firmware", 0, len(STAGES), STAGES[0]))
+    for name in PARTS:
+        if (sources / name).is_dir():
+            shutil.copytree(sources / name, folder / name)
+        else:
+            shutil.copyfile(sources / name, folder / name)
+    progress(Step("firmware", 1, len(STAGES), STAGES[1]))
+    (folder / "model").mkdir()
+    for name in MODEL:
+        shutil.copyfile(export / name, folder / "model" / name)
+    with contextlib.suppress(ImportError):
+        from tinyse.firmware.timing import timing_header
+
+        write_text(folder / "model" / "timing.h", timing_header(target))
+    write_text(folder / "model" / "project.mk",
+               f"# Written by tinyse for this export.\nTARGET = {target.name}\nNPU = {int(target.has_npu)}\n"
+               f"BOARD ?= {board}\nBACKEND ?= {_backend(target)}\n")
+    progress(Step("firmware", 2, len(STAGES), STAGES[2]))
+    copy_into(folder, progress)
+
+
+def _backend(target: Target) -> str:
+    return "npu" if target.has_npu else "cpu"
+
+
+def _target_name(export: Path) -> str:
+    for name in ("manifest.json", *MODEL):
+        if not (export / name).is_file():
+            raise ExportError(f"{export}: holds no {name}: no export of this version",
+                              "export it again: tinyse export RUN --target NAME")
+    try:
+        return str(json.loads((export / "manifest.json").read_text(encoding="utf-8"))["target"])
+    except (ValueError, KeyError, OSError) as error:
+        raise TinyseError(f"{export / 'manifest.json'}: damaged", "export it again") from error
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"{folder}: is a file", "name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model" / "project.mk").is_file():
+        raise ExportError(f"{folder}: holds files that are no firmware project", "name a new or empty folder")
