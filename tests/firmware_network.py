@@ -1,0 +1,118 @@
+"""Builds the network part of the firmware alone, for the host or a QEMU machine, and runs int8 frames through it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tinyse.export.cpacked import packed_header, packed_source
+from tinyse.export.network import parse
+from tinyse.export.packing import PackedNetwork, pack
+
+SOURCES = Path(__file__).parent.parent / "firmware" / "src"
+HARNESS = Path(__file__).parent / "network_harness.c"
+FILES = ("network_cpu.c", "kernels_portable.c", "kernels_scalar.c", "kernels_dsp.c", "kernels_mve.c")
+STRICT = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion", "-Werror",
+          "-DTINYSE_BACKEND=0")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A compiler with its flags, and what runs the result."""
+
+    compiler: str
+    flags: tuple[str, ...]
+    run: tuple[str, ...] = ()
+    memory: str = ""
+    ticks: float = 1.0
+
+
+def _qemu(machine: str, *more: str) -> tuple[str, ...]:
+    return ("qemu-system-arm", "-M", machine, *more, "-nographic", "-monitor", "none", "-serial", "none", "-icount",
+            "shift=5", "-semihosting-config", "enable=on,target=native", "-kernel")
+
+
+_M55 = ("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard")
+_M7 = ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16")
+_AN547 = "V (rx): ORIGIN = 0x10000000, LENGTH = 4K\n  F (rx): ORIGIN = 0x11000000, LENGTH = 2M\n" \
+         "  R (rw): ORIGIN = 0x30000000, LENGTH = 512K"
+_AN500 = "V (rx): ORIGIN = 0x0, LENGTH = 4K\n  F (rx): ORIGIN = 0x1000, LENGTH = 2M\n" \
+         "  R (rw): ORIGIN = 0x20000000, LENGTH = 512K"
+_SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+MACHINES = {
+    "host": Machine("gcc", ()),
+    "sanitized": Machine("gcc", _SANITIZE),
+    # -icount shift=5 is 32 ns an instruction; SysTick counts 31.25 ns on AN547 and 40 ns on AN500.
+    "mve": Machine("arm-none-eabi-gcc", _M55, _qemu("mps3-an547"), _AN547, 31.25 / 32),
+    "m55-portable": Machine("arm-none-eabi-gcc", (*_M55, "-DTINYSE_KERNELS_PORTABLE"), _qemu("mps3-an547"), _AN547,
+                            31.25 / 32),
+    "dsp": Machine("arm-none-eabi-gcc", _M7, _qemu("mps2-an500", "-cpu", "cortex-m7"), _AN500, 40 / 32),
+}
+
+LINK = """MEMORY {{
+  {memory}
+}}
+ENTRY(start)
+SECTIONS {{
+  .vectors : {{ KEEP(*(.vectors)) }} > V
+  .text : {{ *(.text*) *(.rodata*) . = ALIGN(8); }} > F
+  .data : {{ data_start = .; *(.data*) . = ALIGN(4); data_end = .; }} > R AT > F
+  data_load = LOADADDR(.data);
+  .bss (NOLOAD) : {{ . = ALIGN(16); bss_start = .; *(.bss*) *(COMMON) . = ALIGN(8); bss_end = .; }} > R
+  stack_top = ORIGIN(R) + LENGTH(R);
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A built network; ``run`` streams frames from a fresh start."""
+
+    machine: Machine
+    path: Path
+    bands: int
+
+    def run(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+        """Masks [count, bands], and per frame instructions (QEMU) or nanoseconds (host)."""
+        folder = self.path.parent
+        (folder / "frames.bin").write_bytes(frames.tobytes())
+        command = [*self.machine.run, str(self.path)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        masks = np.fromfile(folder / "masks.bin", np.int8).reshape(-1, self.bands)
+        spent = np.fromfile(folder / "ticks.bin", np.uint32) & 0xFFFFFF if self.machine.run else np.fromfile(
+            folder / "ticks.bin", np.uint32)
+        return masks, spent * self.machine.ticks
+
+
+def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = None) -> Program:
+    """Compile ``data``'s packed network for MACHINES[name] in ``folder``; skips where a tool is missing."""
+    machine = MACHINES[name]
+    for tool, package in ((machine.compiler, "gcc-arm-none-eabi libnewlib-arm-none-eabi" if machine.run else "gcc"),
+                          *([(machine.run[0], "qemu-system-arm")] if machine.run else [])):
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is missing: apt-get install {package}")
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = packed or pack(parse(data))
+    (folder / "packed.h").write_text(packed_header(packed, data))
+    (folder / "packed.c").write_text(packed_source(packed, data))
+    (folder / "model.h").write_text("\n".join(f"#define TINYSE_{key} {value}" for key, value in {
+        "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": packed.bands, "NPU": 0}.items()) + "\n")
+    link = []
+    if machine.run:
+        (folder / "link.ld").write_text(LINK.format(memory=machine.memory))
+        link = ["-nostartfiles", "--specs=nosys.specs", "-T", str(folder / "link.ld")]
+    program = folder / f"{name}.elf"
+    command = [machine.compiler, *STRICT, *machine.flags, f"-I{folder}", f"-I{SOURCES}", f"-I{SOURCES.parent}/include",
+               *(str(SOURCES / file) for file in FILES), str(folder / "packed.c"), str(HARNESS), *link,
+               "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    assert done.returncode == 0, done.stderr
+    return Program(machine, program, packed.bands)
