@@ -140,6 +140,12 @@ def compile_legacy(data: bytes, macs: int = 128) -> bytes:
         return Path(folder, "m_vela.tflite").read_bytes()
 
 
+def scales_of(data: bytes) -> list[float]:
+    """The first scale of every tensor."""
+    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0)).subgraphs[0]
+    return [float(tensor.quantization.scale[0]) for tensor in graph.tensors]
+
+
 class Tflm:
     """The reference interpreter."""
 
