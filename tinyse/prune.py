@@ -2,13 +2,15 @@
 
 ::
 
-    method = MagnitudePruning(network, schedule, block=(1, 1), every=10)
-    method.after_step(step)     # update masks where due, then zero what is pruned
-    method.sparsity()           # {"lstm_0/kernel": 0.5, ...}
+    method = MagnitudePruning(network, schedule, block=(1, 1))
+    gradients = method.gradients(step, gradients)   # before the optimizer
+    method.after_step(step)                         # after it: update masks where due, then zero what is pruned
+    method.sparsity()                               # {"lstm_0/kernel": 0.5, ...}
 
-``MagnitudePruning`` drives TF-MOT's ``prune_low_magnitude`` (Zhu & Gupta 2017). TF-MOT prunes in the wrapped
-layer's forward call, which two gradient lanes would race on; here its pruning step runs once after the optimizer.
-Where TF-MOT cannot take a layer with a block shape, ``GroupMasks`` does the same by the same schedule.
+``tinyse.threshold`` is the other method. ``MagnitudePruning`` drives TF-MOT's ``prune_low_magnitude`` (Zhu & Gupta
+2017). TF-MOT prunes in the wrapped layer's forward call, which two gradient lanes would race on; here its pruning
+step runs once after the optimizer. Where TF-MOT cannot take a layer with a block shape, ``GroupMasks`` does the same by
+the same schedule.
 """
 
 from __future__ import annotations
@@ -31,17 +33,20 @@ class PruningMethod(Protocol):
     def last(self) -> int:
         """The step after which masks no longer change."""
 
+    def gradients(self, step: int, gradients: list[Any]) -> list[Any]:
+        """What the optimizer should use for ``network.trainable_weights`` in place of ``gradients``."""
+
     def after_step(self, step: int) -> None:
         """Update masks where the schedule says so; re-apply them to the weights."""
 
     def sparsity(self) -> dict[str, float]:
         """Share of zeros in each prunable matrix, by "<layer>/<matrix>"."""
 
-    def state(self) -> dict[str, Mask]:
-        """Masks by name, for a checkpoint."""
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Masks, and all else that decides the next step, by name, for a checkpoint."""
 
-    def restore(self, state: dict[str, Mask]) -> None:
-        """Take masks back from a checkpoint."""
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take it back from a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,10 @@ class MagnitudePruning:
         """The step after which masks no longer change."""
         return self.schedule.last
 
+    def gradients(self, step: int, gradients: list[Any]) -> list[Any]:
+        """As they are: what is pruned is zeroed after the step."""
+        return gradients
+
     def after_step(self, step: int) -> None:
         """Update masks where due; zero what is pruned."""
         for masks in self.masks.values():
@@ -185,18 +194,19 @@ class MagnitudePruning:
 
     def sparsity(self) -> dict[str, float]:
         """Share of zeros in each matrix."""
-        return {f"{name}/{_short(v)}": float(np.mean(v.numpy() == 0.0))
+        return {f"{name}/{short_name(v)}": float(np.mean(v.numpy() == 0.0))
                 for name, layer in self.layers.items() for v in layer.get_prunable_weights()}
 
-    def state(self) -> dict[str, Mask]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """Masks by "<layer>/<n>"."""
         return {f"{name}/{n}": mask for name, masks in self.masks.items() for n, mask in enumerate(masks.get())}
 
-    def restore(self, state: dict[str, Mask]) -> None:
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Take masks back from ``state``."""
         for name, masks in self.masks.items():
             masks.set([state[f"{name}/{n}"] for n in range(len(masks.get()))])
 
 
-def _short(variable: Any) -> str:
+def short_name(variable: Any) -> str:
+    """The "kernel" of a variable "lstm_0/kernel:0"."""
     return str(variable.name).split("/")[-1].split(":")[0]

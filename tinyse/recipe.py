@@ -64,7 +64,10 @@ class MixingPart:
 
 @dataclass(frozen=True)
 class TrainPart:
-    """Schedule of both phases; the compressed phase quantizes and prunes."""
+    """Schedule of both phases; the compressed phase quantizes and prunes.
+
+    ``start``: a dense run's folder or a float model, whose weights take the place of the float phase.
+    """
 
     loss: str = _one_of("compressed", "si_sdr", default="compressed")
     float_steps: int = _within(0, 10_000_000, default=1000)
@@ -76,15 +79,21 @@ class TrainPart:
     validate_every: int = _within(1, 1_000_000, default=100)
     validate_count: int = _within(1, 10_000, default=36)
     patience: int = _within(1, 10_000, default=10)
+    start: str | None = None
 
 
 @dataclass(frozen=True)
 class PrunePart:
-    """Magnitude pruning on TF-MOT's polynomial schedule; begin and end are shares of the compressed phase."""
+    """Pruning on TF-MOT's polynomial schedule; begin and end are shares of the compressed phase.
 
-    method: str = _one_of("none", "magnitude", default="none")
+    ``method``: TF-MOT's magnitude, or learned thresholds. ``sparsity``: share of zeros over all matrices, whatever the
+    structure. ``block``: inputs and outputs of a tile, where ``structure`` is block.
+    """
+
+    method: str = _one_of("none", "magnitude", "threshold", default="none")
+    structure: str = _one_of("weight", "block", "unit", default="weight")
     sparsity: float = _within(0, 0.999, default=0.5)
-    block: tuple[int, ...] = _within(1, 256, default=(1, 1))
+    block: tuple[int, ...] = _within(1, 256, default=(16, 4))
     begin: float = _within(0, 1, default=0.0)
     end: float = _within(0, 1, default=0.6)
     every: int = _within(1, 10_000, default=10)
@@ -182,6 +191,24 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
         raise RecipeError(f"--set {key}={text}: not a YAML value", "numbers, words, or [lists]") from error
 
 
+def recipe_of(values: Any, where: str) -> Recipe:
+    """Nested plain values as a recipe; absent keys take their defaults. ``where`` opens every message.
+
+    Raises:
+        RecipeError: an unknown key, or a value out of range.
+    """
+    recipe: Recipe = _build(Recipe, values, where)
+    for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
+        if len(pair) != 2 or pair[0] > pair[1]:
+            raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
+    prune = recipe.prune
+    if len(prune.block) != 2:
+        raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")
+    if prune.method == "magnitude" and prune.structure == "unit":
+        raise RecipeError(f"{where}: prune.structure: 'unit' is not for method magnitude", "method: threshold")
+    return recipe
+
+
 def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read a recipe file, or a built-in one by name, and apply ``section.key`` overrides.
 
@@ -202,10 +229,4 @@ def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) 
         raise RecipeError(f"{path}: {type(values).__name__} instead of a mapping", "key: value lines")
     for key, text in (overrides or {}).items():
         _override(values, key, text)
-    recipe: Recipe = _build(Recipe, values, str(path))
-    for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
-        if len(pair) != 2 or pair[0] > pair[1]:
-            raise RecipeError(f"{path}: {key}: {list(pair)} is not a range", "[lowest, highest]")
-    if len(recipe.prune.block) != 2:
-        raise RecipeError(f"{path}: prune.block: {list(recipe.prune.block)} is not a block", "[rows, columns]")
-    return recipe
+    return recipe_of(values, str(path))

@@ -24,14 +24,16 @@ from tinyse.frontend import FrontEndSpec
 from tinyse.keras import tf, tf_keras
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.progress import Progress, Step
-from tinyse.prune import MagnitudePruning, PruningMethod, Schedule
-from tinyse.recipe import Recipe
+from tinyse.prune import PruningMethod
+from tinyse.recipe import Recipe, recipe_of
 from tinyse.snap import snap
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer
+from tinyse.training.pruning import make_pruning
 from tinyse.training.records import Records
+from tinyse.training.start import load_start, take_weights
 from tinyse.training.validation import Validation
 
 LOG_EVERY = 10
@@ -88,6 +90,7 @@ class Run:
         self.phase = "float"
         self.step = 0
         self.float_end = recipe.train.float_steps
+        self.start_hash: str | None = None
         self.best: dict[str, Any] = {"score": -1e9, "step": -1}
         self.best_weights: list[Any] = []
         self.stale = 0
@@ -122,7 +125,7 @@ class Run:
     def _phase_bounds(self) -> tuple[int, int, float]:
         train = self.recipe.train
         if self.phase == "float":
-            return 0, train.float_steps, train.float_rate
+            return 0, self.float_end, train.float_rate
         return self.float_end, self.float_end + train.compress_steps, train.compress_rate
 
     def _rate(self) -> float:
@@ -138,6 +141,8 @@ class Run:
         if not np.isfinite(loss):
             raise TrainingError(f"step {self.step}: the loss is {loss}",
                                 "lower train.float_rate; the last checkpoint is kept")
+        if self.pruning is not None:
+            gradients = self.pruning.gradients(self.step, gradients)
         self._apply(gradients)
         if self.pruning is not None:
             self.pruning.after_step(self.step)
@@ -169,11 +174,21 @@ class Run:
         self._begin_phase()
 
     def _setup_compress(self) -> None:
-        part, steps = self.recipe.prune, self.recipe.train.compress_steps
-        if part.method == "magnitude" and steps:
-            schedule = Schedule(part.sparsity, self.float_end + int(part.begin * steps),
-                                self.float_end + int(part.end * steps), part.every)
-            self.pruning = MagnitudePruning(self.network, schedule, (part.block[0], part.block[1]))
+        self.pruning = make_pruning(self.recipe.prune, self.network, self.float_end, self.recipe.train.compress_steps)
+
+    def start(self) -> None:
+        """Take the recipe's dense model in place of the float phase.
+
+        Raises:
+            ModelError: it cannot be read. RecipeError: it has other widths.
+        """
+        if self.recipe.train.start is None:
+            return
+        given = load_start(self.recipe.train.start, self.network.spec)
+        take_weights(self.network, given.model)
+        self.start_hash = given.sha256
+        self.best["score"] = given.model.meta.get("val_si_sdr", -1e9)
+        self.float_end = 0
 
     def _settled(self) -> bool:
         """Whether masks and ranges are final, so that a validation may choose this model."""
@@ -205,7 +220,7 @@ class Run:
         state = {"step": self.step, "phase": self.phase, "float_end": self.float_end, "best": self.best,
                  "stale": self.stale, "ranges": self.ranges, "rows": self.records.rows, "recent": self.recent,
                  "normalizer": [self.network.shift, self.network.scale], "corpus": self.corpus_hash,
-                 "recipe": self.recipe.as_dict()}
+                 "recipe": self.recipe.as_dict(), "start": self.start_hash}
         arrays = {**pack("weights", self.network.weights), **pack("optimizer", self.optimizer.variables)}
         arrays |= {f"best.{n}": a for n, a in enumerate(self.best_weights)}
         if self.pruning is not None:
@@ -228,10 +243,10 @@ class Run:
         if missing:
             raise TrainingError(f"{path}: damaged checkpoint: no {', '.join(sorted(missing))}",
                                 "delete it and train again")
-        if state["recipe"] != self.recipe.as_dict() or state["corpus"] != self.corpus_hash:
+        if recipe_of(state["recipe"], str(path)) != self.recipe or state["corpus"] != self.corpus_hash:
             raise TrainingError(f"{path}: written by another recipe or corpus", "train into another folder")
         self.step, self.phase, self.float_end = state["step"], state["phase"], state["float_end"]
-        self.best, self.stale = state["best"], state["stale"]
+        self.best, self.stale, self.start_hash = state["best"], state["stale"], state.get("start")
         self.records.rows[:], self.recent = state["rows"], state["recent"]
         self.network.shift, self.network.scale = state["normalizer"]
         if self.phase == "compress":
@@ -305,7 +320,8 @@ class Run:
             self.network.set_weights(self.best_weights)
         score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(self.network)
         sparsity = self.pruning.sparsity() if self.pruning is not None else {}
-        meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity}
+        meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
+                "structure": self.recipe.prune.structure if self.pruning is not None else None}
         model = snap(self.network.export(self.spec, self.ranges, meta))
         model.save(self.folder / "model.npz")
         with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
@@ -315,7 +331,8 @@ class Run:
         files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
-            "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity})
+            "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
+            "start_sha256": self.start_hash})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)
 
@@ -327,7 +344,7 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
     run = Run(recipe, folder, corpus, progress)
-    if resume:
-        run.resume()
+    if not (resume and run.resume()):
+        run.start()
     write_text(folder / "recipe.yaml", recipe.as_yaml())
     return run.train()

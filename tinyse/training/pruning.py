@@ -1,0 +1,21 @@
+"""The pruning method that a recipe asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinyse.groups import Structure
+from tinyse.prune import MagnitudePruning, PruningMethod, Schedule
+from tinyse.recipe import PrunePart
+from tinyse.threshold import ThresholdPruning
+
+
+def make_pruning(part: PrunePart, network: Any, first: int, steps: int) -> PruningMethod | None:
+    """The method of ``part`` over a compressed phase of ``steps`` steps from ``first`` on; None for none."""
+    if part.method == "none" or not steps:
+        return None
+    schedule = Schedule(part.sparsity, first + int(part.begin * steps), first + int(part.end * steps), part.every)
+    block = (part.block[0], part.block[1]) if part.structure == Structure.BLOCK else (1, 1)
+    if part.method == "magnitude":
+        return MagnitudePruning(network, schedule, block)
+    return ThresholdPruning(network, schedule, part.structure, block)

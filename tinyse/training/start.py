@@ -1,0 +1,51 @@
+"""Start from a dense run: its float weights in place of the float phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyse.artifacts import sha256
+from tinyse.errors import ModelError, RecipeError
+from tinyse.model import TrainedModel
+from tinyse.network import EnhancerNetwork, NetworkSpec, spec_of
+
+
+@dataclass(frozen=True)
+class Start:
+    """A float model and the hash of its file."""
+
+    model: TrainedModel
+    sha256: str
+
+
+def load_start(source: str, widths: NetworkSpec) -> Start:
+    """Read ``train.start``: a run folder's float.npz, or a float .npz.
+
+    Raises:
+        ModelError: there is none, it is damaged, or it is quantized already.
+        RecipeError: the recipe's network has other widths.
+    """
+    path = Path(source)
+    file = path / "float.npz" if path.is_dir() else path
+    if not file.is_file():
+        raise ModelError(f"train.start: {source}: no float model there", "a run folder with float.npz, or a float .npz")
+    model = TrainedModel.load(file)
+    if model.ranges is not None:
+        raise ModelError(f"train.start: {file} is quantized already", "give the run's float.npz")
+    found = spec_of(model)
+    for key, ours, theirs in (("lstm", widths.lstm, found.lstm), ("dense", widths.dense, found.dense)):
+        if ours != theirs:
+            raise RecipeError(f"network.{key}: {list(ours)}, but {file} has {list(theirs)}",
+                              f"network.{key}={list(theirs)}")
+    if widths.bands != found.bands:
+        raise RecipeError(f"train.start: {file} has {found.bands} bands, not {widths.bands}", "train it again")
+    return Start(model, sha256(file))
+
+
+def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:
+    """Assign the model's weights; they take raw features, so the network needs no normalizer."""
+    for layer, weights in zip(network.stack, model.layers, strict=True):
+        for variable in layer.weights:
+            variable.assign(weights.arrays[variable.name.split("/")[-1].split(":")[0]])
+    network.shift, network.scale = 0.0, 1.0
