@@ -2,6 +2,7 @@
 
 #include "board.h"
 #include "json.h"
+#include "kernels.h"
 
 #define SCHEMA 1
 
@@ -11,16 +12,6 @@
 #define BACKEND "npu"
 #else
 #define BACKEND "tflm"
-#endif
-
-#if defined(TINYSE_KERNELS_PORTABLE)
-#define KERNELS "portable"
-#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
-#define KERNELS "mve"
-#elif defined(__ARM_FEATURE_DSP)
-#define KERNELS "dsp"
-#else
-#define KERNELS "portable"
 #endif
 
 static const char *const stage_names[TINYSE_STAGES] = {"transform", "features", "quantize",
@@ -59,7 +50,7 @@ const char *results_text(const results *run, char text[RESULTS_BYTES]) {
   json_text(&out, "board", BOARD_NAME);
   json_text(&out, "core", BOARD_CORE);
   json_text(&out, "backend", BACKEND);
-  json_text(&out, "kernels", KERNELS);
+  json_text(&out, "kernels", TINYSE_KERNELS);
   json_text(&out, "status", "ok");
   json_number(&out, "frames", run->frames);
   json_open(&out, "counter", '{');

@@ -38,19 +38,20 @@ class Built:
     """An image.
 
     Attributes:
-        folder: of the build. elf, map, bin: the image, the linker's map, the raw bytes for flash.
+        folder: of the build. elf, map: the image, the linker's map.
         board, backend, kernels: what it was built for.
         su: ``-fstack-usage`` files, one per source.
+        binaries: raw bytes for flash, one file per memory.
     """
 
     folder: Path
     elf: Path
     map: Path
-    bin: Path
     board: str
     backend: Backend
     kernels: Kernels
     su: tuple[Path, ...]
+    binaries: tuple[Path, ...]
 
 
 def build(project: Path | str, board: str | None = None, backend: str | None = None, kernels: str = Kernels.AUTO,
@@ -93,8 +94,8 @@ def build(project: Path | str, board: str | None = None, backend: str | None = N
         raise ToolError(f"{folder}: {board}, {backend}: {_reason(run.stdout + run.stderr)}",
                         f"see all of it: make -C {folder} BOARD={board} BACKEND={backend}")
     made = folder / "build" / name
-    return Built(made, made / "tinyse.elf", made / "tinyse.map", made / "tinyse.bin", board, backend,
-                 Kernels(kernels), tuple(sorted(made.rglob("*.su"))))
+    return Built(made, made / "tinyse.elf", made / "tinyse.map", board, backend,
+                 Kernels(kernels), tuple(sorted(made.rglob("*.su"))), tuple(sorted(made.glob("*.bin"))))
 
 
 def boards(project: Path) -> tuple[str, ...]:
