@@ -7,15 +7,18 @@
  *
  * Signal   mono, TINYSE_SAMPLE_RATE, full scale 1.0 (float) or 32768 (int16). Output lags input by
  *          TINYSE_FRAME - TINYSE_HOP samples. `in` and `out` may be the same buffer, and else must not overlap.
- *          float input may exceed full scale but must be finite: NaN and infinities are taken as 0.
- *          int16 output saturates.
+ *          float input may exceed full scale; NaN, infinities and magnitudes from 2^40 on are taken as 0, so
+ *          output is always finite. int16 output is rounded (halves to even) and saturates.
  * Memory   no heap, no globals; everything is in the two blocks that the caller owns and keeps:
  *          the state (TINYSE_STATE_BYTES, aligned to TINYSE_STATE_ALIGNMENT; CPU only, any RAM) and the arena
  *          (TINYSE_NETWORK_BYTES, aligned to TINYSE_ARENA_ALIGNMENT; where an NPU runs the network it must be
- *          memory that the NPU reaches). Neither may move. Two streams need two of each.
+ *          memory that the NPU reaches). Neither may move. Two streams need two of each. Calls use the stack
+ *          for a few hundred bytes.
  * Threads  one call at a time for one state; different states are independent (an NPU is shared by its owner).
  * Errors   a call that does not return TINYSE_OK has written silence to `out`; the state stays valid, and the
- *          next call goes on. After TINYSE_ERROR_NPU call tinyse_reset.
+ *          next call goes on. TINYSE_ERROR_ARGUMENT: nothing has happened; any other: the hop is lost, as if
+ *          the mask had been closed for it. After TINYSE_ERROR_NPU call tinyse_reset. A state whose tinyse_init
+ *          failed answers every call with TINYSE_ERROR_ARGUMENT.
  */
 #ifndef TINYSE_H
 #define TINYSE_H
@@ -44,7 +47,12 @@
 #endif
 
 #ifdef __cplusplus
+#define TINYSE_ALIGNAS(bytes) alignas(bytes)
+#define TINYSE_ALIGNOF(type) alignof(type)
 extern "C" {
+#else
+#define TINYSE_ALIGNAS(bytes) _Alignas(bytes)
+#define TINYSE_ALIGNOF(type) _Alignof(type)
 #endif
 
 typedef enum tinyse_status {
@@ -77,19 +85,19 @@ typedef struct tinyse_config {
 
 /* Private; public only so that its size is known. */
 typedef struct tinyse_state {
-  void *arena;
+  TINYSE_ALIGNAS(16) float past[TINYSE_FRAME]; /* the frame under analysis; its first part is the past */
+  float overlap[TINYSE_FRAME - TINYSE_HOP];    /* what later frames still add to */
+  float work[TINYSE_FFT + 2];                  /* before `spectrum`: an MVE transform reads 64 bytes too far */
+  float spectrum[TINYSE_FFT + 2];              /* re, im of bins 0..FFT/2 */
+  float bands[TINYSE_BANDS];                   /* the features, before quantization */
+  TINYSE_ALIGNAS(16) int8_t feature[TINYSE_BANDS]; /* what the network was given; kept for parity tests */
+  TINYSE_ALIGNAS(16) int8_t mask[TINYSE_BANDS];    /* what it answered */
+  void *arena;                                     /* NULL until tinyse_init has succeeded */
   tinyse_config config;
-  float past[TINYSE_FRAME];                 /* the frame under analysis; its first part is the past */
-  float overlap[TINYSE_FRAME];              /* what later frames still add to */
-  float spectrum[TINYSE_FFT + 2];           /* re, im of bins 0..FFT/2 */
-  float work[TINYSE_FFT + 2];
-  float bands[TINYSE_BANDS];
-  _Alignas(16) int8_t feature[TINYSE_BANDS]; /* what the network was given; kept for parity tests */
-  _Alignas(16) int8_t mask[TINYSE_BANDS];    /* what it answered */
 } tinyse_state;
 
 #define TINYSE_STATE_BYTES sizeof(tinyse_state)
-#define TINYSE_STATE_ALIGNMENT _Alignof(tinyse_state)
+#define TINYSE_STATE_ALIGNMENT TINYSE_ALIGNOF(tinyse_state)
 
 /* Check the arguments and the model, then reset. `config` is copied. */
 tinyse_status tinyse_init(tinyse_state *state, void *arena, const tinyse_config *config);
