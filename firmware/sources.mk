@@ -6,5 +6,5 @@ ifeq ($(BACKEND),cpu)
 SOURCES += src/network_cpu.c $(wildcard src/kernels*.c) model/packed.c
 endif
 ifeq ($(BACKEND),npu)
-SOURCES += src/network_npu.c src/ethosu.c src/cosim.c
+SOURCES += src/network_npu.c src/payload.c src/ethosu.c src/timing_adapter.c src/cosim.c src/core_driver.c
 endif

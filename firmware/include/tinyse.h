@@ -41,7 +41,11 @@
 #if TINYSE_BACKEND == TINYSE_BACKEND_CPU
 #define TINYSE_NETWORK_BYTES TINYSE_PACKED_ARENA_BYTES
 #elif TINYSE_BACKEND == TINYSE_BACKEND_NPU
+#ifdef TINYSE_FAST_APART /* the NPU driver is given the fast scratch (ethosu.h: fast) */
 #define TINYSE_NETWORK_BYTES TINYSE_ARENA_BYTES
+#else
+#define TINYSE_NETWORK_BYTES (TINYSE_ARENA_BYTES + TINYSE_FAST_SCRATCH_BYTES)
+#endif
 #elif !defined(TINYSE_NETWORK_BYTES)
 #define TINYSE_NETWORK_BYTES (2 * TINYSE_ARENA_BYTES) /* optimised TFLM kernels want scratch of their own */
 #endif
