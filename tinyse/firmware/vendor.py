@@ -141,7 +141,7 @@ def _unpacked(archive: Archive, progress: Progress) -> Path:
     place = cache_dir() / f"{archive.folder}-{archive.key}"
     if place.is_dir():
         return place
-    file = _fetched(archive, progress)
+    file = fetched(archive, progress)
     with writing(place):
         temporary = Path(tempfile.mkdtemp(prefix=f".{archive.folder}.", dir=place.parent))
         try:
@@ -169,7 +169,13 @@ def _extract(file: Path, archive: Archive, folder: Path) -> None:
                 target.write_bytes(stream.read())
 
 
-def _fetched(archive: Archive, progress: Progress) -> Path:
+def fetched(archive: Archive, progress: Progress = silent) -> Path:
+    """The archive's file in the cache, downloaded on the first call.
+
+    Raises:
+        ToolError: no network, or an archive that is not the pinned one.
+        TinyseError: the cache folder cannot be written.
+    """
     file = cache_dir() / archive.file
     if file.is_file() and sha256(file) == archive.sha256:
         return file
@@ -220,7 +226,7 @@ def _from_index(archive: Archive, index: str) -> str:
     """The archive's link on a simple index's page, or nothing."""
     if not index:
         return ""
-    page = f"{index.rstrip('/')}/{archive.file.split('-')[0]}/"
+    page = f"{index.rstrip('/')}/{archive.file.split('-')[0].replace('_', '-')}/"
     try:
         with urllib.request.urlopen(page, timeout=TIMEOUT) as answer:
             text = answer.read().decode(errors="replace")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinyse.profile.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
 
 FRAMES_PER_SECOND = 62.5
 """Frames of 256 samples in a second of 16 kHz audio."""
@@ -14,6 +18,7 @@ class Source(StrEnum):
 
     MEASURED = "measured"
     EMULATED = "emulated"
+    ASSUMED = "emulated x assumed CPI"
     SIMULATED = "simulated"
     ESTIMATED = "estimated"
     EXACT = "exact"
@@ -274,6 +279,8 @@ class Profile:
         sha256: hash of each file that was read, by its name.
         npu, arena, sizes, simulation: one group per source; None where skipped.
         skipped: one line for each group that could not be had, with what would give it.
+        firmware, memory, budget: the firmware built and run with this model; None where it was not.
+        runner: Arm's runner with the same model, where it was asked for.
     """
 
     name: str
@@ -284,3 +291,7 @@ class Profile:
     sizes: Sizes
     simulation: Simulation | None
     skipped: tuple[str, ...]
+    firmware: FirmwareRun | None = None
+    memory: FirmwareMemory | None = None
+    budget: FrameBudget | None = None
+    runner: RunnerRun | None = None
