@@ -51,9 +51,9 @@ const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, i
 /* sums = start + weights * x for the next `rows` rows, a multiple of 8. */
 void tinyse_kernel_multiply(tinyse_cursor *at, const tinyse_operand *x, int32_t *sums, uint32_t rows);
 
-/* Gates, cell and hidden state of `units` units, a multiple of 8. `input` and `hidden` are [units / 8][gate][8].
- * The order of values inside `c` is the kernel's own. */
-void tinyse_kernel_cells(const tinyse_lstm *lstm, const int32_t *input, const int32_t *hidden, int16_t *c, int8_t *h,
+/* Gates, cell and hidden state of `units` units, a multiple of 8. `input` and `hidden` are [units / 8][gate][8];
+ * `input` is overwritten. The order of values inside `c` is the kernel's own. */
+void tinyse_kernel_cells(const tinyse_lstm *lstm, int32_t *input, const int32_t *hidden, int16_t *c, int8_t *h,
                          uint32_t units);
 
 /* y = clamp(rescaled sums + zero point) for every row of the layer. */

@@ -24,6 +24,9 @@ const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, i
   return x;
 }
 
+/* noipa: what the assembly does to memory is not to be guessed. */
+#define NAKED __attribute__((naked, noipa))
+
 /* One tile: r1 weights, r3 x. */
 #define TILE_OF_8                                                                                               \
   "vldrw.u32 q0, [r3], #16\n vldrw.u32 q1, [r1], #16\n"                                                         \
@@ -33,7 +36,7 @@ const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, i
   "vldrw.u32 q2, [r1], #16\n vmladava.s8 r12, q0, q1\n vmladava.s8 lr, q0, q2\n"
 
 /* Eight rows share a load of x. r5 start, r7 sums, r9 groups left, r11 tiles left; s12, s13 x and columns. */
-__attribute__((naked, noinline)) static void dense_rows(tinyse_cursor *at __attribute__((unused)),
+NAKED static void dense_rows(tinyse_cursor *at __attribute__((unused)),
                                                         const int8_t *x __attribute__((unused)),
                                                         int32_t *sums __attribute__((unused)),
                                                         uint32_t groups __attribute__((unused))) {
@@ -84,7 +87,7 @@ __attribute__((naked, noinline)) static void dense_rows(tinyse_cursor *at __attr
   "str r10, [r0, #8]\n"         \
   "pop {r5-r11, pc}\n"
 
-__attribute__((naked, noinline)) static void sparse_rows_of_4(tinyse_cursor *at __attribute__((unused)),
+NAKED static void sparse_rows_of_4(tinyse_cursor *at __attribute__((unused)),
                                                               const int8_t *x __attribute__((unused)),
                                                               int32_t *sums __attribute__((unused)),
                                                               uint32_t groups __attribute__((unused))) {
@@ -109,7 +112,7 @@ __attribute__((naked, noinline)) static void sparse_rows_of_4(tinyse_cursor *at 
     SPARSE_END);
 }
 
-__attribute__((naked, noinline)) static void sparse_rows_of_1(tinyse_cursor *at __attribute__((unused)),
+NAKED static void sparse_rows_of_1(tinyse_cursor *at __attribute__((unused)),
                                                               const int8_t *x __attribute__((unused)),
                                                               int32_t *sums __attribute__((unused)),
                                                               uint32_t groups __attribute__((unused))) {
@@ -138,9 +141,11 @@ void tinyse_kernel_multiply(tinyse_cursor *at, const tinyse_operand *x, int32_t 
   }
 }
 
+#define INLINE static inline __attribute__((always_inline))
+
 /* VQRDMULH rounds as TFLM's first step. Its second rounds ties away from zero, VRSHL up: one less where negative.
  * `any_shift` allows shifts >= 0, which take no second step but may need a left shift. */
-static inline __attribute__((always_inline)) int32x4_t rescale(int32x4_t value, tinyse_scale by, bool any_shift) {
+INLINE int32x4_t rescale(int32x4_t value, tinyse_scale by, bool any_shift) {
   if (!any_shift) {
     const int32x4_t high = vqrdmulhq_n_s32(value, by.mantissa);
     return vrshlq_n_s32(vaddq_s32(high, vshrq_n_s32(high, 31)), by.shift);
@@ -151,47 +156,43 @@ static inline __attribute__((always_inline)) int32x4_t rescale(int32x4_t value, 
 }
 
 /* Units 0..3 to the even lanes, 4..7 to the odd ones: the order of c, undone when h is stored. */
-static inline __attribute__((always_inline)) int16x8_t narrow(int32x4_t first, int32x4_t second) {
+INLINE int16x8_t narrow(int32x4_t first, int32x4_t second) {
   return vqmovntq_s32(vqmovnbq_s32(vuninitializedq_s16(), first), second);
 }
 
-static inline __attribute__((always_inline)) int16x8_t gate(const int32_t *input, const int32_t *hidden,
-                                                            tinyse_scale x, tinyse_scale h, bool any_shift) {
-  const int16x8_t from_input =
-    narrow(rescale(vldrwq_s32(input), x, any_shift), rescale(vldrwq_s32(input + 4), x, any_shift));
-  const int16x8_t from_hidden =
-    narrow(rescale(vldrwq_s32(hidden), h, any_shift), rescale(vldrwq_s32(hidden + 4), h, any_shift));
-  return vqaddq_s16(from_input, from_hidden);
+/* `result`, or `other` - `result` where value < 0. GCC 12 moves predicates through core registers. */
+INLINE int16x8_t reflect(int16x8_t result, int16x8_t value, int16x8_t other) {
+  __asm("vpt.s16 lt, %q1, zr\n vsubt.i16 %q0, %q2, %q0" : "+t"(result) : "t"(value), "t"(other));
+  return result;
 }
 
 /* The same steps as in fixedpoint.h, on eight values. */
-static inline __attribute__((always_inline)) int16x8_t sigmoid(int16x8_t value) {
+INLINE int16x8_t sigmoid(int16x8_t value) {
   const uint16x8_t size = vreinterpretq_u16_s16(vabsq_s16(value));
   const uint16x8_t at = vmulhq_u16(size, vdupq_n_u16(384));
   const uint16x8_t step = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid_step, at);
   const uint16x8_t above = vmulhq_u16(vmulq_n_u16(size, 384), step);
-  const int16x8_t result =
-    vreinterpretq_s16_u16(vrhaddq_u16(vldrhq_gather_shifted_offset_u16(tinyse_sigmoid, at), above));
-  return vsubq_m_s16(result, vdupq_n_s16(INT16_MIN), result, vcmpltq_n_s16(value, 0));
+  const uint16x8_t low = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid, at);
+  return reflect(vreinterpretq_s16_u16(vrhaddq_u16(low, above)), value, vdupq_n_s16(INT16_MIN));
 }
 
-static inline __attribute__((always_inline)) int16x8_t tanh_at(int16x8_t value, uint16x8_t at, uint16x8_t part) {
+INLINE int16x8_t tanh_at(int16x8_t value, uint16x8_t at, uint16x8_t part) {
   const uint16x8_t step = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid_step, at);
   const uint16x8_t low = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid, at);
-  const int16x8_t result = vreinterpretq_s16_u16(vaddq_n_u16(vaddq_u16(low, vrmulhq_u16(part, step)), 0x8000));
-  return vnegq_m_s16(result, result, vcmpltq_n_s16(value, 0));
+  const uint16x8_t sum = vaddq_u16(low, vrmulhq_u16(part, step));
+  return reflect(vreinterpretq_s16_u16(vaddq_n_u16(sum, 0x8000)), value, vdupq_n_s16(0));
 }
 
 /* 768 is 3 * 2^8. Past the table's end the step is 0. */
-static inline __attribute__((always_inline)) int16x8_t tanh_of_size(int16x8_t value, uint16x8_t size) {
+INLINE int16x8_t tanh_of_size(int16x8_t value, uint16x8_t size) {
   return tanh_at(value, vminq_u16(vmulhq_u16(size, vdupq_n_u16(768)), vdupq_n_u16(255)), vmulq_n_u16(size, 768));
 }
 
-static inline __attribute__((always_inline)) int16x8_t tanh_of_gate(int16x8_t value) {
+INLINE int16x8_t tanh_of_gate(int16x8_t value) {
   return tanh_of_size(value, vreinterpretq_u16_s16(vabsq_s16(value)));
 }
 
-static inline __attribute__((always_inline)) int16x8_t tanh_of_cell(int16x8_t value, int32_t power) {
+INLINE int16x8_t tanh_of_cell(int16x8_t value, int32_t power) {
   if (power <= 12) {
     return tanh_of_size(value, vqshlq_r_u16(vreinterpretq_u16_s16(vabsq_s16(value)), 12 - power));
   }
@@ -202,8 +203,38 @@ static inline __attribute__((always_inline)) int16x8_t tanh_of_cell(int16x8_t va
   return tanh_at(value, vshrq_n_u16(size, 8), vshlq_n_u16(size, 8));
 }
 
+INLINE void gate_loop(int32_t *input, const int32_t *hidden, tinyse_scale x, tinyse_scale h, uint32_t units,
+                      bool is_tanh, bool any_shift) {
+  for (uint32_t unit = 0; unit < units; unit += 8, input += 32, hidden += 32) {
+    const int16x8_t from_input =
+      narrow(rescale(vldrwq_s32(input), x, any_shift), rescale(vldrwq_s32(input + 4), x, any_shift));
+    const int16x8_t from_hidden =
+      narrow(rescale(vldrwq_s32(hidden), h, any_shift), rescale(vldrwq_s32(hidden + 4), h, any_shift));
+    const int16x8_t sum = vqaddq_s16(from_input, from_hidden);
+    vst1q_s16((int16_t *)(void *)input, is_tanh ? tanh_of_gate(sum) : sigmoid(sum));
+  }
+}
+
+/* One gate of every unit, left as int16 [8] where the gate's sums were. One gate at a time, because GCC 12 runs out
+ * of registers with all four. Multipliers below a half, nearly all, have the shorter code. */
+static void gates(const tinyse_lstm *lstm, uint32_t gate, int32_t *input, const int32_t *hidden, uint32_t units) {
+  const tinyse_scale x = lstm->input[gate];
+  const tinyse_scale h = lstm->hidden[gate];
+  input += 8 * gate;
+  hidden += 8 * gate;
+  if (gate == 2) {
+    gate_loop(input, hidden, x, h, units, true, true);
+  } else if (x.shift < 0 && h.shift < 0) {
+    gate_loop(input, hidden, x, h, units, false, false);
+  } else {
+    gate_loop(input, hidden, x, h, units, false, true);
+  }
+}
+
+INLINE int16x8_t gate_at(const int32_t *sums) { return vld1q_s16((const int16_t *)(const void *)sums); }
+
 /* f * c / 2^15 in TFLM's two steps, of which the first is an immediate shift. */
-static inline __attribute__((always_inline)) int16x8_t keep(int16x8_t f, int16x8_t c) {
+INLINE int16x8_t keep(int16x8_t f, int16x8_t c) {
   const int32x4_t first = vrshrq_n_s32(vmullbq_int_s16(f, c), 1);
   const int32x4_t second = vrshrq_n_s32(vmulltq_int_s16(f, c), 1);
   return vqrshrntq_n_s32(
@@ -211,42 +242,48 @@ static inline __attribute__((always_inline)) int16x8_t keep(int16x8_t f, int16x8
     vaddq_s32(second, vshrq_n_s32(second, 31)), 14);
 }
 
-static inline __attribute__((always_inline)) void store_h(int8_t *h, int32x4_t value, tinyse_scale by,
-                                                          int32_t zero_point, bool any_shift) {
-  const int32x4_t out = vqaddq_n_s32(rescale(value, by, any_shift), zero_point);
-  vstrbq_s32(h, vminq_s32(vmaxq_s32(out, vdupq_n_s32(INT8_MIN)), vdupq_n_s32(INT8_MAX)));
-}
-
-static inline __attribute__((always_inline)) void cells(const tinyse_lstm *lstm, const int32_t *input,
-                                                        const int32_t *hidden, int16_t *c, int8_t *h, uint32_t units,
-                                                        int32_t power, bool any_shift) {
-  for (uint32_t unit = 0; unit < units; unit += 8, input += 32, hidden += 32, c += 8, h += 8) {
-    const int16x8_t i = sigmoid(gate(input, hidden, lstm->input[0], lstm->hidden[0], any_shift));
-    const int16x8_t g = tanh_of_gate(gate(input + 16, hidden + 16, lstm->input[2], lstm->hidden[2], any_shift));
-    const int16x8_t added = narrow(rescale(vmullbq_int_s16(i, g), lstm->update, any_shift),
-                                   rescale(vmulltq_int_s16(i, g), lstm->update, any_shift));
-    const int16x8_t f = sigmoid(gate(input + 8, hidden + 8, lstm->input[1], lstm->hidden[1], any_shift));
-    const int16x8_t sum = vqaddq_s16(keep(f, vldrhq_s16(c)), added);
-    const int16x8_t cell = vminq_s16(vmaxq_s16(sum, vdupq_n_s16(lstm->cell_low)), vdupq_n_s16(lstm->cell_high));
-    vstrhq_s16(c, cell);
-    const int16x8_t o = sigmoid(gate(input + 24, hidden + 24, lstm->input[3], lstm->hidden[3], any_shift));
-    const int16x8_t t = tanh_of_cell(cell, power);
-    store_h(h, vmullbq_int_s16(o, t), lstm->output, lstm->zero_point, any_shift);
-    store_h(h + 4, vmulltq_int_s16(o, t), lstm->output, lstm->zero_point, any_shift);
+INLINE void update(const tinyse_lstm *lstm, const int32_t *sums, int16_t *c, uint32_t units, bool any_shift) {
+  const tinyse_scale by = lstm->update;
+  const int16x8_t low = vdupq_n_s16(lstm->cell_low);
+  const int16x8_t high = vdupq_n_s16(lstm->cell_high);
+  for (uint32_t unit = 0; unit < units; unit += 8, sums += 32, c += 8) {
+    const int16x8_t i = gate_at(sums);
+    const int16x8_t g = gate_at(sums + 16);
+    const int16x8_t added =
+      narrow(rescale(vmullbq_int_s16(i, g), by, any_shift), rescale(vmulltq_int_s16(i, g), by, any_shift));
+    const int16x8_t sum = vqaddq_s16(keep(gate_at(sums + 8), vld1q_s16(c)), added);
+    vst1q_s16(c, vminq_s16(vmaxq_s16(sum, low), high));
   }
 }
 
-void tinyse_kernel_cells(const tinyse_lstm *lstm, const int32_t *input, const int32_t *hidden, int16_t *c, int8_t *h,
+INLINE void output(const tinyse_lstm *lstm, const int32_t *sums, const int16_t *c, int8_t *h, uint32_t units,
+                   int32_t power, bool any_shift) {
+  const tinyse_scale by = lstm->output;
+  const int32_t zero_point = lstm->zero_point;
+  for (uint32_t unit = 0; unit < units; unit += 8, sums += 32, c += 8, h += 8) {
+    const int16x8_t o = gate_at(sums + 24);
+    const int16x8_t t = tanh_of_cell(vld1q_s16(c), power);
+    const int32x4_t first = vqaddq_n_s32(rescale(vmullbq_int_s16(o, t), by, any_shift), zero_point);
+    const int32x4_t second = vqaddq_n_s32(rescale(vmulltq_int_s16(o, t), by, any_shift), zero_point);
+    const int8x16_t both = vqmovnbq_s16(vuninitializedq_s8(), narrow(first, second));
+    /* Lanes of 16 bits again: 0, 4, 1, 5, ... */
+    vstrbq_s32(h, vreinterpretq_s32_s8(both));
+    vstrbq_s32(h + 4, vshrq_n_s32(vreinterpretq_s32_s8(both), 16));
+  }
+}
+
+void tinyse_kernel_cells(const tinyse_lstm *lstm, int32_t *input, const int32_t *hidden, int16_t *c, int8_t *h,
                          uint32_t units) {
-  bool any_shift = lstm->update.shift >= 0 || lstm->output.shift >= 0;
   for (uint32_t gate = 0; gate < 4; ++gate) {
-    any_shift = any_shift || lstm->input[gate].shift >= 0 || lstm->hidden[gate].shift >= 0;
+    gates(lstm, gate, input, hidden, units);
   }
-  /* What tinyse trains has power 12 and multipliers below a half; anything else takes the general code. */
-  if (lstm->cell_power == 12 && !any_shift) {
-    cells(lstm, input, hidden, c, h, units, 12, false);
+  /* What tinyse trains has cells of 12 fraction bits. */
+  if (lstm->cell_power == 12 && lstm->output.shift < 0) {
+    update(lstm, input, c, units, false);
+    output(lstm, input, c, h, units, 12, false);
   } else {
-    cells(lstm, input, hidden, c, h, units, lstm->cell_power, true);
+    update(lstm, input, c, units, true);
+    output(lstm, input, c, h, units, lstm->cell_power, true);
   }
 }
 

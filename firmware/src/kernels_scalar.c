@@ -12,7 +12,7 @@ static int32_t gate(const tinyse_lstm *lstm, uint32_t gate, int32_t input, int32
                            tinyse_saturate16(tinyse_rescale(hidden, h->mantissa, h->shift)));
 }
 
-void tinyse_kernel_cells(const tinyse_lstm *lstm, const int32_t *input, const int32_t *hidden, int16_t *c, int8_t *h,
+void tinyse_kernel_cells(const tinyse_lstm *lstm, int32_t *input, const int32_t *hidden, int16_t *c, int8_t *h,
                          uint32_t units) {
   for (uint32_t unit = 0; unit < units; ++unit) {
     const uint32_t at = (unit & ~7u) * 4u + (unit & 7u);
