@@ -1,8 +1,8 @@
 """Export: a trained run to everything that a target needs, proven on the way, kept only when all of it holds.
 
-Stages, in order: convert (ranges carried exactly) -> check (operators, work, zeros, streaming on TFLM) ->
-compile (Vela, NPU targets) -> memory -> C. All is written into a temporary folder beside the destination,
-which takes the destination's place at the end: a failed export costs nothing.
+Dead units of a unit-pruned run are removed first. Stages, in order: convert (ranges carried exactly) -> check
+(operators, work, zeros, streaming on TFLM) -> compile (Vela, NPU targets) -> memory -> C. All is written into a
+temporary folder beside the destination, which takes the destination's place at the end: a failed export costs nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tinyse.export.tflite import to_int8
 from tinyse.export.vela import Compiled, compile_model
 from tinyse.model import TrainedModel
 from tinyse.progress import Progress, Step, silent
+from tinyse.shrink import shrink, widths
 from tinyse.targets import Target, load_target
 
 INT8, COMPILED, REPORTS = "model_int8.tflite", "model_vela.tflite", "vela"
@@ -78,6 +79,8 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
     _refuse_foreign(destination)
     model = TrainedModel.load(file)
     calibration = _calibration(folder, model)
+    if model.meta.get("structure") == "unit":  # other structures keep their width: tiles must stay where they are
+        model = shrink(model)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
@@ -126,7 +129,7 @@ def _export(model: TrainedModel, trained: str, calibration: NDArray | None, targ
                                             "source": "estimated (Vela)"}
     quantization = "calibrated" if model.ranges is None else "trained ranges"
     extra = {"target": target.name, "trained_sha256": trained, "frontend": asdict(model.frontend),
-             "parameters": model.parameters, "macs_per_frame": network.macs_per_frame,
+             "parameters": model.parameters, "widths": widths(model), "macs_per_frame": network.macs_per_frame,
              "operators": list(network.operators), "zeros": zeros, "quantization": quantization,
              "proof": asdict(proof), "cycles": cycles, "packed": packed.to_json()}
     files["manifest.json"] = write_manifest(folder, "export", files, extra)

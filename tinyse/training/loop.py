@@ -33,7 +33,7 @@ from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer
 from tinyse.training.pruning import make_pruning
 from tinyse.training.records import Records
-from tinyse.training.start import load_start, take_weights
+from tinyse.training.start import Start, load_start, take_weights
 from tinyse.training.validation import Validation
 
 LOG_EVERY = 10
@@ -176,15 +176,8 @@ class Run:
     def _setup_compress(self) -> None:
         self.pruning = make_pruning(self.recipe.prune, self.network, self.float_end, self.recipe.train.compress_steps)
 
-    def start(self) -> None:
-        """Take the recipe's dense model in place of the float phase.
-
-        Raises:
-            ModelError: it cannot be read. RecipeError: it has other widths.
-        """
-        if self.recipe.train.start is None:
-            return
-        given = load_start(self.recipe.train.start, self.network.spec)
+    def start_from(self, given: Start) -> None:
+        """Take a dense model in place of the float phase."""
         take_weights(self.network, given.model)
         self.start_hash = given.sha256
         self.best["score"] = given.model.meta.get("val_si_sdr", -1e9)
@@ -339,12 +332,17 @@ class Run:
 
 def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool) -> TrainResult:
     """Train ``recipe`` on ``corpus`` into ``folder``; see ``tinyse.training.train``."""
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
+    widths = NetworkSpec(FrontEndSpec().bands, recipe.network.lstm, recipe.network.dense)
+    source = None if checkpoint.exists() else recipe.train.start
+    given = load_start(source, widths) if source is not None else None
+    folder.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, folder, corpus, progress)
-    if not (resume and run.resume()):
-        run.start()
+    if resume:
+        run.resume()
+    if given is not None:
+        run.start_from(given)
     write_text(folder / "recipe.yaml", recipe.as_yaml())
     return run.train()
