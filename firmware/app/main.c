@@ -125,8 +125,8 @@ static void enhance_file(const arguments *files) {
 /* Again and again: whoever opens the UART finds a whole report within seconds. */
 static _Noreturn void enhance_noise(void) {
   uint32_t random = 1;
+  const tinyse_npu *npu = accelerator(NULL, NULL);
   for (;;) {
-    const tinyse_npu *npu = accelerator(NULL, NULL);
     start(npu);
     for (int frame = 0; frame < NOISE_FRAMES; frame++) {
       for (int sample = 0; sample < TINYSE_HOP; sample++) {

@@ -1,5 +1,6 @@
 #include "results.h"
 
+#include "accelerator.h"
 #include "board.h"
 #include "json.h"
 #include "kernels.h"
@@ -42,6 +43,30 @@ static void npu(json *out, const tinyse_npu *unit) {
   json_close(out, '}');
 }
 
+static void adapters(json *out) {
+  uint32_t count;
+  const tinyse_timing *timing = accelerator_timing(&count);
+  if (!count) {
+    json_null(out, "timing_adapters");
+    return;
+  }
+  json_open(out, "timing_adapters", '[');
+  for (uint32_t i = 0; i < count; i++) {
+    json_open(out, NULL, '{');
+    json_text(out, "name", timing[i].memory);
+    json_number(out, "port", timing[i].port);
+    json_number(out, "max_reads", timing[i].max_reads);
+    json_number(out, "max_writes", timing[i].max_writes);
+    json_number(out, "read_latency", timing[i].read_latency);
+    json_number(out, "write_latency", timing[i].write_latency);
+    json_number(out, "pulse_on", timing[i].pulse_on);
+    json_number(out, "pulse_off", timing[i].pulse_off);
+    json_number(out, "words_per_pulse", timing[i].words_per_pulse);
+    json_close(out, '}');
+  }
+  json_close(out, ']');
+}
+
 const char *results_text(const results *run, char text[RESULTS_BYTES]) {
   json out;
   json_start(&out, text, RESULTS_BYTES);
@@ -64,7 +89,7 @@ const char *results_text(const results *run, char text[RESULTS_BYTES]) {
   json_close(&out, '}');
   ticks(&out, "frame", &run->clock->frame);
   npu(&out, run->npu);
-  json_null(&out, "timing_adapters");
+  adapters(&out);
   json_number(&out, "arena_bytes", TINYSE_NETWORK_BYTES);
   json_number(&out, "state_bytes", TINYSE_STATE_BYTES);
   json_open(&out, "stack", '{');

@@ -12,7 +12,6 @@ and it is the one thing that tinyse itself builds images from::
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from tinyse.artifacts import put_folder, write_text, writing
 from tinyse.errors import ExportError, TinyseError, ToolError
 from tinyse.firmware.build import boards
+from tinyse.firmware.timing import timing_header
 from tinyse.firmware.vendor import copy_into
 from tinyse.progress import Progress, Step, silent
 from tinyse.targets import Target, load_target
@@ -100,10 +100,7 @@ def _fill(folder: Path, sources: Path, export: Path, board: str, target: Target,
     (folder / "model").mkdir()
     for name in MODEL:
         shutil.copyfile(export / name, folder / "model" / name)
-    with contextlib.suppress(ImportError):
-        from tinyse.firmware.timing import timing_header
-
-        write_text(folder / "model" / "timing.h", timing_header(target))
+    write_text(folder / "model" / "timing.h", timing_header(target))
     write_text(folder / "model" / "project.mk",
                f"# Written by tinyse for this export.\nTARGET = {target.name}\nNPU = {int(target.has_npu)}\n"
                f"BOARD ?= {board}\nBACKEND ?= {_backend(target)}\n")

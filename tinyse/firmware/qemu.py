@@ -126,5 +126,7 @@ def _failure(code: int, uart: str, noise: str, board: str, wav: Path) -> Excepti
     if code == EXIT_INPUT:
         return AudioError(f"{wav}: {said.removeprefix('in.wav: ')}", "give a 16-bit PCM mono WAV at the model's rate")
     if code == EXIT_ENGINE:
-        return ExportError(f"firmware on {board}: {said}", "export the model again and build the firmware from it")
+        hint = "QEMU has no NPU: name the compiled model, for the simulated one" if "no Ethos-U" in said else (
+            "export the model again and build the firmware from it")
+        return ExportError(f"firmware on {board}: {said}", hint)
     return ToolError(f"firmware on {board}: {said}")

@@ -5,3 +5,4 @@ BOARD_INCLUDE := boards/corstone300
 BINARIES := itcm ddr
 itcm_SECTIONS := -j .vectors -j .text -j .rodata -j .data
 ddr_SECTIONS := -j .model
+BOARD_DEFINES := -DTINYSE_FAST_APART

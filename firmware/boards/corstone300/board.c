@@ -2,8 +2,10 @@
 
 #include <stdbool.h>
 
+#include "cache.h"
 #include "dwt.h"
 #include "registers.h"
+#include "tinyse.h"
 
 #define UART 0x49303000u
 #define UART_DATA REGISTER(UART + 0x00u)
@@ -22,6 +24,9 @@ static bool cycles;
 
 void board_init(void) {
   SCB_CCR |= SCB_CCR_LOB | SCB_CCR_BP;
+#if TINYSE_BACKEND != TINYSE_BACKEND_NPU /* which shares the arena with the processor */
+  cache_enable();
+#endif
   UART_BAUDDIV = UART_CLOCK_HZ / BAUD;
   UART_CTRL = 1u; /* transmit */
   COUNTER_CONTROL |= 1u;

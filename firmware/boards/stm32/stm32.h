@@ -14,9 +14,6 @@ void stm32_uart_init(uint32_t base, uint32_t clock_hz);
 /* Pin 8 to 15 of a port as an alternate function. */
 void stm32_pin_alternate(uint32_t port, uint32_t pin, uint32_t function);
 
-/* Invalidate and enable both caches. */
-void stm32_caches_enable(void);
-
 /* Wait until (value & mask) == wanted, not for ever. */
 int stm32_wait(volatile uint32_t *value, uint32_t mask, uint32_t wanted);
 

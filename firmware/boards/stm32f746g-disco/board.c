@@ -1,5 +1,6 @@
 #include "board.h"
 
+#include "cache.h"
 #include "dwt.h"
 #include "registers.h"
 #include "stm32.h"
@@ -50,7 +51,7 @@ static void clock_init(void) {
 
 void board_init(void) {
   clock_init();
-  stm32_caches_enable();
+  cache_enable();
   RCC_AHB1ENR |= 1u;      /* GPIOA */
   RCC_APB2ENR |= 1u << 4; /* USART1 */
   (void)RCC_APB2ENR;

@@ -1,5 +1,6 @@
 #include "board.h"
 
+#include "cache.h"
 #include "dwt.h"
 #include "registers.h"
 #include "stm32.h"
@@ -50,7 +51,7 @@ static void clock_init(void) {
 
 void board_init(void) {
   clock_init();
-  stm32_caches_enable();
+  cache_enable();
   RCC_AHB4ENR |= 1u << 3;   /* GPIOD */
   RCC_APB1LENR |= 1u << 18; /* USART3 */
   (void)RCC_APB1LENR;
