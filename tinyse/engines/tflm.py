@@ -47,7 +47,8 @@ class Affine:
     def quantize(self, values: Real) -> Integers:
         """Nearest integers, halves away from zero, saturated."""
         ratio = np.asarray(values, np.float32) / np.float32(self.scale)
-        rounded = np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio)
+        # Just below a half: adding a half itself would carry 0.49999997 over to 1.
+        rounded = np.trunc(ratio + np.copysign(np.nextafter(np.float32(0.5), np.float32(0)), ratio))
         limits = np.iinfo(self.dtype)
         return np.clip(rounded + self.zero_point, limits.min, limits.max).astype(self.dtype)
 

@@ -23,6 +23,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from hashlib import sha256 as digest
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -190,18 +191,25 @@ def fetched(archive: Archive, progress: Progress = silent) -> Path:
                                     f"something between here and there changes files; put the right {archive.file} "
                                     f"into {file.parent}")
             return file
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = reason or f"{url}: {getattr(error, 'reason', '') or error}"
+        except _Unreachable as error:
+            reason = reason or f"{url}: {error}"
     raise ToolError(f"cannot fetch {reason}", f"connect to the network, or put {archive.file} into {file.parent}")
 
 
+class _Unreachable(Exception):
+    """The network's fault; no OSError, which would be the disk's."""
+
+
 def _download(url: str, path: Path, archive: Archive, progress: Progress) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, open(path, "wb") as out:
-        total, done = int(answer.headers.get("Content-Length") or 0), 0
-        while chunk := answer.read(1 << 16):
-            out.write(chunk)
-            done += len(chunk)
-            progress(Step("download", done, total, archive.file))
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, open(path, "wb") as out:
+            total, done = int(answer.headers.get("Content-Length") or 0), 0
+            while chunk := answer.read(1 << 16):
+                out.write(chunk)
+                done += len(chunk)
+                progress(Step("download", done, total, archive.file))
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise _Unreachable(getattr(error, "reason", "") or error) from error
 
 
 def _places(archive: Archive) -> list[str]:

@@ -1,0 +1,138 @@
+"""The C library with a network that answers as told: built for the host, or for QEMU's Cortex-M, and run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyse.export.cheader import header, source
+from tinyse.export.memory import MemoryReport, Place
+from tinyse.firmware.vendor import DSP_SOURCES, vendor
+from tinyse.frontend import FrontEndSpec
+from tinyse.targets import load_target
+
+ROOT = Path(__file__).resolve().parents[1] / "firmware"
+PARTS = Path(__file__).resolve().parent / "firmware_frontend"
+MAX_HOPS = 256
+FLOATS, INTEGERS, IN_PLACE, POWER, CONTRACT = range(5)
+INPUT = Place("features", "int8", 128, 0.0193, -121, None, 0)
+OUTPUT = Place("mask", "int8", 128, 1 / 256, -128, None, 1)
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion", "-Werror"]
+FLAGS = ["-std=c11", "-O2", "-g", "-ffunction-sections", "-fdata-sections", "-fno-math-errno", "-Wl,--gc-sections"]
+HOST = ("gcc", "-D__GNUC_PYTHON__", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+M55 = ("arm-none-eabi-gcc", "-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard")
+M7 = ("arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16")
+CORES = {"host": HOST, "m55": M55, "m55-portable": (*M55, "-DTINYSE_KERNELS_PORTABLE"), "m7": M7}
+MACHINES = {  # QEMU arguments, where code and data lie, nanoseconds of a SysTick tick
+    "m55": (["-M", "mps3-an547"], 0x10000000, 0x31000000, 31.25),
+    "m7": (["-M", "mps2-an500", "-cpu", "cortex-m7"], 0x0, 0x20000000, 40.0)}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the library did with a signal: [hops, ...]; instructions by stage, and of the whole call."""
+
+    status: np.ndarray
+    instructions: np.ndarray
+    bands: np.ndarray
+    feature: np.ndarray
+    samples: np.ndarray
+
+
+def model_folder(folder: Path, spec: FrontEndSpec) -> Path:
+    """model.h, model.c and packed.h of an export without a network."""
+    report = MemoryReport("cortex-m7", "measured", 64, 0, 16, 16, 0, 0, (Place("s", "int8", 4, 1.0, 0, 0, 2),),
+                          INPUT, OUTPUT)
+    target = load_target("cortex-m7")
+    (folder / "model.h").write_text(header(bytes(16), spec, report, target, "0" * 64))
+    (folder / "model.c").write_text(source(bytes(16), spec, report, target, "0" * 64))
+    (folder / "packed.h").write_text("#define TINYSE_PACKED_ARENA_BYTES 64\n")
+    return folder
+
+
+def compiled(core: str, spec: FrontEndSpec, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Compile and link ``folder``/driver; the strict warnings hold for our sources."""
+    if not shutil.which(CORES[core][0]):
+        package = "gcc" if core == "host" else "gcc-arm-none-eabi libnewlib-arm-none-eabi"
+        pytest.skip(f"{CORES[core][0]} is missing: apt-get install {package}")
+    parts = vendor()
+    model_folder(folder, spec)
+    common = [*CORES[core], *FLAGS, f"-I{ROOT}/include", f"-I{ROOT}/src", f"-I{folder}", f"-I{PARTS}",
+              "-isystem", f"{parts.dsp}/Include", "-isystem", f"{parts.dsp}/PrivateInclude",
+              "-isystem", f"{parts.core}/Include"]
+    ours = [ROOT / "src" / "frontend.c", ROOT / "src" / "tinyse.c", PARTS / "network.c", PARTS / "driver.c",
+            folder / "model.c"]
+    if core == "host":
+        ours.append(PARTS / "host.c")
+        link = ["-lm"]
+    else:
+        ours += [PARTS / "target.c", ROOT / "app" / "semihosting.c"]
+        code, data = MACHINES[core.split("-")[0]][1:3]
+        link = ["-nostartfiles", "--specs=nano.specs", "-T", str(PARTS / "target.ld"), f"-Wl,--defsym=CODE={code}",
+                f"-Wl,--defsym=RAM={data}", "-Wl,--no-warn-rwx-segments", "-lm"]
+    for number, file in enumerate([*ours, *(parts.dsp / name for name in DSP_SOURCES)]):
+        strict = STRICT if file in ours else ["-w"]
+        done = subprocess.run([*common, *strict, "-c", str(file), "-o", str(folder / f"{number}_{file.stem}.o")],
+                              capture_output=True, text=True, check=False)
+        if done.returncode:
+            return done
+    return subprocess.run([*common, *map(str, sorted(folder.glob("*.o"))), *link, "-o", str(folder / "driver")],
+                          capture_output=True, text=True, check=False)
+
+
+@lru_cache
+def library(core: str, spec: FrontEndSpec) -> Path:
+    """The folder of a driver for ``core``; built once a session."""
+    folder = Path(tempfile.mkdtemp(prefix=f"tinyse-{core}-"))
+    done = compiled(core, spec, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def run(core: str, spec: FrontEndSpec, samples: np.ndarray, masks: np.ndarray, mode: int = FLOATS,
+        reset_at: int = MAX_HOPS, fail_at: int = 0) -> Answer:
+    """Stream ``samples`` [hops, hop] with the network's answers ``masks`` int8 [hops, bands]."""
+    driver = library(core, spec) / "driver"
+    hops = len(samples)
+    given = np.zeros((MAX_HOPS, spec.hop), np.float32)
+    wide = given.view(np.int16) if mode == INTEGERS else given
+    wide[:hops, : spec.hop] = samples
+    answers = np.zeros((MAX_HOPS, spec.bands), np.int8)
+    answers[: len(masks)] = masks
+    head = np.array([mode, hops, reset_at, fail_at, 0], "<u4")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in.bin").write_bytes(head.tobytes() + answers.tobytes() + given.tobytes())
+        command = [str(driver)]
+        if core != "host":
+            machine = MACHINES[core.split("-")[0]][0]
+            if not shutil.which("qemu-system-arm"):
+                pytest.skip("qemu-system-arm is missing: apt-get install qemu-system-arm")
+            command = ["qemu-system-arm", *machine, "-nographic", "-monitor", "none", "-serial", "none", "-icount",
+                       "shift=5", "-semihosting-config", "enable=on,target=native", "-kernel", str(driver)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+                              stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
+        raw = Path(folder, "out.bin").read_bytes()
+    return _answer(raw, core, spec, hops, mode)
+
+
+def _answer(raw: bytes, core: str, spec: FrontEndSpec, hops: int, mode: int) -> Answer:
+    fields, offset = [], 0
+    for kind, width in ((np.uint32, 1), (np.uint32, 7), (np.float32, spec.bands), (np.int8, spec.bands),
+                        (np.float32, spec.hop)):
+        values = np.frombuffer(raw, kind, MAX_HOPS * width, offset).reshape(MAX_HOPS, width)
+        offset += values.nbytes
+        fields.append(values[:hops])
+    assert offset == len(raw)
+    status, ticks, bands, feature, samples = fields
+    nanoseconds = 0.0 if core == "host" else MACHINES[core.split("-")[0]][3]
+    if mode == INTEGERS:
+        samples = samples.view(np.int16)[:, : spec.hop]
+    return Answer(status[:, 0], ticks * nanoseconds / 32, bands, feature, samples)
