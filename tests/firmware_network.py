@@ -19,8 +19,8 @@ from tinyse.export.packing import PackedNetwork, pack
 SOURCES = Path(__file__).parent.parent / "firmware" / "src"
 HARNESS = Path(__file__).parent / "network_harness.c"
 FILES = ("network_cpu.c", "kernels_portable.c", "kernels_scalar.c", "kernels_dsp.c", "kernels_mve.c")
-STRICT = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion", "-Werror",
-          "-DTINYSE_BACKEND=0")
+STRICT = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion",
+          "-Werror", "-DTINYSE_BACKEND=0")
 
 
 @dataclass(frozen=True)
