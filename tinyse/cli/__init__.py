@@ -1,7 +1,7 @@
 """The command line: a lazy Click group, one module a command, errors as one line.
 
-A module ``tinyse/cli/<name>.py`` exposes its Click command as ``command``. Modules are imported only
-when their command runs, so ``tinyse --help`` stays fast.
+A module ``tinyse/cli/<name>.py`` exposes its Click command as ``command`` (a hyphen of the name is an underscore
+there). Modules are imported only when their command runs, so ``tinyse --help`` stays fast.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ COMMANDS = {
     "data": "Fetch, import, mix and show recorded speech and noise.",
     "train": "Train a recipe: float, pruning, quantization-aware.",
     "export": "Export a run: streaming int8 TFLite, Vela, C header.",
+    "prune-offline": "Prune a finished int8 .tflite by magnitude, untrained.",
     "enhance": "Enhance a WAV file or a PCM pipe, frame by frame.",
     "evaluate": "Score a model's streamed output against clean speech.",
     "profile": "Cycles, bandwidth and memory of an export, labelled by source.",
@@ -32,19 +33,24 @@ ENGINES = ("keras", "tflm", "npu")
 """``tinyse.engines.KINDS``, said again so that --help need not import numpy."""
 
 
+def module_name(command: str) -> str:
+    """The module of a command."""
+    return command.replace("-", "_")
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command that is installed, in the order of the work."""
         here = os.path.dirname(__file__)
-        return [name for name in COMMANDS if os.path.exists(os.path.join(here, f"{name}.py"))]
+        return [name for name in COMMANDS if os.path.exists(os.path.join(here, f"{module_name(name)}.py"))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command's module and return its command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        return importlib.import_module(f"tinyse.cli.{cmd_name}").command
+        return importlib.import_module(f"tinyse.cli.{module_name(cmd_name)}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from their one-line summaries, without importing them."""

@@ -1,0 +1,146 @@
+"""Pruning a finished file: the weakest groups and nothing else become zero; TFLM runs what remains."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from export_models import exported, frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import float_tflite, tiny_tflite
+
+from tinyse.cli import main
+from tinyse.errors import ModelError, RecipeError
+from tinyse.export.checks import interpreter, stream
+from tinyse.export.integer import IntegerNetwork
+from tinyse.export.network import LstmLayer, parse
+from tinyse.export.verify import zero_counts
+from tinyse.groups import Structure
+from tinyse.offline import prune_offline
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return (exported("cortex-m55") / "model_int8.tflite").read_bytes()
+
+
+def weights(data: bytes) -> dict[str, np.ndarray]:
+    found = {}
+    for layer in parse(data).layers:
+        if isinstance(layer, LstmLayer):
+            for letter, gate in zip("ifgo", layer.gates, strict=True):
+                found |= {f"{layer.name}.kernel_{letter}": gate.kernel, f"{layer.name}.recurrent_{letter}":
+                          gate.recurrent, f"{layer.name}.bias_{letter}": gate.bias}
+        elif hasattr(layer, "weights"):
+            found |= {f"{layer.name}.kernel": layer.weights, f"{layer.name}.bias": layer.bias}
+    return found
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(list(Structure)), st.floats(0, 0.98))
+def test_the_target_is_met_and_survivors_stay(data, structure, target):
+    pruned = prune_offline(data, target, structure, (4, 4))
+    before, after = weights(data), weights(pruned.data)
+    for name, old in before.items():
+        new = after[name]
+        assert np.all((new == old) | (new == 0)), name
+        if structure is not Structure.UNIT and "bias" in name:
+            np.testing.assert_array_equal(new, old)
+    counts = zero_counts(pruned.data)
+    zeros, total = (sum(column) for column in zip(*counts.values(), strict=True))
+    assert zeros / total == pytest.approx(pruned.sparsity) and total == pruned.weights
+    # The strongest weight or tile of every gate stays.
+    assert pruned.sparsity >= target - {"weight": 16 / total, "block": 18 * 16 / total, "unit": 0}[structure]
+    start = zero_share(data)
+    most = max(target, start) if structure is Structure.WEIGHT else start + (1 - start) * target
+    assert pruned.sparsity <= most + {"weight": 0.02, "block": 0.05, "unit": 0.08}[structure]
+    assert len(pruned.data) == len(data)
+    assert [(t.scales, t.zero_point, t.shape) for t in parse(pruned.data).tensors] == [
+        (t.scales, t.zero_point, t.shape) for t in parse(data).tensors]
+
+
+def zero_share(data: bytes) -> float:
+    zeros, total = (sum(column) for column in zip(*zero_counts(data).values(), strict=True))
+    return zeros / total
+
+
+def test_each_layer_loses_its_weakest_weights_in_real_units(data):
+    pruned = prune_offline(data, 0.9, "weight")
+    before, after = parse(data).layers[2], parse(pruned.data).layers[2]
+    real = np.abs(before.weights * before.scales[:, None])
+    gone = (after.weights == 0) & (before.weights != 0)
+    assert gone.any() and real[gone].max() <= real[after.weights != 0].min()
+    assert np.mean(after.weights == 0) == pytest.approx(0.9, abs=0.01)
+
+
+def test_blocks_and_units_are_zero_as_a_whole(data):
+    tiles = parse(prune_offline(data, 0.8, "block", (4, 4)).data)
+    old = parse(data).layers[0].gates[1].recurrent
+    new = tiles.layers[0].gates[1].recurrent
+    cut = ((new != 0) | (old == 0)).reshape(6, 4, 6, 4).all(axis=(1, 3))
+    empty = (new == 0).reshape(6, 4, 6, 4).all(axis=(1, 3))
+    assert np.all(cut | empty) and empty.any()
+    units = parse(prune_offline(data, 0.7, "unit").data).layers
+    gates = units[0].gates
+    dead = np.all([~gate.kernel.any(axis=1) & ~gate.recurrent.any(axis=1) & (gate.bias == 0) for gate in gates], axis=0)
+    assert 0 < dead.sum() < 24
+    assert not any(gate.recurrent[:, dead].any() for gate in gates)
+    assert not any(gate.kernel[:, dead].any() for gate in units[1].gates)
+    assert np.array_equal(units[3].bias, parse(data).layers[3].bias), "the mask's bands all stay"
+
+
+@pytest.mark.parametrize("structure", list(Structure))
+def test_tflm_runs_the_pruned_file(data, structure):
+    pruned = prune_offline(data, 0.8, structure, (4, 4)).data
+    inputs = parse(data).features.quantize(frames(40, 16))
+    np.testing.assert_array_equal(stream(interpreter(pruned), inputs), IntegerNetwork(pruned).run(inputs))
+
+
+def test_a_converter_made_file_can_be_pruned():
+    assert prune_offline(tiny_tflite(), 0.9, "weight").sparsity == pytest.approx(0.9, abs=0.01)
+
+
+def test_pruning_twice_is_pruning_once(data):
+    once = prune_offline(data, 0.8, "weight")
+    assert prune_offline(once.data, 0.8, "weight").data == once.data
+    assert prune_offline(data, 0.0, "unit").data == data
+
+
+def test_what_is_refused():
+    with pytest.raises(ModelError, match="tiny: "):
+        prune_offline(float_tflite(), 0.5, name="tiny")
+    with pytest.raises(RecipeError, match=r"sparsity: 1\.2 is out of range"):
+        prune_offline(tiny_tflite(), 1.2)
+    with pytest.raises(RecipeError, match=r"block: \[0, 4\]"):
+        prune_offline(tiny_tflite(), 0.5, "block", (0, 4))
+
+
+def test_the_command(tmp_path):
+    model, out = exported("cortex-m55") / "model_int8.tflite", tmp_path / "pruned.tflite"
+    result = CliRunner().invoke(main, ["prune-offline", str(model), "--sparsity", "0.9", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["lstm_0/kernel", lines[0].split()[1], "zeros"]
+    assert lines[-2:] == [f"{zero_share(out.read_bytes()):.1%} of 6,912 weights are zero (exact)", f"wrote {out}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--sparsity", "2"], "Error: sparsity: 2.0 is out of range (0 to 0.999)\n"),
+        (["--sparsity", "0.5", "--block", "0", "4"],
+         "Error: block: [0, 4] is out of range (whole numbers from 1 on)\n"),
+    ],
+)
+def test_command_errors_are_one_line(words, line, tmp_path):
+    model, out = exported("cortex-m55") / "model_int8.tflite", tmp_path / "x"
+    result = CliRunner().invoke(main, ["prune-offline", str(model), "--out", str(out), *words])
+    assert result.exit_code == 1 and result.stderr == line and not out.exists()
+
+
+def test_a_missing_or_foreign_file_is_one_line(tmp_path):
+    for file, line in ((tmp_path / "none.tflite", "No such file"), (tmp_path / "text", "not a TFLite file")):
+        if file.name == "text":
+            file.write_text("hello")
+        words = ["prune-offline", str(file), "--sparsity", "0.5", "--out", str(tmp_path / "o")]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 1 and line in result.stderr and len(result.stderr.splitlines()) == 1

@@ -1,0 +1,35 @@
+"""``tinyse prune-offline``: more zeros in a finished int8 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("prune-offline")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.tflite")
+@click.option("--sparsity", type=float, required=True, metavar="SHARE", help="Share of weights to zero, 0 to 0.999.")
+@click.option("--structure", type=click.Choice(["weight", "block", "unit"]), default="weight", show_default=True,
+              help="What is zeroed as a whole.")
+@click.option("--block", type=(int, int), default=(16, 4), show_default=True, metavar="IN OUT",
+              help="Inputs and outputs of a tile, for --structure block.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The .tflite to write.")
+def command(model: Path, sparsity: float, structure: str, block: tuple[int, int], out: Path) -> None:
+    """Prune MODEL.tflite (an export's model_int8.tflite) by magnitude, without retraining.
+
+    The baseline that joint training is held against: scales, shapes and surviving integers stay.
+
+    \b
+    Example:
+      tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
+    """
+    from tinyse.artifacts import write_bytes
+    from tinyse.offline import prune_offline
+
+    pruned = prune_offline(model.read_bytes(), sparsity, structure, block, str(model))
+    write_bytes(out, pruned.data)
+    for name, share in pruned.zeros.items():
+        click.echo(f"{name:28} {share:6.1%} zeros")
+    click.echo(f"{pruned.sparsity:.1%} of {pruned.weights:,} weights are zero (exact)")
+    click.echo(f"wrote {out}")
