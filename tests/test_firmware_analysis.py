@@ -1,0 +1,102 @@
+"""What can be said of the firmware without running it: the depth of its stack, and what static analysers find."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from firmware_images import image, needs_compiler, needs_qemu, npu_model, scratch
+
+from tinyse.errors import ModelError, ToolError
+from tinyse.firmware.qemu import run
+from tinyse.firmware.stack import ENTRIES, deepest, stack_bound
+
+SMALL = "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard -O2 -nostartfiles --specs=nano.specs -fno-inline"
+IMAGES = [("corstone300", "cpu"), ("corstone300", "npu"), ("mps2-an500", "cpu")]
+
+
+def linked(folder: Path, body: str) -> Path:
+    """A little image of one file, whose entry is f; the folder of its build."""
+    (folder / "f.c").write_text(f"#include <string.h>\n{body}\nvoid _start(void) {{ f(3); }}\n")
+    for step in (["-fstack-usage", "-fcallgraph-info=su", "-c", "f.c", "-o", "f.o"], ["f.o", "-o", "tinyse.elf"]):
+        subprocess.run(["arm-none-eabi-gcc", *SMALL.split(), *step], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def noise(seconds: float = 0.5) -> Path:
+    path = scratch() / f"noise-{seconds}.wav"
+    samples = np.random.default_rng(0).normal(0, 0.1, int(16000 * seconds))
+    soundfile.write(path, samples, 16000, subtype="PCM_16")
+    return path
+
+
+@needs_qemu
+@needs_compiler
+@pytest.mark.qemu
+@pytest.mark.parametrize(("board", "backend"), IMAGES)
+def test_the_bound_holds_what_the_painted_stack_shows(board, backend):
+    built = image(board, backend)
+    model = npu_model() if backend == "npu" else None
+    stack = run(built.elf, board, noise(), npu_model=model).results.stack
+    whole, hop = deepest(built.folder, "tinyse_start"), deepest(built.folder, "tinyse_process_int16")
+    assert stack.used <= whole.bytes <= stack.bytes
+    assert whole.bytes <= 1.2 * stack.used + 32, "a bound that nothing comes near is a wrong graph"
+    assert stack.used - (whole.bytes - hop.bytes) <= hop.bytes
+    for entry in ENTRIES:
+        assert 0 < stack_bound(built.folder, entry) <= 1024, "tinyse.h: a few hundred bytes"
+
+
+@needs_compiler
+@pytest.mark.qemu
+def test_the_bound_counts_assembly_and_pointers_that_gcc_knows_nothing_of():
+    path = deepest(image("corstone300", "npu").folder, "tinyse_network_run").path
+    assert path[1][0] in ("cosim.c:run_npu", "ethosu.c:run_npu")
+    naked = deepest(image("corstone300").folder, "tinyse_kernel_multiply").path
+    assert naked[-1][0].startswith("kernels_mve.c:") and naked[-1][1] == 40  # push {r0, r4-r11, lr}
+
+
+@needs_compiler
+def test_frames_add_up_along_the_deepest_chain(tmp_path):
+    bound = deepest(linked(tmp_path, """
+        int h(int n) { volatile char a[200]; memset((char *)a, n, sizeof a); return a[n]; }
+        int g(int n) { volatile char a[40]; a[n] = 1; return h(n) + a[n]; }
+        int f(int n) { return g(n) + h(n); }"""), "f")
+    assert [name for name, _ in bound.path] == ["f", "g", "h", "memset"]
+    assert bound.bytes == sum(frame for _, frame in bound.path) >= 240
+    frames = dict(line.split("\t")[:2] for line in (tmp_path / "f.su").read_text().splitlines())
+    for name, frame in bound.path[:3]:
+        assert int(frames[next(key for key in frames if key.endswith(f":{name}"))]) == frame
+
+
+@needs_compiler
+@pytest.mark.parametrize(("body", "says"), [
+    ("int g(int n); int f(int n) { return n ? g(n - 1) * 3 : 1; } int g(int n) { return f(n) + 1; }",
+     "recursion: f calls g calls f"),
+    ("int g(int *a) { return a[1]; } int f(int n) { int a[n]; a[1] = n; return g(a) + 1; }",
+     "frame of f is known at run"),
+    ("int (*volatile g)(int); int f(int n) { return g(n) + 1; }", "f calls through a pointer at f.c:2:"),
+    ("int f(int n) { __asm volatile(\"sub sp, sp, %0\" : : \"r\"(n)); return n; }", "frame of f is known at run"),
+])
+def test_what_has_no_bound_is_refused(tmp_path, body, says):
+    with pytest.raises(ModelError, match=says):
+        stack_bound(linked(tmp_path, body), "f")
+
+
+@needs_compiler
+def test_a_declared_pointer_is_followed(tmp_path):
+    folder = linked(tmp_path, """
+        int h(int n) { volatile char a[200]; a[n] = 1; return a[n]; }
+        int (*volatile g)(int) = h;
+        int f(int n) { return g(n) + 1; }""")
+    assert stack_bound(folder, "f", {"f.c": ("h",)}) == stack_bound(folder, "f", {"f.c": ()}) + stack_bound(folder, "h")
+
+
+@needs_compiler
+def test_the_stack_of_no_build(tmp_path):
+    with pytest.raises(ToolError, match="no build with call graphs"):
+        stack_bound(tmp_path, "f")
+    with pytest.raises(ModelError, match="has no function g"):
+        stack_bound(linked(tmp_path, "int f(int n) { return n; }"), "g")
