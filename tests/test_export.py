@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tinyse.artifacts import sha256
 from tinyse.errors import ExportError, ModelError, RecipeError, ToolError
-from tinyse.export import checks, pipeline, tflite, vela, verify
+from tinyse.export import checks, origin, pipeline, tflite, vela, verify
 from tinyse.export.calibrate import calibrate
 from tinyse.export.network import parse
 from tinyse.export.quantization import asymmetric, on_grid, quantize_weights, weight_scale
@@ -269,7 +269,7 @@ def test_vela_failures_are_one_line(tmp_path, monkeypatch):
 def test_a_failed_export_keeps_the_finished_one(data, tmp_path, monkeypatch):
     shutil.copytree(exported("ethos-u55-128"), tmp_path / "export")
     shutil.copyfile(exported("ethos-u55-128").parent / "model.npz", tmp_path / "model.npz")
-    monkeypatch.setattr(pipeline, "to_int8", lambda *_: data)
+    monkeypatch.setattr(origin, "to_int8", lambda *_: data)
     before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
 
     def fail(*_: object) -> None:
@@ -301,3 +301,28 @@ def test_bad_runs_are_named(tmp_path):
     np.save(tmp_path / "calibration.npy", np.zeros((5, 3), np.float32))
     with pytest.raises(ModelError, match=r"calibration.npy: shape \(5, 3\) does not fit"):
         pipeline.export_run(tmp_path, "cortex-m7", tmp_path / "out")
+
+
+@pytest.mark.parametrize("target", ["cortex-m7", "ethos-u55-128"])
+def test_an_int8_file_exports_to_the_same_code_as_the_run_it_came_from(tmp_path, target):
+    first = exported(target)
+    shutil.copyfile(first / "model_int8.tflite", tmp_path / "model_int8.tflite")
+    shutil.copyfile(first / "manifest.json", tmp_path / "manifest.json")
+    again = pipeline.export_run(tmp_path, target)
+    assert again.folder == tmp_path / "export" and again.quantization == "as given"
+    manifest = json.loads((first / "manifest.json").read_text())
+    assert (again.parameters, again.zeros) == (manifest["parameters"], manifest["zeros"])
+    for name in ("model_int8.tflite", "packed.h", "packed.c", "memory.json"):
+        assert (again.folder / name).read_bytes() == (first / name).read_bytes(), name
+    for name in ("model.h", "model.c"):
+        lines = [[line for line in (folder / name).read_text().splitlines() if " trained  sha256 " not in line]
+                 for folder in (first, again.folder)]
+        assert lines[0] == lines[1], name
+
+
+def test_an_int8_file_of_another_front_end_is_refused(tmp_path):
+    shutil.copyfile(exported("cortex-m7") / "model_int8.tflite", tmp_path / "mine.tflite")
+    (tmp_path / "manifest.json").write_text('{"frontend": {"bands": 12}}')
+    with pytest.raises(ModelError, match="the front end has 12 bands, the network 16"):
+        pipeline.export_run(tmp_path / "mine.tflite", "cortex-m7", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

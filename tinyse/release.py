@@ -21,7 +21,8 @@ from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import Evaluation, table_rows
 from tinyse.evaluate.scoring import ALL, SNRS, evaluate
 from tinyse.evaluate.systems import System
-from tinyse.export.pipeline import INT8, export_run
+from tinyse.export.origin import INT8
+from tinyse.export.pipeline import export_run
 from tinyse.parity import Parity, measure_parity
 from tinyse.profile.pipeline import profile
 from tinyse.profile.render import to_json

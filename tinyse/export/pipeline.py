@@ -1,37 +1,32 @@
 """Export: a trained run to everything that a target needs, proven on the way, kept only when all of it holds.
 
-Dead units of a unit-pruned run are removed first. Stages, in order: convert (ranges carried exactly) -> check
-(operators, work, zeros, streaming on TFLM) -> compile (Vela, NPU targets) -> memory -> C. All is written into a
-temporary folder beside the destination, which takes the destination's place at the end: a failed export costs nothing.
+Stages, in order: convert (ranges carried exactly) -> check (operators, work, zeros, streaming on TFLM), both in
+origin.py -> compile (Vela, NPU targets) -> memory -> C. All is written into a temporary folder beside the destination,
+which takes the destination's place at the end: a failed export costs nothing.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tinyse.artifacts import put_folder, sha256, write_bytes, write_json, write_manifest, write_text
-from tinyse.errors import ExportError, ModelError, TinyseError
-from tinyse.export import checks
+from tinyse.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
+from tinyse.errors import ExportError, TinyseError
+from tinyse.export import origin
 from tinyse.export.cheader import header, source
 from tinyse.export.cpacked import packed_header, packed_source
 from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
+from tinyse.export.origin import INT8, Origin
 from tinyse.export.packing import pack
-from tinyse.export.tflite import to_int8
 from tinyse.export.vela import Compiled, compile_model
-from tinyse.model import TrainedModel
 from tinyse.progress import Progress, Step, silent
-from tinyse.shrink import shrink, widths
 from tinyse.targets import Target, load_target
 
-INT8, COMPILED, REPORTS = "model_int8.tflite", "model_vela.tflite", "vela"
-STAGES = ("convert", "check", "compile", "memory", "C")
+COMPILED, REPORTS = "model_vela.tflite", "vela"
+STAGES = (*origin.STEPS, "compile", "memory", "C")
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Export:
         folder: where it lies. target: what for. files: name to path, the manifest included.
         memory: the memory report. parameters, macs_per_frame, zeros, weights: exact counts.
         cycles: Vela's estimate of a frame; None where there is no NPU. npu_cycles: without memory waits.
-        quantization: "trained ranges" or "calibrated".
+        quantization: "trained ranges", "calibrated", or "as given" for an int8 file.
     """
 
     folder: Path
@@ -60,10 +55,11 @@ class Export:
 
 def export_run(run: Path | str, target: str | Target, out: Path | str | None = None,
                progress: Progress = silent) -> Export:
-    """Export a run folder (its model.npz, else float.npz) or a single .npz.
+    """Export a run folder (its model.npz, else float.npz), a single .npz, or an int8 .tflite as it is.
 
     Args:
-        run: the folder that training wrote, or a TrainedModel file.
+        run: the folder that training wrote, or a TrainedModel file; or the folder of a released model, or an
+            int8 file.
         target: a target's name, alias, YAML path, or the target itself.
         out: destination folder; default ``RUN/export`` (beside a single file). One that holds anything but
             an earlier export is refused.
@@ -74,13 +70,10 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
         ExportError: the export would not be the trained model. ToolError: Vela or TFLM is missing or fails.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
-    file, folder = _model_file(Path(run))
+    file, folder = origin.find(Path(run))
     destination = Path(out) if out is not None else folder / "export"
     _refuse_foreign(destination)
-    model = TrainedModel.load(file)
-    calibration = _calibration(folder, model)
-    if model.meta.get("structure") == "unit":  # other structures keep their width: tiles must stay where they are
-        model = shrink(model)
+    convert = origin.load(file, folder)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
@@ -88,7 +81,7 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
         raise TinyseError(f"{destination}: cannot be written: {error.strerror}",
                           "choose a folder you may write") from error
     try:
-        made = _export(model, sha256(file), calibration, chosen, scratch, progress)
+        made = _export(convert, chosen, scratch, progress)
         put_folder(scratch, destination)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -96,17 +89,13 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
     return Export(**{**made.__dict__, "folder": destination, "files": moved})
 
 
-def _export(model: TrainedModel, trained: str, calibration: NDArray | None, target: Target, folder: Path,
+def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, folder: Path,
             progress: Progress) -> Export:
     def stage(name: str) -> None:
         progress(Step("export", STAGES.index(name), len(STAGES), name))
 
-    stage("convert")
-    data = to_int8(model, calibration)
-    stage("check")
-    network = checks.check_operators(data, model)
-    zeros = checks.check_zeros(data, model)
-    proof = checks.check_stream(data, calibration if calibration is not None else synthetic_frames(model))
+    made = convert(stage)
+    data, network = made.data, made.network
     int8 = folder / INT8
     write_bytes(int8, data)
     stage("compile")
@@ -117,8 +106,8 @@ def _export(model: TrainedModel, trained: str, calibration: NDArray | None, targ
     write_text(folder / "memory.txt", memory.to_text())
     stage("C")
     flashed = compiled.path.read_bytes() if compiled else data
-    write_text(folder / "model.h", header(flashed, model.frontend, memory, target, trained))
-    write_text(folder / "model.c", source(flashed, model.frontend, memory, target, trained))
+    write_text(folder / "model.h", header(flashed, made.frontend, memory, target, made.sha256))
+    write_text(folder / "model.c", source(flashed, made.frontend, memory, target, made.sha256))
     packed = pack(network)
     write_text(folder / "packed.h", packed_header(packed, data))
     write_text(folder / "packed.c", packed_source(packed, data))
@@ -127,16 +116,15 @@ def _export(model: TrainedModel, trained: str, calibration: NDArray | None, targ
     files = {name: folder / name for name in names}
     cycles = None if compiled is None else {"total": compiled.cycles, "npu": compiled.npu_cycles,
                                             "source": "estimated (Vela)"}
-    quantization = "calibrated" if model.ranges is None else "trained ranges"
-    extra = {"target": target.name, "trained_sha256": trained, "frontend": asdict(model.frontend),
-             "parameters": model.parameters, "widths": widths(model), "macs_per_frame": network.macs_per_frame,
-             "operators": list(network.operators), "zeros": zeros, "quantization": quantization,
-             "proof": asdict(proof), "cycles": cycles, "packed": packed.to_json()}
+    extra = {"target": target.name, "trained_sha256": made.sha256, "frontend": asdict(made.frontend),
+             "parameters": made.parameters, "widths": made.widths, "macs_per_frame": network.macs_per_frame,
+             "operators": list(network.operators), "zeros": made.zeros, "quantization": made.quantization,
+             "proof": asdict(made.proof), "cycles": cycles, "packed": packed.to_json()}
     files["manifest.json"] = write_manifest(folder, "export", files, extra)
     progress(Step("export", len(STAGES), len(STAGES), "done"))
-    return Export(folder, target.name, files, memory, model.parameters, network.macs_per_frame, zeros,
+    return Export(folder, target.name, files, memory, made.parameters, network.macs_per_frame, made.zeros,
                   network.macs_per_frame, compiled.cycles if compiled else None,
-                  compiled.npu_cycles if compiled else None, quantization)
+                  compiled.npu_cycles if compiled else None, made.quantization)
 
 
 def _compiled(int8: Path, target: Target, folder: Path) -> tuple[Compiled | None, list[str]]:
@@ -147,39 +135,6 @@ def _compiled(int8: Path, target: Target, folder: Path) -> tuple[Compiled | None
     made.path.rename(path)
     return Compiled(path, made.reports, made.cycles, made.npu_cycles, made.operators), [
         report.name for report in made.reports]
-
-
-def synthetic_frames(model: TrainedModel, count: int = checks.FRAMES) -> NDArray[np.float32]:
-    """Deterministic float32 feature-like frames [count, bands] for the streaming proof, not for calibration."""
-    high = 1.0 if model.ranges is None else model.ranges["features"][1]
-    bands, times = np.arange(model.layers[0].inputs), np.arange(count)[:, None]
-    wave = np.sin(0.7 * times + 0.11 * bands) * np.sin(0.045 * times * (1 + bands % 7))
-    return (high * 0.5 * (1 + wave)).astype(np.float32)
-
-
-def _model_file(run: Path) -> tuple[Path, Path]:
-    if run.is_dir():
-        for name in ("model.npz", "float.npz"):
-            if (run / name).is_file():
-                return run / name, run
-        raise ModelError(f"{run}: holds no model.npz", "train it first: tinyse train RECIPE.yaml")
-    if run.is_file():
-        return run, run.parent
-    raise ModelError(f"{run}: no such run", "give the folder that tinyse train wrote, or a .npz")
-
-
-def _calibration(folder: Path, model: TrainedModel) -> NDArray | None:
-    """The run's validation features in order; None where training left none."""
-    path = folder / "calibration.npy"
-    if not path.is_file():
-        return None
-    try:
-        frames = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ModelError(f"{path}: damaged: {error}", "delete it, or train again") from error
-    if frames.ndim != 2 or frames.shape[1] != model.layers[0].inputs or not len(frames):
-        raise ModelError(f"{path}: shape {frames.shape} does not fit the model", "delete it, or train again")
-    return np.asarray(frames, np.float32)
 
 
 def _refuse_foreign(destination: Path) -> None:
