@@ -28,6 +28,12 @@ static const uint32_t events[EVENTS] = {ETHOSU_EVENT_NPU_ACTIVE, ETHOSU_EVENT_AX
                                         ETHOSU_EVENT_AXI0_WR_DATA_BEAT_WRITTEN,
                                         ETHOSU_EVENT_AXI1_RD_DATA_BEAT_RECEIVED};
 
+/* So that a test can watch every access. */
+#ifndef TINYSE_ETHOSU_READ
+#define TINYSE_ETHOSU_READ(base, word) ((base)[word])
+#define TINYSE_ETHOSU_WRITE(base, word, value) ((base)[word] = (value))
+#endif
+
 /* The address in both forms: the CPU's for the caches, the NPU's for the registers. */
 typedef struct region {
   uint8_t *data;
@@ -35,9 +41,13 @@ typedef struct region {
   uint64_t address;
 } region;
 
-static uint32_t get(const tinyse_ethosu *ethosu, uint32_t offset) { return ethosu->base[offset / WORD]; }
+static uint32_t get(const tinyse_ethosu *ethosu, uint32_t offset) {
+  return TINYSE_ETHOSU_READ(ethosu->base, offset / WORD);
+}
 
-static void set(const tinyse_ethosu *ethosu, uint32_t offset, uint32_t value) { ethosu->base[offset / WORD] = value; }
+static void set(const tinyse_ethosu *ethosu, uint32_t offset, uint32_t value) {
+  TINYSE_ETHOSU_WRITE(ethosu->base, offset / WORD, value);
+}
 
 static uint32_t field(uint32_t word, uint32_t mask) { return (word & mask) / (mask & (~mask + 1u)); }
 

@@ -100,9 +100,18 @@ class Machine:
         """
         for view, values in zip(self.inputs, inputs, strict=True):
             view[...] = values.reshape(view.shape)
+        self.execute()
+        return self.outputs[0].copy()
+
+    @property
+    def arena(self) -> np.ndarray:
+        """Region 1 itself, uint8: write inputs and states into it, ``execute``, read outputs and states."""
+        return self.memory.regions[ARENA]
+
+    def execute(self) -> None:
+        """One invocation on the arena as it is."""
         for step in self._runs:
             step()
-        return self.outputs[0].copy()
 
     def trace(self, *inputs: np.ndarray) -> Iterator[tuple[Operation, np.ndarray]]:
         """As ``run``, giving each block operation and its output map [h, w, c] as it is computed."""
