@@ -21,7 +21,7 @@ from tinyse.targets import load_target
 ROOT = Path(__file__).resolve().parents[1] / "firmware"
 PARTS = Path(__file__).resolve().parent / "firmware_frontend"
 MAX_HOPS = 256
-FLOATS, INTEGERS, IN_PLACE, POWER, CONTRACT = range(5)
+FLOATS, INTEGERS, IN_PLACE, POWER, QUANTIZE, CONTRACT = range(6)
 INPUT = Place("features", "int8", 128, 0.0193, -121, None, 0)
 OUTPUT = Place("mask", "int8", 128, 1 / 256, -128, None, 1)
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion", "-Werror"]

@@ -17,6 +17,7 @@ from frontend_library import (
     INTEGERS,
     OUTPUT,
     POWER,
+    QUANTIZE,
     ROOT,
     Answer,
     compiled,
@@ -262,8 +263,28 @@ def test_the_header_is_cpp_too(tmp_path):
                     f"-I{folder}", "-c", str(tmp_path / "user.cc"), "-o", str(tmp_path / "user.o")], check=True)
 
 
+@pytest.mark.parametrize("core", CORES)
+def test_quantization_is_the_engines_to_the_bit(core):
+    """Around every half step, where a reciprocal, or rounding to even, would differ by one; and far outside."""
+    scale = np.float32(INPUT.scale)
+    halves = ((np.arange(-20, 260) + np.float32(0.5)) * scale).astype(np.float32)
+    near = [halves]
+    for direction in (-np.inf, np.inf):
+        step = halves
+        for _ in range(3):
+            step = np.nextafter(step, np.float32(direction))
+            near.append(step)
+    values = np.concatenate([*near, scale * np.float32([0.49999997, 0, 1, -1]), np.float32([1e30, -1e30, 1e-40])])
+    padded = np.zeros((16, 256), np.float32)
+    padded[:, :128].flat[: len(values)] = values
+    answer = run(core, DEFAULT, padded, masks_for(1), QUANTIZE)
+    np.testing.assert_array_equal(answer.feature, GRID.quantize(padded[:, :128]))
+    exact = (halves / scale) % 1 == 0.5
+    assert exact.sum() > 100 and (np.rint(halves / scale) != np.trunc(halves / scale + 0.5))[exact].any()
+
+
 def test_quantization_rule_at_the_halves():
-    """roundf and the engine's NumPy rule agree where adding a half would round up by itself."""
+    """Adding a half would carry 0.49999997 over to 1."""
     ratios = np.float32([0.49999997, 0.5, 0.50000006, 1.5, 2.5, 8388607.5, 0])
     unit = Affine(1.0, -128, np.dtype(np.int8))
     assert unit.quantize(ratios).tolist() == [-128, -127, -127, -126, -125, 127, -128]

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "frontend.h"
 #include "vector.h"
 
 driver_job job;
@@ -26,6 +27,9 @@ static tinyse_status one(void) {
     case POWER:
       memcpy(result.samples[hop], job.samples[hop], sizeof result.samples[hop]);
       tinyse_power(result.samples[hop], TINYSE_FEATURE_POWER, TINYSE_HOP);
+      return TINYSE_OK;
+    case QUANTIZE:
+      tinyse_quantize(job.samples[hop], state.feature);
       return TINYSE_OK;
     case INTEGERS:
       memcpy(integers, job.samples[hop], sizeof integers);

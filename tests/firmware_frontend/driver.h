@@ -6,7 +6,7 @@
 
 #define MAX_HOPS 256
 
-enum { FLOATS, INTEGERS, IN_PLACE, POWER, CONTRACT };
+enum { FLOATS, INTEGERS, IN_PLACE, POWER, QUANTIZE, CONTRACT };
 
 typedef struct {
   uint32_t mode, hops;
