@@ -76,7 +76,7 @@ one, ethos-u55-128 against two, ethos-u55-128; ratio is second / first
 
 @pytest.fixture
 def made(monkeypatch):
-    monkeypatch.setattr(pipeline, "profile", lambda path, target=None: hand_made(
+    monkeypatch.setattr(pipeline, "profile", lambda path, target=None, firmware=None: hand_made(
         "hand" if str(path) == "x" else str(path), 2 if str(path) == "two" else 1))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_micro.runtime import Interpreter
+from tflite_micro import runtime
 from tiny_models import tiny_tflite
 
 from tinyse.errors import ModelError, ToolError
@@ -86,7 +86,7 @@ def test_same_model_same_input_same_count_and_tflms_own_answer(arm):
     assert first.origin.label == "emulated" and "patched" in first.origin.tool
     # 966,656 weights: a vector unit takes well under an instruction each, and more than 1/16.
     assert 966_656 / 16 < first.instructions < 966_656
-    host = Interpreter.from_file(str(MODEL))
+    host = runtime.Interpreter.from_file(str(MODEL))
     host.set_input(given.reshape(1, 1, 128), 0)
     host.invoke()
     assert bytes.fromhex(first.output) == host.get_output(0).tobytes()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyse.artifacts import versions
+from tinyse.profile.firmware import STAGE_NAMES
 from tinyse.profile.render import SCHEMA, Table, to_json
 from tinyse.profile.results import Profile
 
@@ -75,6 +76,7 @@ def _numbers(profile: Profile) -> dict[tuple[str, str, str], float]:
         found["MACs on zeros", "MACs", label] = done.total.macs_on_zeros
         found["model bytes read a frame", "B", label] = done.total.flash_bytes
         found["arena bytes a frame", "B", label] = done.total.sram_bytes
+    found |= _firmware_numbers(profile)
     if arena is not None:
         found["TFLM arena", "B", arena.origin.label] = arena.total
     label = sizes.origin.label
@@ -85,6 +87,32 @@ def _numbers(profile: Profile) -> dict[tuple[str, str, str], float]:
                         ("compiled .tflite", sizes.vela_file)):
         found[name, "B", label] = count
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _firmware_numbers(profile: Profile) -> dict[tuple[str, str, str], float | None]:
+    """Of the firmware; the unit and the label keep numbers of two kinds in rows of their own."""
+    found: dict[tuple[str, str, str], float | None] = {}
+    run, memory, budget, arm = profile.firmware, profile.memory, profile.budget, profile.runner
+    if run is not None:
+        label = run.origin.label
+        for each in run.stages:
+            if each.stage != "network" or run.backend != "npu":
+                found[f"{STAGE_NAMES[each.stage]} ({run.core})", run.unit, label] = each.mean
+        found[f"front and back end ({run.core})", run.unit, label] = run.ends
+        if run.npu is not None and run.npu_origin is not None and not run.transfer:
+            found["NPU cycles a run", "cycles", run.npu_origin.label] = run.npu.cycles / max(1, run.npu.runs)
+        found["stack used", "B", label] = run.stack_used or None
+        found["network arena", "B", "exact"] = run.arena_bytes
+    if arm is not None and arm.instructions is not None:
+        found["Arm's TFLM + CMSIS-NN (cortex-m55)", "instructions", f"{arm.origin.label}, patched"] = arm.instructions
+    if budget is not None:
+        found["processor's share of the hop, least", "%", budget.origin.label] = budget.percent(budget.low)
+        found["processor's share of the hop, most", "%", budget.origin.label] = budget.percent(budget.high)
+    if memory is not None:
+        for name, count in (("text", memory.text), ("rodata", memory.rodata), ("data", memory.data),
+                            ("bss", memory.bss)):
+            found[f"{name} of the image", "B", memory.origin.label] = count
+    return found
 
 
 def _text(value: float | None) -> str:

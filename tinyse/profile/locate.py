@@ -58,6 +58,16 @@ def is_compiled(data: bytes) -> bool:
     return CUSTOM_OPERATOR in data
 
 
+def manifest_target(folder: Path) -> str:
+    """The target that an export folder's manifest names; empty where there is none.
+
+    Raises:
+        ModelError: the manifest is damaged, or a file was changed after its export.
+    """
+    named = _manifest(folder).get("target")
+    return str((named.get("name") if isinstance(named, dict) else named) or "")
+
+
 def _export_of(folder: Path) -> Path:
     for usual in (folder, folder / "export"):
         if (usual / INT8).is_file():
@@ -74,8 +84,7 @@ def _export_of(folder: Path) -> Path:
 
 def _folder(folder: Path, target: str | None) -> Located:
     manifest = _manifest(folder)
-    named = manifest.get("target")
-    named = named.get("name") if isinstance(named, dict) else named
+    named = manifest_target(folder) or None
     if target is None and named is not None and str(named) not in target_names():
         raise ModelError(f"{folder}: was exported for {named}, a target file of your own",
                          "name it: --target FILE.yaml")

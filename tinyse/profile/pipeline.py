@@ -11,11 +11,12 @@ from pathlib import Path
 from tinyse.artifacts import sha256
 from tinyse.errors import ModelError
 from tinyse.profile import arena, layers, locate, simulated, sizes, vela
+from tinyse.profile.execution import Executed, Options, execute
 from tinyse.profile.results import FRAMES_PER_SECOND, HostArena, NpuEstimate, Origin, Profile, Source
 from tinyse.targets import HOP_SECONDS, Target, load_target
 
 
-def profile(path: Path | str, target: str | None = None) -> Profile:
+def profile(path: Path | str, target: str | None = None, firmware: Options | None = None) -> Profile:
     """Profile an export folder, a run folder, or a .tflite file.
 
     A bare int8 .tflite needs ``target`` and is compiled by Vela into a temporary folder.
@@ -23,11 +24,12 @@ def profile(path: Path | str, target: str | None = None) -> Profile:
     Args:
         path: what to profile.
         target: name or file of a target; default: the one it was exported for.
+        firmware: build the firmware with the model and run it; None leaves it alone.
 
     Raises:
         ModelError: nothing to profile there, or a file of it is corrupt.
         RecipeError: the target is not known.
-        ToolError: Vela failed.
+        ToolError: Vela failed, or the firmware where it was asked for.
     """
     skipped: list[str] = []
     with ExitStack() as stack:
@@ -43,9 +45,11 @@ def profile(path: Path | str, target: str | None = None) -> Profile:
         measured = _arena(found, skipped)
         counted = sizes.model_sizes(found.int8, found.compiled, reports)
         simulation = simulated.account(found.compiled, npu, skipped)
+        ran = Executed() if firmware is None else execute(found, chosen, firmware, skipped)
         hashes = {file.name: sha256(file) for file in (found.int8, found.compiled) if file}
     return Profile(name=found.name, target=chosen.name if chosen else "", sha256=hashes, npu=npu,
-                   arena=measured, sizes=counted, simulation=simulation, skipped=tuple(skipped))
+                   arena=measured, sizes=counted, simulation=simulation, skipped=tuple(skipped),
+                   firmware=ran.firmware, memory=ran.memory, budget=ran.budget, runner=ran.runner)
 
 
 def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Located:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from tinyse.artifacts import versions
+from tinyse.profile.render_firmware import firmware_tables
 from tinyse.profile.results import FRAMES_PER_SECOND, NpuEstimate, OperatorCost, Profile, Simulation, Sizes
+from tinyse.profile.table import Table, percent, plain
 
-SCHEMA = 1
+__all__ = ["SCHEMA", "Table", "npu_tables", "operator_row", "percent", "plain", "simulated_table", "size_table",
+           "tables", "to_json"]
 
-
-@dataclass(frozen=True)
-class Table:
-    """Text to draw: a title, a header, rows of cells, and lines below. Header and rows may be empty."""
-
-    title: str
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    notes: tuple[str, ...] = ()
+SCHEMA = 2
+"""Raised with the layout of the JSON; 2 added ``firmware``, ``memory``, ``budget`` and ``runner``."""
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
@@ -40,6 +35,7 @@ def tables(profile: Profile, operators: bool = False) -> list[Table]:
             f"{arena.total:,} B: {arena.head:,} B of activations, {arena.tail:,} B persistent "
             "(pointers are 8 bytes here, 4 on the target)",)))
     found.append(size_table(profile.sizes))
+    found += firmware_tables(profile)
     if profile.skipped:
         found.append(Table("not there", notes=profile.skipped))
     return found
@@ -108,23 +104,3 @@ def size_table(sizes: Sizes) -> Table:
     return Table(f"size, {sizes.origin.label}", ("convention", "bytes", "bits a weight"),
                  tuple((name, f"{count:,}", f"{8 * count / whole:.2f}" if whole else "")
                        for name, count in rows if count is not None), notes)
-
-
-def percent(part: float, whole: float) -> str:
-    """A share with one decimal; of nothing it is 0."""
-    return f"{100 * part / whole if whole else 0:.1f} %"
-
-
-def plain(table: Table) -> str:
-    """A table as aligned text: words to the left, numbers to the right."""
-    lines = [table.title] if table.title else []
-    cells: Sequence[tuple[str, ...]] = (table.header, *table.rows) if table.header else table.rows
-    if cells:
-        widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-        left = [not any(row[column][:1].isdigit() for row in table.rows) for column in range(len(widths))]
-        for row in cells:
-            line = "  ".join(cell.ljust(width) if words else cell.rjust(width)
-                             for cell, width, words in zip(row, widths, left, strict=True))
-            lines.append(f"  {line}".rstrip())
-    lines += [f"  {note}" for note in table.notes]
-    return "\n".join(lines)
