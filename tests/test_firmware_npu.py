@@ -13,16 +13,20 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
+import firmware_images
 import numpy as np
 import pytest
-from export_models import exported
+from firmware_images import NPU, image, needs_compiler, needs_qemu, npu_model
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.io import wavfile
 
 from tinyse.engines.npu import NpuEngine
-from tinyse.errors import ModelError, RecipeError, ToolError
+from tinyse.errors import ExportError, ModelError, RecipeError, ToolError
 from tinyse.export.cheader import npu_parts
 from tinyse.firmware import cosim
+from tinyse.firmware.qemu import Run
+from tinyse.firmware.qemu import run as emulate
 from tinyse.firmware.timing import adapters, timing_header
 from tinyse.targets import load_target, target_names
 
@@ -34,9 +38,8 @@ OK, ERROR_ARGUMENT, ERROR_MODEL, ERROR_NPU = 0, 1, 2, 3
 U55_128, U65_256 = 0x00001817, 0x10003018
 
 
-@lru_cache
 def export() -> Path:
-    return exported("ethos-u55-128")
+    return firmware_images.export("small", NPU)
 
 
 @lru_cache
@@ -555,3 +558,63 @@ def test_a_host_that_dies_is_an_error_of_the_firmware(network, tmp_path) -> None
                           capture_output=True, text=True, timeout=30, check=False)
     thread.join(10)
     assert (done.returncode, done.stderr) == (3, f"{ERROR_NPU} the simulator closed its pipe\n")
+
+
+# The image on QEMU, with the simulator as its NPU
+
+
+@lru_cache
+def noisy(seconds: float = 2.0) -> Path:
+    rng = np.random.default_rng(5)
+    time_line = np.arange(int(16000 * seconds)) / 16000
+    signal = 0.4 * np.sin(2 * np.pi * 300 * time_line * (1 + time_line)) * (np.sin(7 * time_line) > 0)
+    path = firmware_images.scratch() / "npu-noisy.wav"
+    wavfile.write(path, 16000, np.round(32767 * (signal + 0.1 * rng.standard_normal(signal.size)).clip(-1, 1))
+                  .astype(np.int16))
+    return path
+
+
+@lru_cache
+def emulated(board: str, target: str, once: int = 1) -> Run:
+    return emulate(image(board, "npu", target=target).elf, board, noisy(), network=True,
+                   npu_model=npu_model(target=target))
+
+
+@needs_compiler
+@needs_qemu
+@pytest.mark.qemu
+@pytest.mark.parametrize(("board", "target"), [("corstone300", NPU), ("corstone300-u65", "ethos-u65-256")])
+def test_the_image_on_qemu_computes_what_the_simulator_computes(board, target) -> None:
+    run = emulated(board, target)
+    engine = NpuEngine.load(npu_model(target=target))
+    assert run.network is not None
+    pairs = np.frombuffer(run.network, np.int8).reshape(-1, 2, engine.bands)
+    expected = np.stack([engine.step(frame) for frame in pairs[:, 0]])
+    np.testing.assert_array_equal(pairs[:, 1], expected)
+    assert len(pairs) == run.results.frames >= 125 and len(np.unique(expected, axis=0)) > 60
+    npu = run.results.npu
+    assert npu is not None and (npu.name, npu.runs, npu.cycles, npu.axi1_read) == ("simulator", len(pairs), 0, 0)
+    assert run.results.timing_adapters is None, "QEMU has none"
+
+
+@needs_compiler
+@needs_qemu
+@pytest.mark.qemu
+def test_ticks_do_not_depend_on_how_long_the_host_takes() -> None:
+    assert emulated("corstone300", NPU, 2).results == emulated("corstone300", NPU, 1).results
+
+
+@needs_compiler
+@needs_qemu
+@pytest.mark.qemu
+def test_an_image_without_its_npu_says_so() -> None:
+    with pytest.raises(ExportError, match="ethos-u55: no Ethos-U answers at its base address"):
+        emulate(image("corstone300", "npu").elf, "corstone300", noisy())
+
+
+@needs_compiler
+@needs_qemu
+@pytest.mark.qemu
+def test_an_image_refuses_another_model_on_qemu() -> None:
+    with pytest.raises(ModelError, match="is not the model that the image was made from"):
+        emulate(image("corstone300", "npu").elf, "corstone300", noisy(), npu_model=npu_model("wide"))
