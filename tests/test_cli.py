@@ -13,7 +13,8 @@ from tinyse.cli import COMMANDS, ENGINES, main
 from tinyse.engines import KINDS
 
 HEAVY = {"tensorflow", "tf_keras", "numpy", "scipy", "matplotlib", "soundfile", "rich", "yaml", "onnxruntime"}
-PATHS = [(name,) for name in COMMANDS] + [("data", name) for name in ("fetch", "import", "mix", "show")]
+PATHS = [*((name,) for name in COMMANDS), *(("data", name) for name in ("fetch", "import", "mix", "show")),
+         *(("firmware", name) for name in ("build", "run", "flash"))]
 
 
 def command_at(path: tuple[str, ...]) -> click.Command:

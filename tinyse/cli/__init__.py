@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train a recipe: float, pruning, quantization-aware.",
     "export": "Export a run: streaming int8 TFLite, Vela, C header.",
     "prune-offline": "Prune a finished int8 .tflite by magnitude, untrained.",
+    "firmware": "Firmware images of a model: build, run on QEMU, flash.",
     "enhance": "Enhance a WAV file or a PCM pipe, frame by frame.",
     "evaluate": "Score a model's streamed output against clean speech.",
     "profile": "Cycles, bandwidth and memory of an export, labelled by source.",

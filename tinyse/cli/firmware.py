@@ -1,0 +1,116 @@
+"""``tinyse firmware``: images of a model: build them, run one on QEMU, flash one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tinyse.firmware.images import Images
+
+BOARD_HELP = "corstone300, corstone300-u65, mps2-an500 (QEMU's Cortex-M7), stm32f746g-disco or stm32h743zi."
+board_option = click.option("--board", default="corstone300", show_default=True, metavar="NAME", help=BOARD_HELP)
+target_option = click.option("--target", metavar="NAME|FILE", help="What to export for. Default: by the board.")
+out_option = click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+                          help="For export and project. Default: build/firmware/MODEL-BOARD.")
+
+
+@click.group()
+def command() -> None:
+    """Build firmware images of a model, run them on QEMU, flash them.
+
+    MODEL is a run, a released model's folder, a .npz or an int8 .tflite.
+
+    \b
+    Example:
+      tinyse firmware build models/tinylstm-dense --board corstone300
+      tinyse firmware run models/tinylstm-dense noisy.wav clean.wav --backend npu
+      tinyse firmware flash models/tinylstm-dense --board stm32f746g-disco
+    """
+
+
+@command.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@board_option
+@target_option
+@out_option
+@click.option("--tflm", type=click.Path(path_type=Path), metavar="DIR",
+              help="Your TensorFlow Lite Micro tree, for an image that runs the model in TFLM.")
+def build(model: Path, board: str, target: str | None, out: Path | None, tflm: Path | None) -> None:
+    """Export MODEL and build every image that the board can run.
+
+    \b
+    Example:
+      tinyse firmware build models/tinylstm-dense --board stm32f746g-disco
+    """
+    from tinyse.firmware.images import TFLM_SKIPPED
+
+    images = _images(model, board, target, out, tflm)
+    for built in images.built:
+        sizes = ", ".join(f"{path.name} {path.stat().st_size:,} B" for path in built.binaries)
+        click.echo(f"{built.board:<18}{built.backend:<6}{built.elf}  {sizes}  exact")
+    if tflm is None:
+        click.echo(TFLM_SKIPPED)
+
+
+@command.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path))
+@board_option
+@target_option
+@out_option
+@click.option("--backend", type=click.Choice(["cpu", "npu"]), default="cpu", show_default=True,
+              help="What runs the network; npu is tinyse's simulator behind the real driver's interface.")
+def run(model: Path, source: Path, destination: Path, board: str, target: str | None, out: Path | None,
+        backend: str) -> None:
+    """Enhance the WAV file SOURCE into DESTINATION with MODEL's firmware on QEMU.
+
+    \b
+    Example:
+      tinyse firmware run models/tinylstm-dense noisy.wav clean.wav
+      tinyse firmware run models/tinylstm-dense noisy.wav clean.wav --board mps2-an500
+    """
+    from tinyse.firmware import qemu
+
+    images = _images(model, board, target, out, None)
+    built = images.backend(backend)
+    done = qemu.run(built.elf, built.board, source, destination,
+                    npu_model=images.compiled if backend == "npu" else None)
+    counter, frames = done.results.counter, max(done.results.frames, 1)
+    for name, ticks in [*done.results.stages.items(), ("frame", done.results.frame)]:
+        each = qemu.instructions(ticks.total, counter) / frames
+        click.echo(f"{name:<12}{each:>12,.0f} instructions a frame  emulated (QEMU)")
+
+
+@command.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--board", required=True, metavar="NAME", help="stm32f746g-disco, stm32h743zi or mps3-an547.")
+@target_option
+@out_option
+@click.option("--backend", type=click.Choice(["cpu", "npu"]), help="Default: the NPU where the board has one.")
+@click.option("--drive", type=click.Path(path_type=Path), metavar="DIR",
+              help="Root of the MPS3's USB drive. Default: the one that is mounted.")
+def flash(model: Path, board: str, target: str | None, out: Path | None, backend: str | None,
+          drive: Path | None) -> None:
+    """Build MODEL's image for a board and put it there: by openocd, or onto the MPS3's drive.
+
+    \b
+    Example:
+      tinyse firmware flash models/tinylstm-dense --board stm32f746g-disco
+    """
+    from tinyse.firmware.flash import flash as flash_image
+
+    images = _images(model, board, target, out, None)
+    built = images.backend(backend) if backend else images.built[-1]
+    click.echo(flash_image(built, board, drive))
+
+
+def _images(model: Path, board: str, target: str | None, out: Path | None, tflm: Path | None) -> Images:
+    from tinyse.cli.draw import progress_bars
+    from tinyse.firmware.images import make_images
+
+    with progress_bars() as progress:
+        return make_images(model, board, target, out, tflm, progress=progress)

@@ -1,0 +1,78 @@
+"""From a model to images in one step: what ``tinyse firmware`` and ``make firmware`` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyse.errors import ExportError
+from tinyse.firmware.build import Backend, Built, boards, build
+from tinyse.firmware.flash import PLACES
+from tinyse.firmware.project import sources_dir, write_project
+from tinyse.progress import Progress, silent
+
+FOLDER = Path("build/firmware")
+DEFAULT_TARGETS = {"corstone300": "ethos-u55-128", "corstone300-u65": "ethos-u65-256"}
+"""What a model is exported for where nobody says: a Cortex-M7 on all other boards."""
+
+TFLM_SKIPPED = "the TFLM build is skipped: TFLM_DIR names no TensorFlow Lite Micro tree"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one model: the project they were built in, its export, the images, the compiled model if any."""
+
+    project: Path
+    export: Path
+    built: tuple[Built, ...]
+
+    @property
+    def compiled(self) -> Path | None:
+        """The Vela-compiled model; None where the target has no NPU."""
+        path = self.export / "model_vela.tflite"
+        return path if path.is_file() else None
+
+    def backend(self, backend: str) -> Built:
+        """The image with that backend.
+
+        Raises:
+            ExportError: there is none.
+        """
+        for built in self.built:
+            if built.backend == backend:
+                return built
+        raise ExportError(f"{self.project}: no image with the backend {backend!r}",
+                          f"one of {', '.join(built.backend for built in self.built)}")
+
+
+def make_images(model: Path | str, board: str = "corstone300", target: str | None = None, folder: Path | None = None,
+                tflm_dir: Path | None = None, kernels: str = "auto", progress: Progress = silent) -> Images:
+    """Export ``model``, write a project, and build every image that the board can run.
+
+    Args:
+        model: what ``tinyse.export.pipeline.export_run`` takes.
+        board: a board of the firmware, or of `PLACES`.
+        target: what the model is exported for; default: by the board (`DEFAULT_TARGETS`).
+        folder: for the export and the project; default: ``build/firmware/MODEL-BOARD``.
+        tflm_dir: the user's TFLM tree; None builds no image with TFLM.
+        kernels, progress: as ``build``, ``export_run``.
+
+    Raises:
+        Whatever ``export_run``, ``write_project`` and ``build`` raise.
+    """
+    from tinyse.export.pipeline import export_run
+    from tinyse.targets import load_target
+
+    board = PLACES[board].image if board in PLACES else board
+    known = boards(sources_dir())
+    if board not in known:
+        raise ExportError(f"board {board!r} is not known", f"one of {', '.join(sorted({*known, *PLACES}))}")
+    chosen = load_target(target or DEFAULT_TARGETS.get(board, "cortex-m7"))
+    folder = folder or FOLDER / f"{Path(model).absolute().name}-{board}"
+    exported = export_run(model, chosen, folder / "export", progress)
+    project = write_project(exported.folder, folder / "project", board, progress, chosen)
+    backends = [Backend.CPU] + ([Backend.NPU] if chosen.has_npu else [])
+    images = [build(project.folder, board, backend, kernels) for backend in backends]
+    if tflm_dir is not None:
+        images.append(build(project.folder, board, Backend.TFLM, kernels, (f"TFLM_DIR={tflm_dir.absolute()}",)))
+    return Images(project.folder, exported.folder, tuple(images))
