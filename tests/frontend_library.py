@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import subprocess
 import tempfile
@@ -90,7 +91,8 @@ def compiled(core: str, spec: FrontEndSpec, folder: Path) -> subprocess.Complete
 @lru_cache
 def library(core: str, spec: FrontEndSpec) -> Path:
     """The folder of a driver for ``core``; built once a session."""
-    folder = Path(tempfile.mkdtemp(prefix=f"tinyse-{core}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"tinyse-frontend-{core}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     done = compiled(core, spec, folder)
     assert done.returncode == 0, done.stderr
     return folder
