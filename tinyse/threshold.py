@@ -37,8 +37,9 @@ TRAVERSE = 4.0
 """Spreads that a threshold can cross between begin and end by its gradient; four hold nearly all norms."""
 SMOOTH = 0.95
 """Of the gradients' running means."""
-GAIN, LIMIT = 0.5, 2.5
-"""How far the controller moves c in one interval at most, and how far in all: lambda is 1/12 to 12 mean prices."""
+GAIN, LIMIT = 0.25, 1.0
+"""How far the controller moves c in one interval at most, and how far in all: lambda is 1/e to e mean prices. With more
+it reaches the schedule without help from the shift, but the regulariser then outweighs the loss (docs/sparsity.md)."""
 
 
 def softplus(theta: Vector) -> Vector:
