@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def test_what_kernels_cannot_take_is_refused():
         pack_matrix("m", np.zeros((8, 4096), np.int8), np.zeros(8, np.int64))
     with pytest.raises(ModelError, match="a bias leaves int32"):
         pack_matrix("m", np.zeros((8, 8), np.int8), np.full(8, 2**31))
+
+
+def test_sums_that_tflm_would_overflow_are_refused():
+    bare = _bare([8], [], 16)
+    lstm = bare.layers[0]
+    gate = replace(lstm.gates[0], bias=np.full(8, 2**30, np.int32))
+    with pytest.raises(ModelError, match="lstm_0.kernel: sums leave 31 bits"):
+        pack(replace(bare, layers=(replace(lstm, gates=(gate, *lstm.gates[1:])), *bare.layers[1:])))
 
 
 def test_layers_hold_the_networks_numbers(network):

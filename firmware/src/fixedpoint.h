@@ -7,13 +7,21 @@
 
 #include <stdint.h>
 
-#include "packed.h"
+#include "kernels.h"
 
 static inline int32_t tinyse_clamp(int32_t value, int32_t low, int32_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
-static inline int32_t tinyse_saturate16(int32_t value) { return tinyse_clamp(value, INT16_MIN, INT16_MAX); }
+static inline int32_t tinyse_saturate16(int32_t value) {
+#ifdef TINYSE_KERNELS_DSP
+  int32_t result; /* GCC 12 does not find it, and its __ssat warns */
+  __asm("ssat %0, #16, %1" : "=r"(result) : "r"(value));
+  return result;
+#else
+  return tinyse_clamp(value, INT16_MIN, INT16_MAX);
+#endif
+}
 
 /* a * b / 2^31, ties up: gemmlowp's doubling high multiply for b >= 0, where it cannot saturate. */
 static inline int32_t tinyse_high_multiply(int32_t a, int32_t b) {
@@ -26,6 +34,37 @@ static inline int32_t tinyse_divide_by_power(int32_t value, uint32_t exponent) {
   const uint32_t rest = (uint32_t)value & mask;
   const uint32_t half = (mask >> 1) + (value < 0 ? 1u : 0u);
   return (value >> exponent) + (rest > half ? 1 : 0);
+}
+
+/* a * b / 2^32, ties up. */
+static inline int32_t tinyse_high_half(int32_t a, int32_t b) {
+#ifdef TINYSE_KERNELS_DSP
+  int32_t high;
+  __asm("smmulr %0, %1, %2" : "=r"(high) : "r"(a), "r"(b));
+  return high;
+#else
+  return (int32_t)(((int64_t)a * b + INT64_C(0x80000000)) >> 32);
+#endif
+}
+
+/* What tinyse_rescale does, without a branch, for |value| * 2^max(shift, 0) < 2^30. */
+typedef struct tinyse_rescaler {
+  int32_t mantissa;
+  uint32_t left;   /* one more than the left shift */
+  uint32_t half;   /* one less than the right shift */
+  uint32_t rounds; /* 1 if there is a right shift */
+} tinyse_rescaler;
+
+static inline tinyse_rescaler tinyse_rescaler_of(tinyse_scale by) {
+  return (tinyse_rescaler){by.mantissa, by.shift > 0 ? (uint32_t)by.shift + 1u : 1u,
+                           by.shift < 0 ? (uint32_t)(-1 - by.shift) : 0u, by.shift < 0 ? 1u : 0u};
+}
+
+/* A tie away from zero is, where negative, a tie up of one less. */
+static inline int32_t tinyse_rescale_small(int32_t value, tinyse_rescaler by) {
+  const int32_t high = tinyse_high_half((int32_t)((uint32_t)value << by.left), by.mantissa);
+  const int32_t nudged = high + ((high >> 31) & -(int32_t)by.rounds);
+  return ((nudged >> by.half) + (int32_t)by.rounds) >> by.rounds;
 }
 
 static inline int32_t tinyse_rescale(int32_t value, int32_t mantissa, int32_t shift) {

@@ -272,12 +272,21 @@ def _lstm(name: str, layer: LstmLayer, h: int, c: int) -> PackedLstm:
     order = _unit_order(layer.units)
     kernel, recurrent = (_rows(matrix.astype(np.int8), order) for matrix in (reference.kernel, reference.recurrent))
     start = _rows(reference.bias, order) - layer.x.zero_point * kernel.sum(axis=1, dtype=np.int64)
+    restart = -layer.h.zero_point * recurrent.sum(axis=1, dtype=np.int64)
+    _bounded(f"{name}.kernel", kernel, start, _rows(reference.input_scale[1], order))
+    _bounded(f"{name}.recurrent", recurrent, restart, _rows(reference.hidden_scale[1], order))
     return PackedLstm(
-        pack_matrix(f"{name}.kernel", kernel, start),
-        pack_matrix(f"{name}.recurrent", recurrent, -layer.h.zero_point * recurrent.sum(axis=1, dtype=np.int64)),
+        pack_matrix(f"{name}.kernel", kernel, start), pack_matrix(f"{name}.recurrent", recurrent, restart),
         _scales(reference.input_scale, layer.units), _scales(reference.hidden_scale, layer.units),
         Scale(*reference.update), Scale(*reference.output), reference.power, -reference.clip or -32768,
         reference.clip or 32767, layer.h.zero_point, layer.units, h, c)
+
+
+def _bounded(name: str, weights: NDArray[np.int8], start: NDArray[np.int64], shift: NDArray[np.int64]) -> None:
+    """The scalar kernels double a sum before they multiply; TFLM overflows at twice the bound."""
+    largest = np.abs(start) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
+    if np.any(largest << np.maximum(shift, 0) >= 2**30):
+        raise ModelError(f"{name}: sums leave 31 bits", "its weights are tiny beside its bias; train again")
 
 
 def _unit_order(units: int) -> NDArray[np.int64]:
