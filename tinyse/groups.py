@@ -52,7 +52,7 @@ class Groups:
     Attributes:
         name: the layer. count: how many groups.
         members: (array name, labels); an array comes twice where a weight belongs to two units.
-        families: [count]; of every family at least the strongest group stays (no gate may lose its whole kernel,
+        families: [count], ascending; of every family the strongest group stays (no gate may lose its whole kernel,
             no layer its last unit).
     """
 
@@ -82,11 +82,10 @@ class Groups:
 
     def strongest(self, norms: NDArray[np.float64]) -> NDArray[np.bool_]:
         """The first of the largest norms of every family, as booleans [count]."""
-        order = np.lexsort((np.arange(self.count), -norms, self.families))
-        first = np.ones(self.count, bool)
-        first[1:] = np.diff(self.families[order]) != 0
+        starts = [0, *(np.flatnonzero(np.diff(self.families)) + 1), self.count]
         kept = np.zeros(self.count, bool)
-        kept[order[first]] = True
+        for start, stop in zip(starts, starts[1:], strict=False):
+            kept[start + int(np.argmax(norms[start:stop]))] = True
         return kept
 
 
