@@ -306,6 +306,16 @@ def test_a_separate_fast_scratch_has_its_own_port_and_cache_calls(driver) -> Non
     assert calls(lines, "invalidate") == ["0x31000000 128", "0x33000000 32"]
 
 
+def test_a_fast_scratch_behind_the_arena_is_used_where_it_is_given(driver) -> None:
+    writes = calls(driver(fast=3), "write")
+    assert writes[writes.index("0x90 0x32000000") + 1] == "0x94 0"
+
+
+@pytest.mark.parametrize("fast", [4, 5])
+def test_a_misaligned_or_missing_region_is_refused(driver, fast) -> None:
+    assert calls(driver(fast=fast), "open") == [f"{ERROR_ARGUMENT} the NPU cannot reach region 2"]
+
+
 def u65_payload() -> bytes:
     data = bytearray(payload())
     place = data.index(struct.pack("<2I", *identity(payload())))

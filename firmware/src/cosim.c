@@ -17,14 +17,6 @@ typedef struct header {
   uint32_t bytes;
 } header;
 
-typedef struct hello {
-  uint32_t magic;
-  uint32_t version;
-  uint32_t stream_crc;
-  uint32_t weights_crc;
-  uint32_t arena_bytes;
-} hello;
-
 /* CRC-32 as in zlib. Computed once for each signal: not worth a table. */
 static uint32_t crc32(const uint8_t *data, uint32_t bytes) {
   uint32_t crc = UINT32_MAX;
@@ -121,10 +113,9 @@ static tinyse_status open_npu(void *context, const tinyse_npu_job *job) {
     return TINYSE_ERROR_MODEL;
   }
   if (!connect(cosim)) return fail(cosim, "the simulator's pipes cannot be opened");
-  const hello greeting = {.magic = MAGIC, .version = VERSION,
-                          .stream_crc = crc32(payload.stream, payload.stream_bytes),
-                          .weights_crc = crc32(job->weights, job->weights_bytes), .arena_bytes = job->arena_bytes};
-  return exchange(cosim, KIND_HELLO, &greeting, sizeof greeting, NULL, 0);
+  const uint32_t greeting[] = {MAGIC, VERSION, crc32(payload.stream, payload.stream_bytes),
+                               crc32(job->weights, job->weights_bytes), job->arena_bytes};
+  return exchange(cosim, KIND_HELLO, greeting, sizeof greeting, NULL, 0);
 }
 
 /* The fast scratch stays with the host: nothing in it outlives a run. */

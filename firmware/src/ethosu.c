@@ -212,13 +212,15 @@ static tinyse_status explain(tinyse_ethosu *ethosu, uint32_t status, uint32_t pl
 static tinyse_status open_npu(void *context, const tinyse_npu_job *job) {
   tinyse_ethosu *ethosu = context;
   tinyse_payload payload;
-  region regions[REGIONS];
-  uint64_t queue;
   reason_clear(&ethosu->reason);
   const char *wrong = tinyse_payload_parse(job->payload, job->payload_bytes, &payload);
   if (wrong) return fail(ethosu, TINYSE_ERROR_MODEL, wrong);
   tinyse_status status = check_identity(ethosu, &payload);
-  if (status == TINYSE_OK) status = find_regions(ethosu, job, &payload, regions, &queue);
+  if (status == TINYSE_OK) {
+    region regions[REGIONS];
+    uint64_t queue;
+    status = find_regions(ethosu, job, &payload, regions, &queue);
+  }
   if (status == TINYSE_OK) status = reset(ethosu);
   if (status != TINYSE_OK) return status;
   clean(ethosu, payload.stream, payload.stream_bytes);

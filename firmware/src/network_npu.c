@@ -48,7 +48,7 @@ void tinyse_network_reset(void *arena) {
     uint8_t *values = (uint8_t *)arena + state->offset;
     const uint16_t zero = (uint16_t)state->zero_point;
     for (uint32_t byte = 0; byte < state->bytes; byte++) {
-      values[byte] = (uint8_t)(zero >> (byte % state->element ? 8 : 0));
+      values[byte] = (uint8_t)(zero >> 8 * (byte % state->element));
     }
   }
 }

@@ -11,9 +11,11 @@ enum { ID = 0x0 / 4, STATUS = 0x4 / 4, CMD = 0x8 / 4, RESET = 0xC / 4, QREAD = 0
        CONFIG = 0x28 / 4, PMCR = 0x180 / 4, SETS = 0x184 / 4, CYCLES = 0x1A0 / 4, EVENTS = 0x300 / 4,
        WORDS = 0x1000 / 4 };
 enum { IRQ = 2, RESETTING = 8 };
+/* Region 2: the arena, the driver's own, that beyond 32 bits, the job's, misaligned, missing. */
+enum { NONE, OWN, OWN_HIGH, GIVEN, MISALIGNED, MISSING };
 
 static struct {
-  uint32_t config, id, status, turns, irq, runs, stuck, deny, u65_fast, late, caches, qread;
+  uint32_t config, id, status, turns, irq, runs, stuck, deny, fast, late, caches, qread;
 } play = {.status = 0x22, .turns = 1000, .runs = 1, .qread = 44, .late = 3};
 
 static volatile uint32_t block[WORDS];
@@ -71,8 +73,8 @@ static uint64_t address(void *owner, const void *pointer) {
   (void)owner;
   if (at == weights) return 0x71000000u;
   if (at == arena) return 0x31000000u;
-  if (at == fast) return 0x32000000u;
-  if (at == apart) return play.u65_fast == 2 ? 0x1200000000u : 0x33000000u;
+  if (at >= fast && at < fast + sizeof fast) return 0x32000000u + (uint64_t)(at - fast);
+  if (at == apart) return play.fast == OWN_HIGH ? 0x1200000000u : 0x33000000u;
   return 0x70000000u + (uint64_t)(at - payload);
 }
 
@@ -90,7 +92,7 @@ static void set_option(const char *text) {
   static const struct { const char *name; uint32_t *value; } options[] = {
       {"config", &play.config}, {"id", &play.id}, {"status", &play.status}, {"turns", &play.turns},
       {"irq", &play.irq}, {"runs", &play.runs}, {"stuck", &play.stuck}, {"deny", &play.deny},
-      {"fast", &play.u65_fast}, {"late", &play.late}, {"caches", &play.caches}, {"qread", &play.qread}};
+      {"fast", &play.fast}, {"late", &play.late}, {"caches", &play.caches}, {"qread", &play.qread}};
   const size_t length = strcspn(text, "=");
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     if (strlen(options[i].name) == length && memcmp(options[i].name, text, length) == 0) {
@@ -128,15 +130,14 @@ int main(int count, char **arguments) {
     ethosu.clean = clean;
     ethosu.invalidate = invalidate;
   }
-  if (play.u65_fast) {
-    ethosu.arena_port = 1;
-    ethosu.fast = apart;
-  }
+  if (play.fast) ethosu.arena_port = 1;
+  if (play.fast == OWN || play.fast == OWN_HIGH) ethosu.fast = apart;
   tinyse_npu npu = tinyse_ethosu_npu(&ethosu);
   printf("name %s\n", npu.name);
+  uint8_t *const region_2[] = {arena, NULL, NULL, fast, fast + 8, NULL};
   const tinyse_npu_job job = {.payload = payload, .payload_bytes = bytes, .weights = weights, .weights_bytes = 64,
-                              .arena = arena, .arena_bytes = 128, .fast = play.u65_fast == 3 ? fast : arena,
-                              .fast_bytes = play.u65_fast ? 32 : 128};
+                              .arena = arena, .arena_bytes = 128, .fast = region_2[play.fast],
+                              .fast_bytes = play.fast ? 32 : 128};
   tinyse_status status = npu.open(npu.context, &job);
   report(&npu, "open", status);
   for (uint32_t i = 0; status == TINYSE_OK && i < play.runs; i++) report(&npu, "run", npu.run(npu.context, &job));
