@@ -198,9 +198,10 @@ def _typed(results: Results, origin: Origin, unit: str, signal: str) -> Firmware
 
 
 def _in_unit(ticks: int, counter: Counter, unit: str) -> float:
+    nanoseconds = ticks * 1e9 / counter.hz
     if unit == "instructions":
-        return qemu.instructions(ticks, counter)
-    return ticks if unit == "cycles" else ticks * 1e9 / counter.hz
+        return nanoseconds / 2**qemu.ICOUNT_SHIFT
+    return ticks if unit == "cycles" else nanoseconds
 
 
 def _runner(found: Located, target: Target, options: Options, where: Where, detail: str,

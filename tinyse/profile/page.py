@@ -44,35 +44,49 @@ def html(profiles: Sequence[Profile], tables: Sequence[Table], target: Target | 
 
 
 def budget_figure(profiles: Sequence[Profile]) -> bytes:
-    """PNG: one stacked bar a profile over the 16 ms hop, a stage a colour; each bar says of which kind it is."""
+    """PNG: a stacked bar over the 16 ms hop for each processor, with the kind of its numbers beside it.
+
+    An NPU's network has a bar of its own: its cycles are of another kind than those of the processor beside it.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
-    shown = [profile for profile in profiles if profile.budget is not None]
-    figure = Figure(figsize=(10, 1.8 + 0.8 * len(shown)), layout="constrained")
+    rows = [row for profile in profiles for row in _bars(profile)]
+    figure = Figure(figsize=(10, 1.9 + 0.75 * len(rows)), layout="constrained")
     axis = figure.subplots()
-    labels = []
-    for row, profile in enumerate(shown):
-        budget = profile.budget
-        assert budget is not None
-        colours = dict(zip(STAGE_NAMES, COLOURS, strict=True))
+    colours = dict(zip(STAGE_NAMES, COLOURS, strict=True))
+    for place, (_, parts, most) in enumerate(rows):
         start = 0.0
-        for share in budget.shares:
-            width = budget.milliseconds(share.low)
-            axis.barh(row, width, left=start, color=colours[share.stage],
-                      label=STAGE_NAMES[share.stage] if row == 0 else None)
+        for stage, width in parts:
+            axis.barh(place, width, left=start, color=colours[stage])
             start += width
-        rest = budget.milliseconds(budget.high) - start
-        if rest > 0:
-            axis.barh(row, rest, left=start, color="#bbbbbb", alpha=0.5)
-        labels.append(f"{profile.name}\n{profile.target}, {budget.clock_mhz:g} MHz\n{budget.origin.label}")
-    axis.set_yticks(range(len(shown)), labels, fontsize=8)
+        if most > start:
+            axis.barh(place, most - start, left=start, color="#bbbbbb", alpha=0.5)
+    axis.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8)
+    axis.invert_yaxis()
     axis.axvline(16, color="black", linewidth=1)
     axis.axvline(10, color="#999999", linewidth=1, linestyle="--")
-    axis.set_xlim(0, 17)
-    axis.set_xlabel("ms of the 16 ms hop; dashed: TinyLSTMs' limit of 10 ms")
-    axis.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.35))
+    axis.set_xlim(0, max(17, *(1.05 * row[2] for row in rows)))
+    axis.set_xlabel("ms; solid: the 16 ms hop, dashed: TinyLSTMs' limit of 10 ms")
+    figure.legend(handles=[Patch(color=colours[stage], label=name) for stage, name in STAGE_NAMES.items()],
+                  fontsize=7, ncols=6, loc="outside lower center")
     FigureCanvasAgg(figure)
     stream = io.BytesIO()
     figure.savefig(stream, dpi=110, format="png", metadata={"Software": None})
     return stream.getvalue()
+
+
+def _bars(profile: Profile) -> list[tuple[str, list[tuple[str, float]], float]]:
+    """Bars of a profile: label, stages with ms, and the ms at the upper end of the range."""
+    budget, npu = profile.budget, profile.npu
+    if budget is None:
+        return []
+    head = f"{profile.name}, {profile.target}"
+    parts = [(share.stage, budget.milliseconds(share.low)) for share in budget.shares]
+    found = [(f"{head}\nprocessor, {budget.clock_mhz:g} MHz\n{budget.origin.label}", parts,
+              budget.milliseconds(budget.high))]
+    if npu is not None and not any(share.stage == "network" for share in budget.shares):
+        found.append((f"{head}\nNPU, {npu.clock_mhz:g} MHz\n{npu.origin.label}",
+                      [("network", npu.milliseconds)], npu.milliseconds))
+    return found

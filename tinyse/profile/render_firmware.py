@@ -120,6 +120,10 @@ def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None)
     low, high = budget.milliseconds(budget.low), budget.milliseconds(budget.high)
     if run.backend == "npu":
         notes.append(f"the processor's part takes {span(low, high, 2, ' ms')}; the network is not in it")
+        if run.npu is not None and run.npu_origin is not None and not run.transfer:
+            cycles = run.npu.cycles / max(1, run.npu.runs)
+            notes.append(f"network on the NPU, {said(run.npu_origin)}: {cycles:,.0f} cycles, "
+                         f"{budget.milliseconds(cycles):.2f} ms, {budget.percent(cycles):.2f} % of the hop")
         if npu is not None:
             notes.append(f"network on the NPU, {said(npu.origin)}: {npu.cycles:,} cycles, {npu.milliseconds:.2f} ms, "
                          f"{100 * npu.hop_share:.2f} % of the hop")
