@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from tiny_models import tiny_tflite
 
 from tinyse.artifacts import write_manifest
 from tinyse.export.vela import compile_model
+from tinyse.profile.budget import frame_budget
+from tinyse.profile.firmware import (
+    STAGE_NAMES,
+    FirmwareMemory,
+    FirmwareRun,
+    MemoryBudget,
+    Placement,
+    RunnerRun,
+    StageCost,
+)
 from tinyse.profile.results import (
     Bound,
     Bounds,
@@ -71,3 +82,23 @@ def hand_made(name: str = "hand", scale: int = 1) -> Profile:
         Sizes(Origin(Source.EXACT, "counted in the files"), 8000, 6000, 6000, 7000, 3500, 4096, 9000, 7000 * scale),
         Simulation(Origin(Source.SIMULATED, "tinyse.npu 1"), (cost,), SimulatedCost("total", 1, 8000, 2000, 4000, 80)),
         ())
+
+
+def with_firmware(profile: Profile, scale: int = 1) -> Profile:
+    """The same with round numbers of an emulated processor path, Arm's runner beside it."""
+    tool = "QEMU 1 mps3-an547"
+    means = dict(zip(STAGE_NAMES, (8000, 7000, 1000, 100_000 * scale, 4000, 8000), strict=True))
+    stages = tuple(StageCost(name, 10.0 * mean, mean, mean + 10) for name, mean in means.items())
+    whole = sum(means.values())
+    run = FirmwareRun(
+        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, "a signal",
+        stages, StageCost("frame", 10.0 * whole, whole, whole + 60), False, None, None, None, 5120, 8000, 16384, 640)
+    memory = FirmwareMemory(
+        Origin(Source.EXACT, "read from the ELF file"), "corstone300", "cpu", 16_000, 9_000, 0, 29_504,
+        (Placement("model", 0x70000000, 8000, "ddr", "ddr", True),
+         Placement("stack", 0x31000000, 16384, "sram", "dtcm", False)),
+        (MemoryBudget("ddr", "flash", 8000, 32000),), ("stack is in sram, ethos-u55-128 wants it in dtcm",))
+    runner = RunnerRun(Origin(Source.EMULATED, "QEMU 1, patched Arm runner: TFLM + CMSIS-NN"), "00", 1,
+                       ("UNIDIRECTIONAL_SEQUENCE_LSTM", "LOGISTIC"), 25_092, 250_000.5, None, "")
+    return replace(profile, firmware=run, memory=memory, runner=runner,
+                   budget=frame_budget(run, load_target("ethos-u55-128")))

@@ -28,11 +28,10 @@ class Cpi:
 
 
 ASSUMED = {
-    "cortex-m7": Cpi(0.6, 1.3, "an assumption: the core issues up to two instructions a cycle "
-                     "(pairs measured at quinapalus.com/cm7cycles.html, so 0.5 at best); 1.3 allows for loads that "
-                     "wait for flash behind the caches"),
-    "cortex-m55": Cpi(1.0, 2.0, "an assumption: the core issues one instruction a cycle, and a 128-bit vector "
-                      "instruction takes two, which overlap with those of its neighbour at best"),
+    "cortex-m7": Cpi(0.6, 1.3, "up to two instructions a cycle (pairs measured at quinapalus.com/cm7cycles.html); "
+                     "loads wait for flash"),
+    "cortex-m55": Cpi(1.0, 2.0, "one instruction a cycle; a 128-bit vector instruction takes two, which overlap at "
+                      "best"),
 }
 
 

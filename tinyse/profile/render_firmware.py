@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from tinyse.profile.budget import LATENCY_LIMIT_MS, LATENCY_PAPER_MS
 from tinyse.profile.firmware import STAGE_NAMES, FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
 from tinyse.profile.results import NpuEstimate, Origin, Profile, Source
@@ -53,8 +55,8 @@ def stage_table(run: FirmwareRun) -> Table:
     rows.append(("frame", f"{run.frame.mean:,.0f}", "100.0 %", f"{run.frame.most:,.0f}", f"{run.frame.total:,.0f}"))
     notes = [f"front and back end {run.ends:,.0f} {run.unit} a frame; {run.frames:,} frames of {run.signal}"]
     if run.transfer:
-        notes.append("the network ran on the NPU simulator: what the processor spends on sending the arena there and "
-                     "back is no cost of the network, and counts nowhere below")
+        notes += ["the network ran on the NPU simulator: what the processor spends on sending the arena there",
+                  "and back is no cost of the network, and counts nowhere below"]
     if run.origin.where == "FVP":
         notes.append("the FVP's processor is not cycle-accurate; its NPU is")
     if run.origin.where == "host":
@@ -83,16 +85,16 @@ def npu_table(run: FirmwareRun, origin: Origin) -> Table:
 
 def runner_table(done: RunnerRun, run: FirmwareRun) -> Table:
     """Arm's runner beside ours; a ratio only where both counted the same thing."""
-    kinds = " > ".join(done.operators)
-    notes = [f"{done.time_steps} time step, one inference from the reset state; {kinds}",
+    kinds = ", ".join(f"{len(list(group))} x {kind}" for kind, group in groupby(done.operators))
+    notes = [f"{done.time_steps} time step, one inference from the reset state", kinds,
              f"TFLM's arena on the target {done.arena:,} B"]
     rows: tuple[tuple[str, ...], ...] = ()
     if done.instructions is not None:
-        rows = (("inside TFLM's Invoke()", f"{done.instructions:,.0f}"),)
+        rows = (("inside TFLM's Invoke(), patched runner", f"{done.instructions:,.0f}"),)
         if run.unit == "instructions" and run.backend == "cpu":
             ours = run.stage("network").mean
-            rows += ((f"our network ({run.kernels})", f"{ours:,.0f}"),
-                     ("ours / TFLM", f"{ours / done.instructions:.3f}"))
+            rows += ((f"our network ({run.kernels}), a frame", f"{ours:,.0f}"),)
+            notes.insert(0, f"ours / TFLM + CMSIS-NN: {ours / done.instructions:.3f}")
             if run.core != "cortex-m55":
                 notes.append(f"ours ran on a {run.core}, Arm's on a Cortex-M55: the ratio compares two processors")
         notes.append("two instructions of the hook that reads the counter are among them, and the runner's SysTick")
@@ -116,7 +118,7 @@ def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None)
               span(budget.percent(budget.low), budget.percent(budget.high), 2, " %")),)
     notes = [bar(budget), f"{budget.clock_mhz:g} MHz: {budget.hop_cycles:,.0f} cycles a hop of 16 ms"]
     if not exact:
-        notes.append(f"CPI {budget.cpi_low:g} to {budget.cpi_high:g}: {budget.basis}")
+        notes += [f"{budget.cpi_low:g} to {budget.cpi_high:g} cycles an instruction are an assumption:", budget.basis]
     low, high = budget.milliseconds(budget.low), budget.milliseconds(budget.high)
     if run.backend == "npu":
         notes.append(f"the processor's part takes {span(low, high, 2, ' ms')}; the network is not in it")
@@ -129,8 +131,9 @@ def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None)
                          f"{100 * npu.hop_share:.2f} % of the hop")
     else:
         longest = span(budget.milliseconds(budget.most_low), budget.milliseconds(budget.most_high), 2, " ms")
-        notes.append(f"computational latency {span(low, high, 2, ' ms')}, longest frame {longest}; TinyLSTMs' limit is "
-                     f"{LATENCY_LIMIT_MS:g} ms, its own network took {LATENCY_PAPER_MS:g} ms (Cortex-M7, 216 MHz)")
+        notes += [f"computational latency {span(low, high, 2, ' ms')}, longest frame {longest}",
+                  f"TinyLSTMs' limit is {LATENCY_LIMIT_MS:g} ms; its own network took {LATENCY_PAPER_MS:g} ms "
+                  "(Cortex-M7, 216 MHz)"]
     return Table(f"frame budget, {said(budget.origin)}", ("", "stage", "cycles", "of the hop"), rows, tuple(notes))
 
 
