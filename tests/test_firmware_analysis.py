@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from firmware_images import image, needs_compiler, needs_qemu, npu_model, scratch
+from firmware_images import NPU, image, needs_compiler, needs_qemu, npu_model, project, scratch
 
 from tinyse.errors import ModelError, ToolError
 from tinyse.firmware.qemu import run
 from tinyse.firmware.stack import ENTRIES, deepest, stack_bound
+from tinyse.firmware.vendor import vendor
 
 SMALL = "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard -O2 -nostartfiles --specs=nano.specs -fno-inline"
 IMAGES = [("corstone300", "cpu"), ("corstone300", "npu"), ("mps2-an500", "cpu")]
@@ -100,3 +103,77 @@ def test_the_stack_of_no_build(tmp_path):
         stack_bound(tmp_path, "f")
     with pytest.raises(ModelError, match="has no function g"):
         stack_bound(linked(tmp_path, "int f(int n) { return n; }"), "g")
+
+
+# Static analysis
+
+FIRMWARE = Path(__file__).resolve().parents[1] / "firmware"
+NOT_ON_A_HOST = {"cache.c", "fault.c", "semihosting.c", "stack.c", "startup.c"}  # Arm assembly
+CORES = {"mve": ["-D__ARM_FEATURE_MVE=3", "-D__ARM_FEATURE_DSP=1"],
+         "dsp": ["-U__ARM_FEATURE_MVE", "-D__ARM_FEATURE_DSP=1"],
+         "portable": ["-U__ARM_FEATURE_MVE", "-U__ARM_FEATURE_DSP"]}
+ANALYZER = ["-O2", "-fanalyzer", "-Wall", "-Wextra", "-Werror"]
+WRONG = "int f(int n); int f(int n) { int a[4] = {0}; int *b = n ? a : 0; a[n & 3] = *b; return a[4] + a[n & 3]; }\n"
+needs_host_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="apt-get install gcc")
+needs_cppcheck = pytest.mark.skipif(shutil.which("cppcheck") is None, reason="apt-get install cppcheck")
+
+
+def findings(command: list[str], folder: Path) -> str:
+    """What a tool has to say; "" where it is content."""
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run.stdout + run.stderr if run.returncode else ""
+
+
+def compilations(folder: Path, board: str, backend: str) -> list[list[str]]:
+    """The project's own commands for its own C, without what they would write."""
+    plan = subprocess.run(["make", "-nB", f"BOARD={board}", f"BACKEND={backend}"], cwd=folder, check=True, text=True,
+                          capture_output=True).stdout
+    commands = [shlex.split(line) for line in plan.splitlines() if " -c " in line and " -c third_party/" not in line]
+    side = {"-MMD", "-MP", "-fstack-usage", "-fcallgraph-info=su"}
+    return [[word for word in command[:command.index("-o")] if word not in side] for command in commands]
+
+
+@needs_compiler
+@pytest.mark.qemu
+@pytest.mark.parametrize(("board", "backend"), [*IMAGES, ("stm32f746g-disco", "cpu"), ("stm32h743zi", "cpu")])
+def test_gccs_analyzer_finds_nothing(board, backend):
+    folder = project("small", NPU)
+    commands = compilations(folder, board, backend)
+    assert {"src/tinyse.c", "app/wav.c", f"boards/{board}/board.c"} <= {command[-1] for command in commands}
+    for command in commands:
+        assert findings([*command, *ANALYZER, "-o", "/dev/null"], folder) == ""
+
+
+@needs_host_gcc
+@pytest.mark.parametrize("backend", [0, 1])
+def test_gccs_analyzer_finds_nothing_on_the_host(backend):
+    folder, dsp = project("small", NPU), vendor().dsp
+    command = ["gcc", "-std=c11", "-D__GNUC_PYTHON__", f"-DTINYSE_BACKEND={backend}", *ANALYZER, "-Iinclude", "-Isrc",
+               "-Iapp", "-Imodel", "-Iboards/corstone300", "-isystem", f"{dsp}/Include", "-isystem",
+               f"{dsp}/PrivateInclude", "-o", "/dev/null", "-c"]
+    files = [path for path in [*folder.glob("src/*.c"), *folder.glob("app/*.c"), *FIRMWARE.glob("fuzz/*.c")]
+             if path.name not in NOT_ON_A_HOST]
+    for file in files:
+        assert findings([*command, str(file)], folder) == ""
+
+
+@needs_cppcheck
+@pytest.mark.parametrize(("core", "backend"), [("mve", 0), ("mve", 1), ("dsp", 0), ("portable", 0)])
+def test_cppcheck_finds_nothing(core, backend):
+    assert cppcheck(project("small", NPU), ["src", "app", "boards", "model", str(FIRMWARE / "fuzz")],
+                    [f"-DTINYSE_BACKEND={backend}", *CORES[core]]) == ""
+
+
+def cppcheck(folder: Path, paths: list[str], defines: list[str]) -> str:
+    return findings(["cppcheck", "--quiet", "--std=c11", "--platform=unix32", "--inconclusive", "--error-exitcode=1",
+                     "--enable=warning,performance,portability", f"--suppressions-list={FIRMWARE / 'cppcheck.txt'}",
+                     "-D__GNUC__=12", *defines, "-Iinclude", "-Isrc", "-Iapp", "-Imodel", "-Iboards/corstone300",
+                     "-Iboards/stm32", *paths], folder)
+
+
+@needs_cppcheck
+@needs_host_gcc
+def test_the_analysers_do_find_what_is_wrong(tmp_path):
+    (tmp_path / "wrong.c").write_text(WRONG)
+    assert "wrong.c" in findings(["gcc", *ANALYZER, "-c", "wrong.c", "-o", "/dev/null"], tmp_path)
+    assert "arrayIndexOutOfBounds" in cppcheck(tmp_path, ["wrong.c"], [])

@@ -32,11 +32,12 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "tinyse.c": ("stages_done",),
     "network_npu.c": ("open_npu", "run_npu"),
     "ethosu.c": (),
+    "startup.c": (),
     "main.c": ("clear_counts", "get_reason"),
     "results.c": ("get_counts",),
 }
 """Source files that call through pointers, and what those may point to in our images: the profiler's callback, the
-members of ``tinyse_npu`` in each of its implementations. Hooks of your own come on top of the bound."""
+members of ``tinyse_npu`` in each of its implementations. Not in it: hooks of your own, constructors of C++."""
 
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "([^"]*)"')
 _EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"(?: label: "([^"]*)")?')
