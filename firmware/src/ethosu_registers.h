@@ -1,4 +1,4 @@
-/* ethosu_registers.h: what the driver uses of the Ethos-U55 and U65 register map. tests/test_firmware_npu.py holds
+/* ethosu_registers.h: what the driver uses of the Ethos-U55 and U65 register map. tests/test_firmware_ethosu.py holds
  * every line to Vela's definitions (ethosu.vela.ethos_u55_regs), by name. */
 #ifndef TINYSE_ETHOSU_REGISTERS_H
 #define TINYSE_ETHOSU_REGISTERS_H

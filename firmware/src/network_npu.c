@@ -35,7 +35,8 @@ tinyse_status tinyse_network_init(void *arena, const tinyse_npu *npu) {
   if (!npu || !arena || (uintptr_t)arena % TINYSE_ARENA_ALIGNMENT) return TINYSE_ERROR_ARGUMENT;
   for (uint32_t i = 0; i < TINYSE_STATES; i++) {
     const tinyse_persistent *state = &tinyse_states[i];
-    if (state->bytes > TINYSE_ARENA_BYTES || state->offset > TINYSE_ARENA_BYTES - state->bytes) return TINYSE_ERROR_MODEL;
+    if (state->bytes > TINYSE_ARENA_BYTES) return TINYSE_ERROR_MODEL;
+    if (state->offset > TINYSE_ARENA_BYTES - state->bytes) return TINYSE_ERROR_MODEL;
     if (state->element != 1 && state->element != 2) return TINYSE_ERROR_MODEL;
   }
   const tinyse_npu_job job = make_job(arena);
