@@ -21,7 +21,8 @@ TINY = {
     "mixing.generated": "0", "train.float_steps": "6", "train.compress_steps": "0", "train.validate_every": "6",
     "train.validate_count": "6", "train.warmup": "2",
 }
-COMPRESS = {**TINY, "train.compress_steps": "18", "prune.every": "2", "prune.end": "0.5"}
+COMPRESS = {**TINY, "train.compress_steps": "18", "prune.every": "2", "prune.end": "0.5",
+            "prune.multiple": "1"}
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,21 @@ def test_zeros_are_whole_groups(structure):
             assert not arrays["lstm_1/kernel"][unit].any()
 
 
+def test_units_are_kept_by_multiples():
+    net = network()
+    method = ThresholdPruning(net, SCHEDULE, "unit", multiple=4)
+    target = [np.random.default_rng(n).laplace(size=v.shape).astype(np.float32) for n, v in
+              enumerate(net.trainable_weights)]
+    for step in range(0, 63, 9):
+        descend(method, net, target, step, step + 9)
+        assert {int(kept.sum()) for kept in method.kept} <= {4, 8, 12, 16}
+    total = sum(a.size for name, a in arrays_of(net).items() if "kernel" in name)
+    assert sum(int((a == 0).sum()) for name, a in arrays_of(net).items() if "kernel" in name) >= 0.75 * total
+    norms = np.array([3.0, 1.0, 2.0, 5.0, 4.0])
+    assert method._rounded(norms, norms > 4).tolist() == [True, False, True, True, True]
+    assert method._rounded(norms, norms > 0).tolist() == [True, False, True, True, True]
+
+
 @pytest.mark.parametrize("structure", list(Structure))
 def test_gradients_are_those_of_the_formula(structure):
     """Against TensorFlow's tape over the same masks with the surrogate's gradient."""

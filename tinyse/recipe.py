@@ -87,13 +87,15 @@ class PrunePart:
     """Pruning on TF-MOT's polynomial schedule; begin and end are shares of the compressed phase.
 
     ``method``: TF-MOT's magnitude, or learned thresholds. ``sparsity``: share of zeros over all matrices, whatever the
-    structure. ``block``: inputs and outputs of a tile, where ``structure`` is block.
+    structure. ``block``: inputs and outputs of a tile, where ``structure`` is block. ``multiple``: units are kept by so
+    many, where it is unit.
     """
 
     method: str = _one_of("none", "magnitude", "threshold", default="none")
     structure: str = _one_of("weight", "block", "unit", default="weight")
     sparsity: float = _within(0, 0.999, default=0.5)
     block: tuple[int, ...] = _within(1, 256, default=(16, 4))
+    multiple: int = _within(1, 256, default=16)
     begin: float = _within(0, 1, default=0.0)
     end: float = _within(0, 1, default=0.6)
     every: int = _within(1, 10_000, default=10)

@@ -66,7 +66,14 @@ class ThresholdPruning:
     """
 
     def __init__(self, network: Any, schedule: Schedule, structure: Structure | str = Structure.WEIGHT,
-                 block: tuple[int, int] = DEFAULT_BLOCK) -> None:
+                 block: tuple[int, int] = DEFAULT_BLOCK, multiple: int = 1) -> None:
+        """Prepare; weights are first read at ``schedule.begin``.
+
+        Args:
+            network: an EnhancerNetwork. schedule: the sparsity wanted over the steps.
+            structure: what a group is. block: inputs and outputs of a tile.
+            multiple: a layer keeps a multiple of so many units, if it has as many.
+        """
         self.schedule = schedule
         self.trainable = list(network.trainable_weights)
         place = {id(v): n for n, v in enumerate(self.trainable)}
@@ -74,6 +81,7 @@ class ThresholdPruning:
         self.place = {name: place[id(v)] for name, v in self.variables.items()}
         shapes = {name: tuple(v.shape) for name, v in self.variables.items()}
         self.groups = structure_groups(shapes, Structure(structure), block)
+        self.multiple = multiple if structure == Structure.UNIT else 1
         self.sizes = [part.sizes() for part in self.groups]
         self.weight = 1.0 / sum(float(size.sum()) for size in self.sizes)
         self.alone = structure != Structure.UNIT  # every weight is in one group
@@ -126,8 +134,17 @@ class ThresholdPruning:
         self.begun = True
 
     def _keep(self, norms: Sequence[Vector], thresholds: Vector) -> list[NDArray[np.bool_]]:
-        return [(n >= tau) | part.strongest(n)
+        return [self._rounded(n, (n >= tau) | part.strongest(n))
                 for part, n, tau in zip(self.groups, norms, thresholds, strict=True)]
+
+    def _rounded(self, norms: Vector, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The strongest of a layer's groups, as many as ``kept`` has, to the nearest multiple."""
+        if self.multiple == 1:
+            return kept
+        count = max(1, round(int(kept.sum()) / self.multiple)) * self.multiple
+        rounded = np.zeros(kept.size, bool)
+        rounded[np.argsort(-norms, kind="stable")[:count]] = True
+        return rounded
 
     def _sparsity(self, kept: list[NDArray[np.bool_]]) -> float:
         """Share of zero weights over all matrices under ``kept``."""
@@ -138,12 +155,9 @@ class ThresholdPruning:
 
     def _shift(self, norms: list[Vector], target: float) -> float:
         """The least shift of all thetas that reaches ``target``, to a billionth of a spread."""
-        strongest = [part.strongest(n) for part, n in zip(self.groups, norms, strict=True)]
 
         def reached(shift: float) -> bool:
-            tau = self.spread * softplus(self.theta + shift)
-            kept = [(n >= t) | top for n, t, top in zip(norms, tau, strongest, strict=True)]
-            return self._sparsity(kept) >= target
+            return self._sparsity(self._keep(norms, self.spread * softplus(self.theta + shift))) >= target
 
         if target <= 0.0:
             return 0.0

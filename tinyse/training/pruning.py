@@ -18,4 +18,4 @@ def make_pruning(part: PrunePart, network: Any, first: int, steps: int) -> Pruni
     block = (part.block[0], part.block[1]) if part.structure == Structure.BLOCK else (1, 1)
     if part.method == "magnitude":
         return MagnitudePruning(network, schedule, block)
-    return ThresholdPruning(network, schedule, part.structure, block)
+    return ThresholdPruning(network, schedule, part.structure, block, part.multiple)
