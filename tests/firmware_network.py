@@ -17,9 +17,9 @@ from tinyse.export.network import parse
 from tinyse.export.packing import PackedNetwork, pack
 
 SOURCES = Path(__file__).parent.parent / "firmware" / "src"
-HARNESS = Path(__file__).parent / "network_harness.c"
+TESTS = Path(__file__).parent
 FILES = ("network_cpu.c", "kernels_portable.c", "kernels_scalar.c", "kernels_dsp.c", "kernels_mve.c")
-STRICT = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion",
+STRICT = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion",
           "-Werror", "-DTINYSE_BACKEND=0")
 
 
@@ -81,18 +81,22 @@ class Program:
 
     def run(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
         """Masks [count, bands], and per frame instructions (QEMU) or nanoseconds (host)."""
+        masks = np.frombuffer(self.pipe(frames.tobytes()), np.int8).reshape(-1, self.bands)
+        spent = np.fromfile(self.path.parent / "ticks.bin", np.uint32)
+        return masks, (spent & 0xFFFFFF if self.machine.run else spent) * self.machine.ticks
+
+    def pipe(self, data: bytes) -> bytes:
+        """What the program makes of a file."""
         folder = self.path.parent
-        (folder / "frames.bin").write_bytes(frames.tobytes())
-        command = [*self.machine.run, str(self.path)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
+        (folder / "frames.bin").write_bytes(data)
+        done = subprocess.run([*self.machine.run, str(self.path)], cwd=folder, capture_output=True, text=True,
+                              check=False, timeout=900)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        masks = np.fromfile(folder / "masks.bin", np.int8).reshape(-1, self.bands)
-        spent = np.fromfile(folder / "ticks.bin", np.uint32) & 0xFFFFFF if self.machine.run else np.fromfile(
-            folder / "ticks.bin", np.uint32)
-        return masks, spent * self.machine.ticks
+        return (folder / "masks.bin").read_bytes()
 
 
-def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = None) -> Program:
+def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = None,
+          harness: str = "network_harness.c", files: tuple[str, ...] = FILES) -> Program:
     """Compile ``data``'s packed network for MACHINES[name] in ``folder``; skips where a tool is missing."""
     machine = MACHINES[name]
     for tool, package in ((machine.compiler, "gcc-arm-none-eabi libnewlib-arm-none-eabi" if machine.run else "gcc"),
@@ -111,7 +115,7 @@ def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = N
         link = ["-nostartfiles", "--specs=nosys.specs", "-T", str(folder / "link.ld")]
     program = folder / f"{name}.elf"
     command = [machine.compiler, *STRICT, *machine.flags, f"-I{folder}", f"-I{SOURCES}", f"-I{SOURCES.parent}/include",
-               *(str(SOURCES / file) for file in FILES), str(folder / "packed.c"), str(HARNESS), *link,
+               *(str(SOURCES / file) for file in files), str(folder / "packed.c"), str(TESTS / harness), *link,
                "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr

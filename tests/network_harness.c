@@ -85,6 +85,8 @@ static uint32_t ticks(void) {
 
 #endif
 
+#ifndef HARNESS_PARTS
+
 static _Alignas(TINYSE_ARENA_ALIGNMENT) uint8_t arena[TINYSE_NETWORK_BYTES];
 static _Alignas(16) int8_t feature[TINYSE_BANDS], mask[TINYSE_BANDS];
 
@@ -108,3 +110,5 @@ int main(void) {
   close(times);
   return 0;
 }
+
+#endif

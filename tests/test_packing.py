@@ -186,4 +186,4 @@ def test_the_same_model_gives_the_same_text():
 def test_gate_table_rises_to_its_end():
     low, step = gate_tables()
     np.testing.assert_array_equal(low[1:], (low + step)[:-1])
-    assert low[0] == 32768 and low[255] == low[256] == 65535 and step.min() == 0
+    assert low[0] == 32768 and set(low[255:]) == {65535} and step.min() == 0

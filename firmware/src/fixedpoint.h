@@ -91,7 +91,8 @@ static inline int32_t tinyse_tanh16(int32_t value, int32_t power) {
     scaled = (scaled + (1 << (power - 13))) >> (power - 12);
   }
   const uint32_t size = (uint32_t)(scaled < 0 ? -scaled : scaled);
-  const uint32_t at = size >> 8 < 255u ? size >> 8 : 255u;
+  const uint32_t end = TINYSE_PACKED_GATE_TABLE - 1u;
+  const uint32_t at = power == 12 || size >> 8 < end ? size >> 8 : end;
   const uint32_t above = ((size & 0xFFu) * tinyse_sigmoid_step[at] + 128u) >> 8;
   const int32_t result = (int32_t)(tinyse_sigmoid[at] + above) - 32768;
   return value < 0 ? -result : result;

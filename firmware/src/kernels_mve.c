@@ -157,49 +157,54 @@ INLINE int32x4_t rescale(int32x4_t value, tinyse_scale by, bool any_shift) {
 
 /* Units 0..3 to the even lanes, 4..7 to the odd ones: the order of c, undone when h is stored. */
 INLINE int16x8_t narrow(int32x4_t first, int32x4_t second) {
-  return vqmovntq_s32(vqmovnbq_s32(vuninitializedq_s16(), first), second);
+  return vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(first), first), second);
 }
 
-/* `result`, or `other` - `result` where value < 0. GCC 12 moves predicates through core registers. */
-INLINE int16x8_t reflect(int16x8_t result, int16x8_t value, int16x8_t other) {
-  __asm("vpt.s16 lt, %q1, zr\n vsubt.i16 %q0, %q2, %q0" : "+t"(result) : "t"(value), "t"(other));
+/* GCC 12 moves predicates through core registers: hence the two instructions of assembly. */
+INLINE int16x8_t negative_from(int16x8_t result, int16x8_t value, int16x8_t one) {
+  __asm("vpt.s16 lt, %q1, zr\n vsubt.i16 %q0, %q2, %q0" : "+t"(result) : "t"(value), "t"(one));
   return result;
 }
 
-/* The same steps as in fixedpoint.h, on eight values. */
+INLINE int16x8_t negative(int16x8_t result, int16x8_t value) {
+  __asm("vpt.s16 lt, %q1, zr\n vnegt.s16 %q0, %q0" : "+t"(result) : "t"(value));
+  return result;
+}
+
+/* The same steps as in fixedpoint.h, on eight values. |-32768| may be 32767: both give 0.9997. */
 INLINE int16x8_t sigmoid(int16x8_t value) {
-  const uint16x8_t size = vreinterpretq_u16_s16(vabsq_s16(value));
-  const uint16x8_t at = vmulhq_u16(size, vdupq_n_u16(384));
-  const uint16x8_t step = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid_step, at);
-  const uint16x8_t above = vmulhq_u16(vmulq_n_u16(size, 384), step);
-  const uint16x8_t low = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid, at);
-  return reflect(vreinterpretq_s16_u16(vrhaddq_u16(low, above)), value, vdupq_n_s16(INT16_MIN));
+  const int16x8_t size = vqabsq_s16(value);
+  const uint16x8_t at = vreinterpretq_u16_s16(vqdmulhq_n_s16(size, 192));
+  const uint16x8_t part = vmulq_n_u16(vreinterpretq_u16_s16(size), 384);
+  const uint16x8_t above = vmulhq_u16(part, vldrhq_gather_shifted_offset_u16(tinyse_sigmoid_step, at));
+  const uint16x8_t result = vrhaddq_u16(vldrhq_gather_shifted_offset_u16(tinyse_sigmoid, at), above);
+  return negative_from(vreinterpretq_s16_u16(result), value, vdupq_n_s16(INT16_MIN));
 }
 
 INLINE int16x8_t tanh_at(int16x8_t value, uint16x8_t at, uint16x8_t part) {
-  const uint16x8_t step = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid_step, at);
-  const uint16x8_t low = vldrhq_gather_shifted_offset_u16(tinyse_sigmoid, at);
-  const uint16x8_t sum = vaddq_u16(low, vrmulhq_u16(part, step));
-  return reflect(vreinterpretq_s16_u16(vaddq_n_u16(sum, 0x8000)), value, vdupq_n_s16(0));
-}
-
-/* 768 is 3 * 2^8. Past the table's end the step is 0. */
-INLINE int16x8_t tanh_of_size(int16x8_t value, uint16x8_t size) {
-  return tanh_at(value, vminq_u16(vmulhq_u16(size, vdupq_n_u16(768)), vdupq_n_u16(255)), vmulq_n_u16(size, 768));
+  const uint16x8_t above = vrmulhq_u16(part, vldrhq_gather_shifted_offset_u16(tinyse_sigmoid_step, at));
+  const uint16x8_t sum = vaddq_u16(vldrhq_gather_shifted_offset_u16(tinyse_sigmoid, at), above);
+  return negative(vreinterpretq_s16_u16(vaddq_n_u16(sum, 0x8000)), value);
 }
 
 INLINE int16x8_t tanh_of_gate(int16x8_t value) {
-  return tanh_of_size(value, vreinterpretq_u16_s16(vabsq_s16(value)));
+  const int16x8_t size = vqabsq_s16(value);
+  return tanh_at(value, vreinterpretq_u16_s16(vqdmulhq_n_s16(size, 384)), vmulq_n_u16(vreinterpretq_u16_s16(size), 768));
 }
 
 INLINE int16x8_t tanh_of_cell(int16x8_t value, int32_t power) {
-  if (power <= 12) {
-    return tanh_of_size(value, vqshlq_r_u16(vreinterpretq_u16_s16(vabsq_s16(value)), 12 - power));
+  if (power == 12) {
+    return tanh_of_gate(value);
+  }
+  if (power < 12) {
+    const uint16x8_t size = vqshlq_r_u16(vreinterpretq_u16_s16(vabsq_s16(value)), 12 - power);
+    const uint16x8_t at = vminq_u16(vmulhq_u16(size, vdupq_n_u16(768)), vdupq_n_u16(TINYSE_PACKED_GATE_TABLE - 1));
+    return tanh_at(value, at, vmulq_n_u16(size, 768));
   }
   const int16x8_t three = vdupq_n_s16(3);
   const int32x4_t first = vabsq_s32(vrshlq_n_s32(vmullbq_int_s16(value, three), 12 - power));
   const int32x4_t second = vabsq_s32(vrshlq_n_s32(vmulltq_int_s16(value, three), 12 - power));
-  const uint16x8_t size = vreinterpretq_u16_s16(vmovntq_s32(vmovnbq_s32(vuninitializedq_s16(), first), second));
+  const uint16x8_t size = vreinterpretq_u16_s16(vmovntq_s32(vmovnbq_s32(vreinterpretq_s16_s32(first), first), second));
   return tanh_at(value, vshrq_n_u16(size, 8), vshlq_n_u16(size, 8));
 }
 
@@ -222,12 +227,15 @@ static void gates(const tinyse_lstm *lstm, uint32_t gate, int32_t *input, const 
   const tinyse_scale h = lstm->hidden[gate];
   input += 8 * gate;
   hidden += 8 * gate;
-  if (gate == 2) {
+  const bool any_shift = x.shift >= 0 || h.shift >= 0;
+  if (gate == 2 && any_shift) {
     gate_loop(input, hidden, x, h, units, true, true);
-  } else if (x.shift < 0 && h.shift < 0) {
-    gate_loop(input, hidden, x, h, units, false, false);
-  } else {
+  } else if (gate == 2) {
+    gate_loop(input, hidden, x, h, units, true, false);
+  } else if (any_shift) {
     gate_loop(input, hidden, x, h, units, false, true);
+  } else {
+    gate_loop(input, hidden, x, h, units, false, false);
   }
 }
 
@@ -235,11 +243,11 @@ INLINE int16x8_t gate_at(const int32_t *sums) { return vld1q_s16((const int16_t 
 
 /* f * c / 2^15 in TFLM's two steps, of which the first is an immediate shift. */
 INLINE int16x8_t keep(int16x8_t f, int16x8_t c) {
-  const int32x4_t first = vrshrq_n_s32(vmullbq_int_s16(f, c), 1);
-  const int32x4_t second = vrshrq_n_s32(vmulltq_int_s16(f, c), 1);
-  return vqrshrntq_n_s32(
-    vqrshrnbq_n_s32(vuninitializedq_s16(), vaddq_s32(first, vshrq_n_s32(first, 31)), 14),
-    vaddq_s32(second, vshrq_n_s32(second, 31)), 14);
+  int32x4_t first = vrshrq_n_s32(vmullbq_int_s16(f, c), 1);
+  int32x4_t second = vrshrq_n_s32(vmulltq_int_s16(f, c), 1);
+  first = vaddq_s32(first, vshrq_n_s32(first, 31));
+  second = vaddq_s32(second, vshrq_n_s32(second, 31));
+  return vqrshrntq_n_s32(vqrshrnbq_n_s32(vreinterpretq_s16_s32(first), first, 14), second, 14);
 }
 
 INLINE void update(const tinyse_lstm *lstm, const int32_t *sums, int16_t *c, uint32_t units, bool any_shift) {
@@ -265,7 +273,8 @@ INLINE void output(const tinyse_lstm *lstm, const int32_t *sums, const int16_t *
     const int16x8_t t = tanh_of_cell(vld1q_s16(c), power);
     const int32x4_t first = vqaddq_n_s32(rescale(vmullbq_int_s16(o, t), by, any_shift), zero_point);
     const int32x4_t second = vqaddq_n_s32(rescale(vmulltq_int_s16(o, t), by, any_shift), zero_point);
-    const int8x16_t both = vqmovnbq_s16(vuninitializedq_s8(), narrow(first, second));
+    const int16x8_t wide = narrow(first, second);
+    const int8x16_t both = vqmovnbq_s16(vreinterpretq_s8_s16(wide), wide);
     /* Lanes of 16 bits again: 0, 4, 1, 5, ... */
     vstrbq_s32(h, vreinterpretq_s32_s8(both));
     vstrbq_s32(h + 4, vshrq_n_s32(vreinterpretq_s32_s8(both), 16));

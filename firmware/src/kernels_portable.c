@@ -13,6 +13,7 @@ const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, i
 
 static int32_t dot(const int8_t *weights, const int8_t *x) {
   int32_t sum = 0;
+#pragma GCC unroll 16
   for (uint32_t i = 0; i < TILE; ++i) {
     sum += weights[i] * x[i];
   }

@@ -12,8 +12,8 @@ from tinyse.export.csource import comment, integers
 from tinyse.export.packing import TILE, PackedDense, PackedLookup, PackedLstm, PackedMatrix, PackedNetwork, Scale
 from tinyse.grid import sigmoid_table
 
-TABLE = 257
-"""Entries of the gate tables: TFLM's 256 and a last one, so that the table's end needs no special case."""
+TABLE = 3 * 2**15 // 2**8 + 1
+"""Entries of the gate tables: TFLM's 256, then its end value for any int16 at tanh's step, so none needs a clamp."""
 
 
 def packed_header(packed: PackedNetwork, model: bytes) -> str:
@@ -42,8 +42,8 @@ def packed_source(packed: PackedNetwork, model: bytes) -> str:
 
 
 def gate_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """TFLM's sigmoid table [257] and the step from each entry to the next [257]; past the end it stays."""
-    table = np.append(sigmoid_table(), 65535).astype(np.int64)
+    """TFLM's sigmoid table [385] and the step from each entry to the next [385]; past TFLM's end it stays."""
+    table = np.pad(sigmoid_table().astype(np.int64), (0, TABLE - 256), constant_values=65535)
     return table, np.append(np.diff(table), 0)
 
 
