@@ -5,10 +5,12 @@ import pty
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from firmware_images import NPU, export, image, needs_compiler, needs_qemu
 from hypothesis import given, settings
@@ -29,9 +31,11 @@ from tinyse.profile.page import html
 from tinyse.profile.pipeline import profile
 from tinyse.profile.results import Origin, Source
 from tinyse.profile.signals import generated, samples, write_signal
+from tinyse.profile.sizes import weight_matrices
 from tinyse.targets import load_target
 
 qemu = pytest.mark.qemu
+DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense" / "model_int8.tflite"
 M55, M7, U55 = load_target("cortex-m55"), load_target("cortex-m7"), load_target(NPU)
 REPORT = next(line for line in transcript("good").splitlines() if line.startswith("{"))
 
@@ -319,8 +323,9 @@ def test_preference(monkeypatch):
     assert choose(Options("qemu"), U55)[0] is Where.QEMU and choose(Options(), M7)[0] is Where.QEMU
     assert choose(Options("host"), U55)[0] is Where.HOST
     assert choose(Options("board:/dev/x"), U55) == (Where.BOARD, "/dev/x")
-    with pytest.raises(ToolError, match="cortex-m7 has not"):
-        choose(Options("fvp"), M7)
+    for options in (Options("fvp"), Options(fvp="/opt/FVP")):
+        with pytest.raises(ToolError, match="cortex-m7 has not"):
+            choose(options, M7)
     with pytest.raises(ToolError, match="models the Ethos-U55, not ethos-u65-256"):
         choose(Options(), load_target("ethos-u65-256"))
 
@@ -370,3 +375,43 @@ def test_json_and_page_hold_everything_and_repeat():
     assert "src=\"http" not in page and "emulated x assumed CPI" in page
     both = html([found, on_qemu("cortex-m55")], [])
     assert both.count("data:image/png") == 1
+
+
+# The bars
+
+
+@lru_cache
+def beside_arms(share):
+    """The released dense model with ``share`` of its 16x4 blocks set to zero, ours and Arm's in one run."""
+    folder = Path(tempfile.mkdtemp(prefix="tinyse-test-"))
+    file = folder / "model.tflite"
+    file.write_bytes(zeroed_blocks(DENSE.read_bytes(), share))
+    try:
+        return profile(file, "cortex-m55", Options("qemu", arm=True))
+    finally:
+        shutil.rmtree(folder)
+
+
+def zeroed_blocks(data, share):
+    """The int8 file with ``share`` of the blocks of 16 inputs by 4 outputs of every matrix set to zero."""
+    changed, rng = bytearray(data), np.random.default_rng(1)
+    for matrix in weight_matrices(DENSE):
+        at = data.find(matrix.tobytes())
+        assert at >= 0 and data.find(matrix.tobytes(), at + 1) < 0
+        rows, columns = matrix.shape
+        blocks = rng.random((-(-rows // 4), -(-columns // 16))) >= share
+        kept = np.kron(blocks, np.ones((4, 16), bool))[:rows, :columns]
+        changed[at:at + matrix.size] = np.where(kept, matrix, 0).astype(np.int8).tobytes()
+    return bytes(changed)
+
+
+@needs_compiler
+@needs_qemu
+@qemu
+@pytest.mark.parametrize(("share", "most"), [(0, 0.8), (0.85, 0.25)])
+def test_mve_network_against_tflm_and_cmsis_nn(share, most):
+    found = beside_arms(share)
+    assert found.sizes.nonzero <= (1 - share + 0.01) * found.sizes.weights
+    assert found.firmware.kernels == "mve" and "patched Arm runner: TFLM + CMSIS-NN" in found.runner.origin.tool
+    assert found.firmware.stage("network").mean <= most * found.runner.instructions
+    assert found.firmware.ends < 150_000

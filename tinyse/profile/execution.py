@@ -118,7 +118,7 @@ def choose(options: Options, target: Target) -> tuple[Where, str]:
     Raises:
         ToolError: what was asked for is not there, or nothing is.
     """
-    asked = options.on
+    asked = options.on or (Where.FVP if options.fvp else None)
     if asked and asked.startswith(BOARD):
         return Where.BOARD, asked.removeprefix(BOARD)
     if asked == Where.HOST:
