@@ -9,6 +9,9 @@
 extern uint32_t tinyse_data_start[], tinyse_data_end[], tinyse_bss_start[], tinyse_bss_end[];
 extern const uint32_t tinyse_data_load[];
 
+typedef void (*tinyse_handler)(void);
+extern const tinyse_handler tinyse_init_start[], tinyse_init_end[];
+
 int main(void);
 void tinyse_boot(void);
 void tinyse_start(void);
@@ -25,7 +28,6 @@ __attribute__((weak)) void tinyse_npu_irq(void) { tinyse_fault_interrupt(); }
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic" /* ranges */
 #pragma GCC diagnostic ignored "-Woverride-init"
-typedef void (*tinyse_handler)(void);
 __attribute__((section(".vectors"), used)) static const tinyse_handler
 vectors[SYSTEM_VECTORS + BOARD_INTERRUPTS] = {
   [0] = (tinyse_handler)(uintptr_t)tinyse_stack_top,
@@ -50,6 +52,9 @@ void tinyse_start(void) {
     *to++ = 0;
   }
   tinyse_stack_paint();
+  for (const tinyse_handler *make = tinyse_init_start; make < tinyse_init_end; make++) {
+    (*make)();
+  }
   (void)main();
   for (;;) {
   }

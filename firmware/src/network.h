@@ -4,6 +4,10 @@
 
 #include "tinyse.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Once: check the model against arena and NPU. Leaves the states undefined. */
 tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu);
 
@@ -13,5 +17,9 @@ void tinyse_network_reset(void *arena);
 /* One frame of int8 features to an int8 mask; both 16-byte aligned, apart from the arena. */
 tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const int8_t feature[TINYSE_BANDS],
                                  int8_t mask[TINYSE_BANDS]);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* TINYSE_NETWORK_H */

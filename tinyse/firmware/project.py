@@ -3,7 +3,7 @@
 It builds with nothing but arm-none-eabi-gcc and make (or CMake), for people who take it into their own tree,
 and it is the one thing that tinyse itself builds images from::
 
-    DIR/Makefile CMakeLists.txt sources.mk README.md LICENSE
+    DIR/Makefile CMakeLists.txt sources.mk tflm.mk README.md LICENSE
         include/ src/            the library
         app/ boards/<board>/     WAV in, WAV out; startup code and linker scripts
         model/                   the export: model.h model.c packed.h packed.c timing.h project.mk
@@ -27,7 +27,7 @@ from tinyse.progress import Progress, Step, silent
 from tinyse.targets import Target, load_target
 
 MODEL = ("model.h", "model.c", "packed.h", "packed.c")
-PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "CMakeLists.txt", "README.md", "LICENSE")
+PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "tflm.mk", "CMakeLists.txt", "README.md", "LICENSE")
 STAGES = ("sources", "model", "CMSIS")
 
 

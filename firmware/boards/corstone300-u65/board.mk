@@ -3,6 +3,6 @@ BOARD_SOURCES := boards/corstone300/board.c
 BOARD_INCLUDE := boards/corstone300
 # One file per memory, for the MPS3's drive.
 BINARIES := itcm ddr
-itcm_SECTIONS := -j .vectors -j .text -j .rodata -j .data
+itcm_SECTIONS := -j .vectors -j .text -j .rodata -j .init_array -j .data
 ddr_SECTIONS := -j .model
 BOARD_DEFINES := -DTINYSE_FAST_APART

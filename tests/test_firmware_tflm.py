@@ -1,0 +1,69 @@
+"""The optional TFLM image: against a stand-in tree with TFLM's names, since the real one is on no registry."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from firmware_audio import read_wav, sound, write_wav
+from firmware_images import needs_compiler, needs_qemu, project
+
+from tinyse.cli import main
+from tinyse.errors import ToolError
+from tinyse.firmware import qemu
+from tinyse.firmware.build import build
+
+pytestmark = [pytest.mark.qemu, needs_compiler]
+STANDIN = Path(__file__).parent / "tflm_standin"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A TFLM tree whose library is built for the Cortex-M55, where TFLM's makefile would leave it."""
+    folder = tmp_path_factory.mktemp("tflm") / "tflite-micro"
+    shutil.copytree(STANDIN, folder)
+    place = folder / "gen" / "cortex_m_generic_cortex-m55_default_cmsis_nn_gcc" / "lib"
+    place.mkdir(parents=True)
+    flags = ["-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard", "-O2", "-fno-exceptions", "-fno-rtti", "-std=c++17",
+             "-DTF_LITE_STATIC_MEMORY", "-ffunction-sections", f"-I{folder}",
+             f"-I{project('small', 'cortex-m55') / 'model'}"]
+    subprocess.run(["arm-none-eabi-g++", *flags, "-c", folder / "standin.cc", "-o", folder / "standin.o"], check=True)
+    subprocess.run(["arm-none-eabi-ar", "rcs", place / "libtensorflow-microlite.a", folder / "standin.o"], check=True)
+    return folder
+
+
+@needs_qemu
+def test_runs_the_export_through_the_interpreter(tree, tmp_path):
+    built = build(project("small", "cortex-m55"), "corstone300", "tflm", variables=(f"TFLM_DIR={tree}",))
+    source = write_wav(tmp_path / "in.wav", sound(5000))
+    done = qemu.run(built.elf, "corstone300", source, tmp_path / "out.wav", network=True)
+    assert (done.results.backend, done.results.npu) == ("tflm", None)
+    pairs = np.frombuffer(done.network, np.int8).reshape(done.results.frames, 2, -1)
+    count = np.arange(1, done.results.frames + 1)[:, None]
+    np.testing.assert_array_equal(pairs[:, 1], (pairs[:, 0] + count).astype(np.int8))
+    assert len(read_wav(tmp_path / "out.wav")) == 5000
+
+
+@pytest.mark.parametrize("given, reason", [
+    ("", "TFLM_DIR= holds no tensorflow/lite/micro: name your TensorFlow Lite Micro tree"),
+    (str(STANDIN), f"TFLM_DIR={STANDIN} holds no libtensorflow-microlite.a for cortex-m55: build it, "
+                   "or give TFLM_LIBRARY="),
+])
+def test_a_tree_that_is_none_is_one_line(given, reason):
+    with pytest.raises(ToolError) as caught:
+        build(project("small", "cortex-m55"), "corstone300", "tflm", variables=(f"TFLM_DIR={given}",))
+    assert reason in caught.value.line() and "\n" not in caught.value.line()
+
+
+def test_without_a_tree_the_build_says_that_it_is_skipped(tmp_path):
+    from firmware_images import export
+
+    answer = CliRunner().invoke(main, ["firmware", "build", str(export("small", "cortex-m7")), "--board", "mps2-an500",
+                                       "--out", str(tmp_path / "out")])
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.splitlines()[-1] == (
+        "the TFLM build is skipped: TFLM_DIR names no TensorFlow Lite Micro tree")
