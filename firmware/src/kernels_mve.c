@@ -24,7 +24,8 @@ const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, i
   return x;
 }
 
-/* noipa: what the assembly does to memory is not to be guessed. */
+/* noipa: what the assembly does to memory is not to be guessed. Their 40 bytes of stack are not in GCC's stack usage;
+ * tinyse_kernel_cells, called from the same place, takes more. */
 #define NAKED __attribute__((naked, noipa))
 
 /* One tile: r1 weights, r3 x. */
