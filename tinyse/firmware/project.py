@@ -27,7 +27,8 @@ from tinyse.progress import Progress, Step, silent
 from tinyse.targets import Target, load_target
 
 MODEL = ("model.h", "model.c", "packed.h", "packed.c")
-PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "tflm.mk", "CMakeLists.txt", "README.md", "LICENSE")
+PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "tflm.mk", "CMakeLists.txt", "README.md",
+         "LICENSE")
 STAGES = ("sources", "model", "CMSIS")
 
 
