@@ -4,9 +4,11 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 TARGET ?= ethos-u55-128
 OUT ?= report
-APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
+APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib \
+  cppcheck qemu-system-arm gdb-multiarch openocd cmake make
+APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run test lint train-full model bench fuzz-npu explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model bench fuzz-npu explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 run: setup ## The whole chain on real speech and noise; leaves report/index.html
 	$(PY) -m tinyse run --recipe quick --target $(TARGET) --out $(OUT)
+
+MODEL ?= models/tinylstm-dense
+BOARD ?= corstone300
+firmware: setup ## Firmware images of a model: make firmware [MODEL=DIR] [BOARD=NAME] [TFLM_DIR=DIR]
+	@scripts/system-packages "$(PYTHON)" $(APT_FIRMWARE)
+	$(PY) -m tinyse firmware build "$(MODEL)" --board "$(BOARD)" $(if $(TFLM_DIR),--tflm "$(TFLM_DIR)")
+
+flash: setup ## Build and flash: make flash BOARD=stm32f746g-disco|stm32h743zi|mps3-an547 [MODEL=DIR]
+	@scripts/system-packages "$(PYTHON)" $(APT_FIRMWARE) openocd
+	$(PY) -m tinyse firmware flash "$(MODEL)" --board "$(BOARD)"
 
 system-test:
 	@scripts/system-packages "$(PYTHON)" $(APT_TEST)

@@ -200,3 +200,6 @@ def test_the_command_flashes_what_it_builds(tmp_path, recorder):
     assert answer.exit_code == 0, answer.output
     assert answer.stdout == "stm32f746g-disco: tinyse.elf programmed, verified and started\n"
     assert str(tmp_path / "out") in log.read_text()
+    answer = CliRunner().invoke(main, ["firmware", "flash", "anything", "--board", "corstone300"])
+    assert answer.stderr == ("Error: board 'corstone300' cannot be flashed "
+                             "(one of stm32f746g-disco, stm32h743zi, mps3-an547)\n")

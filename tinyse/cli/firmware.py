@@ -102,7 +102,9 @@ def flash(model: Path, board: str, target: str | None, out: Path | None, backend
       tinyse firmware flash models/tinylstm-dense --board stm32f746g-disco
     """
     from tinyse.firmware.flash import flash as flash_image
+    from tinyse.firmware.flash import place_of
 
+    place_of(board)
     images = _images(model, board, target, out, None)
     built = images.backend(backend) if backend else images.built[-1]
     click.echo(flash_image(built, board, drive))

@@ -62,9 +62,7 @@ def flash(built: Built, board: str, drive: Path | None = None, mounts: Sequence[
     Raises:
         ToolError: an unknown board, no probe, no drive, or the tool failed; the message carries its reason.
     """
-    if board not in PLACES:
-        raise ToolError(f"board {board!r} cannot be flashed", f"one of {', '.join(PLACES)}")
-    place = PLACES[board]
+    place = place_of(board)
     if built.board != place.image:
         raise ToolError(f"{built.elf}: is an image for {built.board}, not for {board}",
                         f"build it with BOARD={place.image}")
@@ -73,6 +71,17 @@ def flash(built: Built, board: str, drive: Path | None = None, mounts: Sequence[
     if place.config:
         return _openocd(built.elf, board, place.config)
     return _copy(built, drive or _find_drive(mounts))
+
+
+def place_of(board: str) -> Place:
+    """The board's entry in `PLACES`.
+
+    Raises:
+        ToolError: nobody knows how to flash it.
+    """
+    if board not in PLACES:
+        raise ToolError(f"board {board!r} cannot be flashed", f"one of {', '.join(PLACES)}")
+    return PLACES[board]
 
 
 def openocd_command(elf: Path, config: str) -> list[str]:
