@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -18,6 +19,7 @@ from tinyse.chain import Chain, Outcome
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.errors import RecipeError, ToolError
+from tinyse.profile.execution import Options
 from tinyse.profile.results import HostArena, Origin, Profile, Sizes, Source
 
 EXACT = Origin(Source.EXACT, "counted in the files")
@@ -98,8 +100,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         out.mkdir(parents=True, exist_ok=True)
         (out / "model_int8.tflite").write_bytes(tiny_tflite())
 
-    def profile(path: Path, target: str) -> Profile:
+    def profile(path: Path, target: str, firmware: Options) -> Profile:
         ran.append(f"profile {target}")
+        assert firmware.wav is not None and firmware.enhanced is not None
+        shutil.copy(firmware.wav, firmware.enhanced)
         size = (path / "model_int8.tflite").stat().st_size
         sizes = Sizes(EXACT, 100, 50, 50, 63, None, None, size, None)
         arena = HostArena(Origin(Source.MEASURED, "TFLM", "host"), 1000, 600, 400, ())
@@ -138,11 +142,11 @@ def test_the_chain_ends_in_one_table_and_a_report(tmp_path: Path, corpus: Path, 
     assert lines[-2].startswith("in all") and lines[-2].endswith("s (measured)")
     assert lines[-1] == f"wrote {tmp_path}/report/index.html"
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert page.count("<audio") == 8 and "cycles: cortex-m7 has no NPU" in page
+    assert page.count("<audio") == 9 and "cycles: cortex-m7 has no NPU" in page
     assert "float_steps: 7" in page
     made = {str(path.relative_to(tmp_path / "report")) for path in (tmp_path / "report").rglob("*.*")}
-    assert {"audio/0-noisy.wav", "audio/1-quantized.wav", "audio/before-after.png", "profile/profile.json",
-            "evaluation/evaluation.json", "export/model_int8.tflite"} <= made
+    assert {"audio/0-noisy.wav", "audio/0-firmware.wav", "audio/1-quantized.wav", "audio/before-after.png",
+            "profile/profile.json", "evaluation/evaluation.json", "export/model_int8.tflite"} <= made
 
     again = CliRunner().invoke(main, arguments)
     assert calls == ["train 7", "export cortex-m7", "evaluate", "profile cortex-m7"]

@@ -38,7 +38,9 @@ COUNT = 8  # mixtures per SNR: 48 clips keep the evaluation within a minute on t
 SEED = 2026  # of the test mixtures; fixed, so that recipes are scored on the same clips
 EXAMPLES = ((0.0, 0), (6.0, 1))  # SNR in dB and index of the clips to listen to
 SIGNALS = ("noisy", "float", "quantized", "clean")
+FIRMWARE = "firmware (QEMU)"
 FLOAT, QUANTIZED = "float", "quantized"
+ENHANCED = "audio/0-firmware.wav"
 COSTS = ("cycles per frame", "ms per frame", "bytes")
 
 
@@ -97,6 +99,7 @@ def run(
     examples = _example(chain, training, export, sound)
     evaluation = _scored(chain, training, export, sound, count, progress)
     cost = _costed(chain, training, export, target)
+    examples = _with_firmware(examples, chain.folder)
     costs = Costs({label: {name: Number(**number) for name, number in numbers.items()}
                    for label, numbers in cost["costs"].items()}, COSTS)
     summary = Summary.of(evaluation, costs)
@@ -185,6 +188,16 @@ def _example(chain: Chain, training: Path, export: Path, sound: Corpus) -> list[
             for number, name in enumerate(value["names"])]
 
 
+def _with_firmware(clips: list[Clip], folder: Path) -> list[Clip]:
+    """The first clip as the firmware enhanced it too, where it ran on QEMU."""
+    file = folder / ENHANCED
+    if not file.is_file():
+        return clips
+    signals = dict(clips[0].signals)
+    clean = signals.pop("clean")
+    return [Clip(clips[0].name, {**signals, FIRMWARE: read_signal(file), "clean": clean}), *clips[1:]]
+
+
 def _chosen(sound: Corpus) -> list[Pair]:
     chosen = []
     for snr, index in EXAMPLES:
@@ -217,11 +230,15 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
     models = _models(training, export)
 
     def work() -> Outcome:
+        from tinyse.profile.execution import Options
         from tinyse.profile.pipeline import profile
         from tinyse.profile.roofline import draw_roofline
 
-        profiled = profile(export, target)
-        files = [folder / "profile.json"]
+        emulated = chain.folder / ENHANCED
+        emulated.unlink(missing_ok=True)
+        options = Options(wav=chain.folder / "audio" / "0-noisy.wav", enhanced=emulated)
+        profiled = profile(export, target, options)
+        files = [folder / "profile.json", *([emulated] if emulated.is_file() else [])]
         write_json(files[0], to_json(profiled))
         sizes = profiled.sizes
         numbers = {"bytes": Number(sizes.vela_file or sizes.int8_file or 0, "", sizes.origin.label)}

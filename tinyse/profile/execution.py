@@ -55,6 +55,7 @@ class Options:
         wav: what to enhance; None: the generated signal.
         backend: ``cpu`` or ``npu``; None: the target's own.
         arm: run Arm's runner too.
+        enhanced: where the emulated firmware's WAV goes; None drops it.
     """
 
     on: str | None = None
@@ -62,6 +63,7 @@ class Options:
     wav: Path | None = None
     backend: str | None = None
     arm: bool = False
+    enhanced: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,14 @@ def execute(found: Located, target: Target | None, options: Options, skipped: li
         where, detail = choose(options, target)
     except ToolError as error:
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
+    try:
+        return _executed(found, target, where, detail, options, skipped)
+    except ToolError as error:  # nobody asked for it: a profile without it is better than none
+        return _nothing(f"firmware: {error.line()}", options, skipped, error)
+
+
+def _executed(found: Located, target: Target, where: Where, detail: str, options: Options,
+              skipped: list[str]) -> Executed:
     if where is Where.BOARD:
         if options.wav is not None:
             raise ToolError("a board enhances its own noise", "leave out --wav")
@@ -155,7 +165,7 @@ def _on_qemu(project: Path, target: Target, found: Located, options: Options, wa
     machine = target.board if target.board in qemu.MACHINES else QEMU_BOARDS[target.core]
     built = build(project, machine, options.backend)
     npu = found.compiled if built.backend == "npu" else None
-    done = qemu.run(built.elf, machine, wav, network=True, npu_model=npu)
+    done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_model=npu)
     version = _version(qemu.PROGRAM)
     origin = Origin(Source.EMULATED, f"QEMU {version} {qemu.MACHINES[machine][0]}")
     results, record = done.results, done.network or b""
