@@ -8,10 +8,10 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model bench fuzz-npu explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model bench fuzz-npu fuzz-firmware analyze explore clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Make the venv and install tinyse into it
 setup-dev: $(VENV)/.installed-dev
@@ -31,6 +31,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 run: setup ## The whole chain on real speech and noise; leaves report/index.html
+	@scripts/system-packages "$(PYTHON)" $(APT_FIRMWARE) qemu-system-arm
 	$(PY) -m tinyse run --recipe quick --target $(TARGET) --out $(OUT)
 
 MODEL ?= models/tinylstm-dense
@@ -66,6 +67,12 @@ model: setup ## Train and release a model of models/ again: make model NAME=tiny
 
 fuzz-npu: setup-dev ## 100,000 mutated command streams against the simulator
 	$(PY) -m tests.fuzz_npu --count 100000
+
+fuzz-firmware: system-test setup-dev ## 100,000 sounds, files and payloads through the C library, sanitized
+	$(PY) -m tests.fuzz_firmware --count 100000
+
+analyze: system-test setup-dev ## Stack bound, gcc -fanalyzer and cppcheck over the firmware
+	$(PY) -m pytest tests/test_firmware_analysis.py
 
 bench: setup ## Training speed against plain tf_keras, as ratios of one run
 	$(PY) bench/training_speed.py

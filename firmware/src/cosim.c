@@ -95,6 +95,7 @@ static tinyse_status exchange(tinyse_cosim *cosim, uint32_t kind, const void *da
     if (!read_all(cosim->reply, reason->text, head.bytes)) return broken(cosim, "the simulator closed its pipe");
     reason->used = head.bytes;
     reason->text[head.bytes] = '\0';
+    if (reason->text[0] == '\0') (void)fail(cosim, "the simulator failed and does not say why");
     disconnect(cosim);
     return TINYSE_ERROR_NPU;
   }
