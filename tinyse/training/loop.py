@@ -31,7 +31,7 @@ from tinyse.training.calibration import learn_ranges
 from tinyse.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer
-from tinyse.training.pruning import make_pruning
+from tinyse.training.pruning import make_pruning, zero_share
 from tinyse.training.records import Records
 from tinyse.training.start import Start, load_start, take_weights
 from tinyse.training.validation import Validation
@@ -198,7 +198,7 @@ class Run:
         score = self.validation.si_sdr(self.network)
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
-            row["sparsity"] = float(np.mean(list(self.pruning.sparsity().values())))
+            row["sparsity"] = zero_share(self.network)
         self.records.add(step=self.step, phase=self.phase, **row)
         if self._settled():
             if score > self.best["score"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyse.groups import Structure
+from tinyse.groups import Structure, sparsity
 from tinyse.prune import MagnitudePruning, PruningMethod, Schedule
 from tinyse.recipe import PrunePart
 from tinyse.threshold import ThresholdPruning
@@ -19,3 +19,9 @@ def make_pruning(part: PrunePart, network: Any, first: int, steps: int) -> Pruni
     if part.method == "magnitude":
         return MagnitudePruning(network, schedule, block)
     return ThresholdPruning(network, schedule, part.structure, block, part.multiple)
+
+
+def zero_share(network: Any) -> float:
+    """Share of zeros over all prunable matrices of a network."""
+    matrices = [v.numpy() for layer in network.stack for v in layer.get_prunable_weights()]
+    return sparsity({str(number): matrix for number, matrix in enumerate(matrices)})
