@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -19,9 +20,10 @@ from tinyse.enhance import enhance_signal
 from tinyse.errors import AudioError, ExportError, TinyseError, ToolError
 from tinyse.firmware import qemu, results
 from tinyse.firmware.build import build
-from tinyse.firmware.elf import read_image
+from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.project import write_project
 from tinyse.frontend import FrontEndSpec
+from tinyse.targets import load_target
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
 IMAGES = [("corstone300", "cpu", "auto"), ("corstone300", "cpu", "portable"), ("mps2-an500", "cpu", "auto"),
@@ -236,6 +238,19 @@ def test_the_board_images_fit_and_are_placed(tmp_path):
     assert 0x20000000 < stack <= 0x20010000 and entry & 1 and 0x08000000 < entry < 0x08100000
 
 
+def test_the_dense_model_fits_the_stm32f746():
+    built = image("stm32f746g-disco", model=str(Path(__file__).parent.parent / "models" / "tinylstm-dense"))
+    read = read_image(built.elf)
+    assert 950_000 < built.binaries[0].stat().st_size <= 1 << 20
+    target = load_target("cortex-m7")
+    for section in read.sections:
+        memory = memory_of(target, section.address, section.size)
+        assert memory is not None, f"{section.name} lies in no one memory of the part"
+    arena = read.section(".arena")
+    assert arena is not None and memory_of(target, arena.address) == target.memory("arena")
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="apt-get install cmake")
 def test_a_project_builds_alone_with_make_and_cmake(tmp_path):
     """Nothing but the compiler, make and cmake on PATH, and no environment."""
     folder = tmp_path / "my firmware"
