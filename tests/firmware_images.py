@@ -14,6 +14,7 @@ from export_models import random_model
 from tinyse.firmware.build import Built, build
 from tinyse.firmware.project import write_project
 from tinyse.model import TrainedModel
+from tinyse.snap import snap
 
 NPU = "ethos-u55-128"
 TARGETS = {"corstone300": "cortex-m55", "corstone300-u65": "cortex-m55", "mps2-an500": "cortex-m7",
@@ -23,6 +24,7 @@ TARGETS = {"corstone300": "cortex-m55", "corstone300-u65": "cortex-m55", "mps2-a
 MODELS = {
     "small": lambda: random_model(zeros=0.5),
     "wide": lambda: random_model(lstm=(64, 48), dense=(32,), bands=128, zeros=0.5, seed=1),
+    "snapped": lambda: snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3, seed=2)),
 }
 """Models by name; a path to a run, a .npz or an int8 .tflite serves as well."""
 

@@ -29,6 +29,7 @@ FULL_SCALE = 1 - 2.0**-14
 CLIPPED_RUN = 3
 """Consecutive samples at full scale that count as clipping; fewer is a normalised peak (ours)."""
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aiff": "AIFF", ".aif": "AIFF", ".w64": "W64"}
+INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 SFC_SET_ADD_PEAK_CHUNK = 0x1050
 SF_ERR_SYSTEM = 2
 
@@ -250,12 +251,19 @@ class AudioWriter:
     def _put(self, block: Real) -> None:
         if self._frames:
             block = block[: self._frames - self.written]
+        bits = INTEGER_BITS.get(self._sound.subtype)
         try:
-            self._sound.write(block)
+            self._sound.write(block if bits is None else _rounded(block, bits))
         except (RuntimeError, AssertionError) as error:  # soundfile asserts that all samples went out
             raise AudioError(f"{self._path}: cannot be written: {_reason(error)}",
                              "free some disk space") from error
         self.written += len(block)
+
+
+def _rounded(block: Real, bits: int) -> Any:
+    """int32 [n], the nearest sample of ``bits`` in its high bits; libsndfile itself would cut off what is below."""
+    full = 2.0 ** (bits - 1)
+    return np.clip(np.rint(np.asarray(block, float) * full), -full, full - 1).astype(np.int32) << (32 - bits)
 
 
 def hops_of(blocks: Iterable[Real], hop: int) -> Iterator[Real]:
