@@ -8,7 +8,7 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model bench fuzz-npu fuzz-firmware analyze explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model sweep bench fuzz-npu fuzz-firmware soak analyze explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,11 +65,21 @@ model: setup ## Train and release a model of models/ again: make model NAME=tiny
 	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume
 	$(PY) -m tinyse release runs/$(NAME) --name $(NAME)
 
+sweep: setup ## The papers' trade-offs from one dense run (resumable); leaves sweeps/papers/sweep.html
+	$(PY) -m tinyse data fetch --tier default
+	$(PY) -m tinyse train full --out runs/full --resume
+	$(PY) -m tinyse sweep papers --from runs/full --out sweeps/papers
+
 fuzz-npu: setup-dev ## 100,000 mutated command streams against the simulator
 	$(PY) -m tests.fuzz_npu --count 100000
 
 fuzz-firmware: system-test setup-dev ## 100,000 sounds, files and payloads through the C library, sanitized
 	$(PY) -m tests.fuzz_firmware --count 100000
+
+SOAK ?= 60
+soak: system-test setup-dev ## SOAK (60) minutes of noisy speech through the emulated firmware, every minute held to the host
+	$(PY) -m tinyse data fetch --tier small
+	$(PY) -m tests.soak_firmware --minutes $(SOAK)
 
 analyze: system-test setup-dev ## Stack bound, gcc -fanalyzer and cppcheck over the firmware
 	$(PY) -m pytest tests/test_firmware_analysis.py
@@ -82,4 +92,4 @@ explore: setup-dev ## Property tests with new random examples, EXPLORE (20) time
 	TINYSE_RANDOM=1 TINYSE_EXAMPLES=$(EXPLORE) $(PY) -m pytest -m 'hypothesis and not slow'
 
 clean: ## Remove the venv and what runs left
-	rm -rf $(VENV) runs report build
+	rm -rf $(VENV) runs report sweeps build

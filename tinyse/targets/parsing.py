@@ -24,6 +24,9 @@ class Section:
         value: the parsed YAML.
     """
 
+    manual = "every target names it; see docs/targets.md"
+    """What to say of a key that is missing."""
+
     def __init__(self, file: Path, where: str, value: object) -> None:
         self.file = file
         self.where = where
@@ -43,8 +46,7 @@ class Section:
     def take(self, key: str) -> Any:
         """Remove and return a required key."""
         if key not in self.left:
-            raise RecipeError(f"{self.file}: {self.at(key)} is missing",
-                              "every target names it; see docs/targets.md")
+            raise RecipeError(f"{self.file}: {self.at(key)} is missing", self.manual)
         return self.left.pop(key)
 
     def text(self, key: str) -> str:

@@ -1,0 +1,129 @@
+"""Recommendations: the best on validation within every limit, or what is in the way; exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from sweep_files import hand_made, point
+
+from tinyse.artifacts import write_json
+from tinyse.cli import main
+from tinyse.errors import TinyseError
+from tinyse.sweep.recommend import limits, recommend
+from tinyse.sweep.results import SweepResult
+
+WEIGHT = point("weight-94", 5.8, 88_000, 166_000, val_sdr=5.6)
+SECOND = point("weight-94", 5.9, 89_500, 168_000, 2, val_sdr=5.5)
+UNIT = point("unit-75", 5.4, 190_000, 110_000, val_sdr=5.3)
+BLOCK = point("block-85", 5.2, 140_000, 210_000, val_sdr=5.2, **{"network_cortex-m55": 54_815.0})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return written(tmp_path, hand_made(WEIGHT, SECOND, UNIT, BLOCK))
+
+
+def written(folder: Path, result: SweepResult) -> Path:
+    write_json(folder / "sweep.json", result.to_json())
+    return folder
+
+
+def ask(folder: Path, *words: object) -> tuple[int, list[str]]:
+    answer = CliRunner().invoke(main, ["recommend", str(folder), *map(str, words)])
+    return answer.exit_code, (answer.stdout or answer.stderr).splitlines()
+
+
+def test_the_best_on_validation_is_taken_not_the_best_on_test(folder: Path) -> None:
+    code, lines = ask(folder, "--budget-kb", 90, "--max-cycles", 200_000)
+    assert code == 0
+    assert lines[0] == ("take weight-94.s1: best on validation of the 2 points that meet --budget-kb 90, "
+                        "--max-cycles 200000")
+    assert lines[-1] == "  points/weight-94.s1"
+    shown = {" ".join(line.split()) for line in lines}
+    assert {"encoded 88,000 B exact", "Shared_Sram cycles 166,000 a frame estimated (Vela)",
+            "SDR - float -0.20 dB measured (host)", "val. SDR - float -0.40 dB measured (host)"} <= shown
+    _, lines = ask(folder, "--max-cycles", 150_000)
+    assert lines[0] == "take unit-75.s1: the only point that meets --max-cycles 150000"
+
+
+def test_the_limit_that_nothing_meets_is_named_with_the_nearest_point(folder: Path) -> None:
+    code, lines = ask(folder, "--budget-kb", 80, "--max-cycles", 200_000)
+    assert code == 3
+    assert lines[:4] == ["no point meets --budget-kb 80 (encoded, exact)", "nearest: weight-94.s1",
+                         "  --budget-kb 80 missed: encoded 88,000 B, exact",
+                         "  --max-cycles 200000 met: Shared_Sram cycles 166,000 a frame, estimated (Vela)"]
+
+
+def test_limits_that_only_together_cannot_be_met_are_said_so(folder: Path) -> None:
+    code, lines = ask(folder, "--budget-kb", 90, "--max-cycles", 150_000, "--max-loss-db", 0.5)
+    assert code == 3
+    assert lines[:2] == ["each limit is met by some point, none meets all: --budget-kb 90, --max-cycles 150000, "
+                         "--max-loss-db 0.5", "nearest: weight-94.s1"]
+    assert lines[4] == "  --max-loss-db 0.5 met: val. SDR - float 0.40 dB lost on validation, measured (host)"
+
+
+def test_losses_are_judged_on_validation_and_the_test_split_is_told(tmp_path: Path) -> None:
+    lucky = point("weight-90", 5.2, 90_000, 170_000, val_sdr=5.95)
+    code, lines = ask(written(tmp_path, hand_made(lucky)), "--max-loss-db", 0.06)
+    assert code == 0 and lines[0].startswith("take weight-90.s1: the only point")
+    assert lines[-1] == "  its loss on the test split, 0.80 dB, is above --max-loss-db 0.06"
+
+
+def test_other_sizes_and_cost_models(folder: Path, tmp_path: Path) -> None:
+    assert ask(folder, "--budget-kb", 88, "--size", "bitmask")[0] == 3
+    assert ask(folder, "--budget-kb", 88, "--size", "surviving")[0] == 0
+    assert ask(folder, "--max-cycles", 60_000, "--cost", "network_cortex-m55")[1][0].startswith("take block-85.s1")
+    # the others have no such number: they are no candidates, and not the nearest either
+    code, lines = ask(folder, "--max-cycles", 50_000, "--cost", "network_cortex-m55")
+    assert code == 3 and lines[1] == "nearest: block-85.s1"
+    code, lines = ask(folder, "--max-cycles", 50_000, "--cost", "cycles_sram_only")
+    assert (code, lines[-1]) == (3, "no point has all the numbers")
+    plain = written(tmp_path / "m7", hand_made(point("weight-90", 5.8, 90_000, 1), target="cortex-m7"))
+    assert ask(plain, "--budget-kb", 90.1)[0] == 0  # without Vela the budget counts bitmask + bytes
+    assert ask(plain, "--budget-kb", 90)[0] == 3
+
+
+@pytest.mark.parametrize(("words", "line"), [
+    ((), "Error: no limit (--budget-kb, --max-cycles or --max-loss-db)"),
+    (("--max-cycles", 1, "--cost", "clock"),
+     "Error: the sweep for ethos-u55-128 has no column 'clock' (one of: macs, macs_tiles, cycles, cycles_sram_only, "
+     "network_cortex-m55, frame_cortex-m55)"),
+    (("--max-cycles", 1, "--cost", "sdr"), "Error: the sweep for ethos-u55-128 has no column 'sdr'"),
+])
+def test_what_cannot_be_asked_is_one_line(folder: Path, words: tuple[object, ...], line: str) -> None:
+    code, lines = ask(folder, *words)
+    assert code == 1 and len(lines) == 1 and lines[0].startswith(line)
+
+
+def test_an_empty_sweep_has_no_answer(tmp_path: Path) -> None:
+    import dataclasses
+
+    empty = dataclasses.replace(hand_made(), points=())
+    with pytest.raises(TinyseError, match="no finished point"):
+        recommend(empty, limits(empty, 90))
+    assert ask(tmp_path, "--budget-kb", -1)[0] == 2
+
+
+NUMBERS = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 40), st.integers(1, 40)), max_size=8)
+
+
+@given(NUMBERS, st.integers(1, 40), st.integers(1, 40))
+def test_what_is_taken_meets_all_and_none_that_does_is_better(rows: list[tuple[int, int, int]], budget: int,
+                                                              cycles: int) -> None:
+    result = hand_made(*(point(f"p-{n}", 5.0, 1000 * size, cost, val_sdr=sdr / 10)
+                         for n, (sdr, size, cost) in enumerate(rows)))
+    found = recommend(result, limits(result, budget, cycles))
+    meeting = [sdr / 10 for sdr, size, cost in rows if size <= budget and cost <= cycles]
+    assert (found.point is None) == (not meeting)
+    if found.point is not None:
+        assert found.point.values["val_sdr"] == max(meeting) and found.fitting == len(meeting)
+        assert found.point.values["encoded"] <= 1000 * budget and found.point.values["cycles"] <= cycles
+    else:
+        assert found.nearest is not None
+        assert {limit.option for limit in found.unmet} == {
+            option for option, none in ((f"--budget-kb {budget}", all(size > budget for _, size, _ in rows)),
+                                        (f"--max-cycles {cycles}", all(cost > cycles for _, _, cost in rows))) if none}

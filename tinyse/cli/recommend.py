@@ -1,0 +1,43 @@
+"""``tinyse recommend``: limits in, the model of a sweep to take out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+NOTHING_FITS = 3
+
+
+@click.command()
+@click.argument("sweep", type=click.Path(path_type=Path), metavar="SWEEP_DIR")
+@click.option("--budget-kb", type=click.FloatRange(0, min_open=True), metavar="KB",
+              help="Most kB (1,000 bytes) of weights.")
+@click.option("--max-cycles", type=click.FloatRange(0, min_open=True), metavar="N", help="Most cycles a frame.")
+@click.option("--max-loss-db", type=click.FloatRange(0), metavar="DB",
+              help="Most SDR lost against the dense float model, on validation.")
+@click.option("--size", type=click.Choice(["surviving", "bitmask", "encoded"]),
+              help="What --budget-kb counts.  [default: encoded by Vela; without an NPU, bitmask]")
+@click.option("--cost", default="cycles", show_default=True, metavar="COLUMN",
+              help="What --max-cycles counts: cycles, cycles_sram_only, network_cortex-m7, macs, ...")
+def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_loss_db: float | None,
+            size: str | None, cost: str) -> None:
+    """Name the model of SWEEP_DIR (what tinyse sweep wrote) that is best within every limit.
+
+    Chosen by SDR on the validation split. Where nothing fits, names the limit and the nearest point; exit code 3.
+
+    \b
+    Example:
+      tinyse recommend sweeps/papers --budget-kb 90 --max-cycles 200000
+      tinyse recommend sweeps/papers --max-loss-db 0.1 --size bitmask --budget-kb 200
+      tinyse recommend sweeps/papers --max-cycles 50000 --cost network_cortex-m55
+    """
+    from tinyse.sweep import recommend
+    from tinyse.sweep.results import read_result
+
+    result = read_result(sweep)
+    chosen = recommend.limits(result, budget_kb, max_cycles, max_loss_db, size, cost)
+    found = recommend.recommend(result, chosen)
+    click.echo("\n".join(recommend.lines(result, found)))
+    if found.point is None:
+        raise SystemExit(NOTHING_FITS)
