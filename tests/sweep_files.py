@@ -43,8 +43,8 @@ if (here / f"FAIL-{job['name']}").exists():
 if (here / f"KILL-{job['name']}").exists():
     os.kill(os.getpid(), signal.SIGKILL)
 if (here / f"STOP-{job['name']}").exists():
-    os.kill(int((here / "parent.txt").read_text()), signal.SIGINT)
     try:
+        os.kill(int((here / "parent.txt").read_text()), signal.SIGINT)
         time.sleep(60)
     except KeyboardInterrupt:
         (here / "stopped.txt").write_text(job["name"])
@@ -54,8 +54,9 @@ if (here / f"STOP-{job['name']}").exists():
 if job["kind"] == "dense":
     (folder / "float.npz").write_bytes(b"dense")
 kept = 1000 * (1 - job["sparsity"])
+skip = {"update_rate": 0.25, "val_update_rate": 0.5} if job["name"].startswith("skip") else {}
 values = {"sdr": 5 + job["seed"] / 10 - job["sparsity"], "val_sdr": 6 - job["sparsity"], "weights": 1000.0,
-          "surviving": kept, "bitmask": kept + 125, "encoded": kept + 50, "macs": kept, "cycles": 2000 + kept}
+          "surviving": kept, "bitmask": kept + 125, "encoded": kept + 50, "macs": kept, "cycles": 2000 + kept, **skip}
 if job["floating"]:
     values |= {"float_sdr": 5.5, "float_val_sdr": 6.5, "float_bytes": 4000, "noisy_sdr": 0.5}
 digest = hashlib.sha256(job["name"].encode()).hexdigest()
@@ -79,14 +80,16 @@ def point(name: str, sdr: float, encoded: float, cycles: float, seed: int = 1, k
     validated = sdr if val_sdr is None else val_sdr
     found = {"sdr": sdr, "val_sdr": validated, "delta": sdr - 6, "val_delta": validated - 6, "encoded": encoded,
              "bitmask": encoded + 100, "surviving": encoded - 100, "cycles": cycles, "macs": cycles / 2, **values}
+    skips = "update_rate" in found
+    found |= {f"mean_{key}": found["update_rate"] * found[key] for key in ("cycles", "macs") if skips}
     return PointResult(name, seed, kind, name.split("-")[0], name.split("-")[0], 0.5, f"points/{name}.s{seed}", found,
                        (), {})
 
 
-def hand_made(*points: PointResult, target: str = "ethos-u55-128") -> SweepResult:
+def hand_made(*points: PointResult, target: str = "ethos-u55-128", skips: bool = False) -> SweepResult:
     """A sweep of these points and a dense one of 5.9 dB, 800 kB, 850,000 cycles."""
     dense = point("dense", 5.9, 800_000, 850_000, 0, Kind.DENSE)
     scoring = {"count": 20, "validation": 10, "seed": 1, "seconds": 5.0, "snrs": [0.0], "metrics": ["sdr"]}
-    columns = sweep_columns(target, ("cortex-m55",), ("sdr",))
+    columns = sweep_columns(target, ("cortex-m55",), ("sdr",), skips)
     return SweepResult("hand", target, {"corpus": "c" * 64, "scoring": scoring}, columns,
                        {"sdr": 6.0, "val_sdr": 6.0, "noisy_sdr": 0.0, "bytes": 3_875_840}, (dense, *points), {}, {})

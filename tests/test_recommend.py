@@ -87,6 +87,16 @@ def test_other_sizes_and_cost_models(folder: Path, tmp_path: Path) -> None:
     assert ask(plain, "--budget-kb", 90)[0] == 3
 
 
+def test_a_mean_cost_is_judged_with_the_rate_of_validation(tmp_path: Path) -> None:
+    skip = point("skip-4", 5.5, 90_000, 100_000, update_rate=0.25, val_update_rate=0.5)
+    folder = written(tmp_path, hand_made(skip, skips=True))
+    assert ask(folder, "--max-cycles", 49_000, "--cost", "mean_cycles")[0] == 3  # 25,000 on the test split
+    code, lines = ask(folder, "--max-cycles", 50_000, "--cost", "mean_cycles")
+    assert code == 0 and lines[0].startswith("take skip-4.s1: the only point")
+    assert any(line.split()[:4] == ["mean", "Shared_Sram", "cycles", "25,000"] for line in lines)
+    assert ask(folder, "--max-cycles", 50_000)[0] == 3  # by default the frame that runs the network
+
+
 @pytest.mark.parametrize(("words", "line"), [
     ((), "Error: no limit (--budget-kb, --max-cycles or --max-loss-db)"),
     (("--max-cycles", 1, "--cost", "clock"),

@@ -92,6 +92,11 @@ def test_the_shipped_sweep_is_valid_and_holds_every_baseline() -> None:
     (SWEEP + "axes: {prune.sparsity: [2.0]}", ("axes: 2", "prune: sparsity: 2.0 is out of range", "0 to 0.999")),
     (SWEEP + "axes: {prune.sparsty: [0.5]}", ("axes: 0.5", "unknown key 'sparsty'", "sparsity")),
     (SWEEP + "axes: {name: [a b]}", ("axes: ['a b']", "make a file name")),
+    (SWEEP + "axes: {name: [a]}", ("a: name: 'a' is not a point's own", "points: with a name")),
+    (SWEEP + "axes: {seed: [1, 2]}", ("2: seed: 2 is not a point's own", "seeds: of the sweep")),
+    (SWEEP.replace("sparsity: 0.8}}", "sparsity: 0.8, train: {start: runs/x}}}"),
+     ("weight-80: train.start: 'runs/x'", "from: of the sweep")),
+    (SWEEP + "axes: {corpus.tier: [default, small]}", ("default: corpus: {'tier': 'default'", "corpus: of the sweep")),
     (SWEEP.replace("name: weight-80", "name: dense"), ("two points are called 'dense'",)),
     (SWEEP.replace("prune.sparsity: 0.8}}", "prune.sparsity: high}}"),
      ("points[0]: weight-80", "'high' is not a number")),
@@ -104,7 +109,8 @@ def test_the_shipped_sweep_is_valid_and_holds_every_baseline() -> None:
     (SWEEP.replace("seconds: 1,", "second: 1,"), ("score.second: 1", "one of count, validation")),
     ("name: n\nrecipe: base.yaml", ("no points", "axes:, points: or offline:")),
     ("name: n\nrecipe: nope\nset: {}", ("nope: no such recipe", "built-in name")),
-    ("name: n\nrecipe: base.yaml\naxes: {seed: " + str(list(range(501))) + "}", ("501 points", "at most 500")),
+    ("name: n\nrecipe: base.yaml\naxes: {mixing.batch: " + str(list(range(2, 503))) + "}",
+     ("501 points", "at most 500")),
 ])
 def test_a_bad_file_names_the_key_the_value_and_what_is_accepted(tmp_path: Path, change: str,
                                                                  words: tuple[str, ...]) -> None:
@@ -247,6 +253,21 @@ def test_points_run_once_and_only_what_changed_runs_again(tmp_path: Path, corpus
     assert len(_ran(tmp_path)) == 3
 
 
+def test_a_skip_rnn_s_costs_have_a_mean_beside_the_worst(tmp_path: Path, corpus: Path) -> None:
+    plain = _run(tmp_path, corpus)
+    assert not any("mean" in column.key or "rate" in column.key for column in plain.columns)
+    result = _run(tmp_path, corpus, SWEEP.replace("points:", "points:\n  - {name: skip-4, set: {prune.sparsity: 0.5}}"))
+    skip, weight = result.points[1].values, result.points[2].values
+    assert (skip["cycles"], skip["mean_cycles"], skip["mean_macs"], skip["mean_mops"]) == (2500, 625, 125, 0.00025)
+    assert (weight["update_rate"], weight["mean_cycles"]) == (1.0, weight["cycles"])
+    sources = {column.key: column.source for column in result.columns}
+    assert sources["mean_cycles"] == "estimated (Vela) x measured (host)"
+    table = next(each for each in shown(result) if each.title == "one frame of 16 ms")
+    assert table.header[2] == "update rate" and any(head.startswith("mean MOps") for head in table.header)
+    assert {"sdr-mean_cycles.png", "sdr-mean_mops.png", "sdr-cycles.png"} <= {
+        path.name for path in (tmp_path / "out" / "plots").iterdir()}
+
+
 def test_a_given_dense_run_is_the_start(tmp_path: Path, corpus: Path) -> None:
     dense = tmp_path / "dense"
     dense.mkdir()
@@ -325,14 +346,17 @@ def test_means_and_spread_are_over_the_seeds(tmp_path: Path) -> None:
     assert group.mean("delta") == pytest.approx(-0.5) and group.deviation("delta") == pytest.approx(0.3)
     assert group.mean("cycles_sram_only") is None and result.groups()[0].deviation("sdr") is None
     spread = shown(result)[-1]
-    assert spread.rows == (("weight-90", "-0.500", "0.300", "-0.500", "1: -0.200, 2: -0.500, 3: -0.800"),)
+    assert spread.rows == (("weight-90", "-0.500", "-0.800", "-0.200", "0.300", "-0.500",
+                            "1: -0.200, 2: -0.500, 3: -0.800"),)
     ratios = ratio_table(result)
     row = dict(zip(ratios.header, ratios.rows[2], strict=True))
     assert row["encoded"] == f"{800_000 / 92_000:.2f}" and row["Shared_Sram cycles"] == f"{850_000 / 172_000:.2f}"
     assert row["Sram_Only cycles"] == "-"
     write_json(tmp_path / "sweep.json", result.to_json())
     held = json.loads((tmp_path / "sweep.json").read_text())
-    assert held["groups"]["weight-90"]["deviation"]["delta"] == pytest.approx(0.3)
+    found = held["groups"]["weight-90"]
+    assert found["deviation"]["delta"] == pytest.approx(0.3)
+    assert (found["lowest"]["sdr"], found["highest"]["encoded"]) == (5.2, 94_000)
     assert read_result(tmp_path) == result == read_result(tmp_path / "sweep.json")
 
 
@@ -383,6 +407,13 @@ def test_a_damaged_result_is_one_line(tmp_path: Path, text: str | None, words: s
 
 # -- for real ---------------------------------------------------------------------------------------------
 
+def _step(out: Path) -> int:
+    from tinyse.training.checkpoint import load_checkpoint
+
+    return max((load_checkpoint(file)[0]["step"] for file in out.glob("points/weight-80.s1-*/checkpoints/last.npz")),
+               default=-1)
+
+
 def _until(reached, seconds: float = 240.0) -> None:
     until = time.monotonic() + seconds
     while not reached():
@@ -397,7 +428,7 @@ def test_a_sweep_killed_in_a_point_goes_on_from_its_checkpoint(tmp_path: Path, c
     process = subprocess.Popen([sys.executable, "-m", "tinyse", *arguments], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        _until(lambda: any(out.glob("points/weight-80.s1-*/checkpoints/last.npz")))
+        _until(lambda: _step(out) >= 12)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -11,14 +11,22 @@ from tinyse.targets import load_target
 SIZES = ("surviving", "bitmask", "encoded")
 """The three conventions, as in `tinyse.profile.results.Sizes`."""
 SRAM_ONLY = "Sram_Only"
+RATE, VAL_RATE = "update_rate", "val_update_rate"
+"""Share of frames that run the network: a Skip RNN's; absent from a point, it is 1."""
+MEAN = "mean_"
+"""Before a cost's key: that cost times the update rate."""
+OPERATIONS = 2
+"""Of one multiply-accumulate, as the papers count."""
 
 
-def sweep_columns(target: str, devices: Sequence[str], metrics: Sequence[str]) -> tuple[Column, ...]:
+def sweep_columns(target: str, devices: Sequence[str], metrics: Sequence[str], skips: bool = False
+                  ) -> tuple[Column, ...]:
     """Every column of a sweep, in order.
 
     Args:
         target, devices: names or files of targets.
         metrics: of the test split, names from ``tinyse.evaluate.metrics``.
+        skips: some point does not run its network every frame, so costs have a mean beside them.
     """
     chosen = load_target(target)
     found = [Column("val_sdr", "val. SDR", "dB", MEASURED, True),
@@ -45,13 +53,18 @@ def sweep_columns(target: str, devices: Sequence[str], metrics: Sequence[str]) -
         name = load_target(device).name
         found += [Column(f"network_{name}", f"network, {name}", "instr.", EMULATED),
                   Column(f"frame_{name}", f"whole frame, {name}", "instr.", EMULATED)]
+    if skips:
+        found += [Column(RATE, "update rate", "", MEASURED), Column(VAL_RATE, "val. update rate", "", MEASURED)]
+        found += [Column(MEAN + each.key, f"mean {each.title}", each.unit, f"{each.source} x {MEASURED}")
+                  for each in costs(found)]
+        found.append(Column("mean_mops", "mean MOps", "a frame", f"{EXACT} x {MEASURED}"))
     return tuple(found)
 
 
 def costs(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """The cost models among them: MACs, cycles, instructions of the network."""
+    """The cost models among them, of a frame that runs the network: MACs, cycles, instructions; then their means."""
     return tuple(each for each in columns
-                 if each.key.startswith(("macs", "cycles", "network_")))
+                 if each.key.removeprefix(MEAN).startswith(("macs", "mops", "cycles", "network_")))
 
 
 def sizes(columns: Sequence[Column]) -> tuple[Column, ...]:

@@ -17,12 +17,12 @@ from tinyse.corpus.store import Corpus, corpus_dir
 from tinyse.errors import TinyseError
 from tinyse.export.origin import INT8
 from tinyse.progress import Progress, Step, silent
-from tinyse.sweep.columns import sweep_columns
+from tinyse.sweep.columns import MEAN, OPERATIONS, RATE, VAL_RATE, costs, sweep_columns
 from tinyse.sweep.plan import Common, Job, dense_job, offline_job, trained_job
 from tinyse.sweep.point import finished
 from tinyse.sweep.pool import Pool, Task
 from tinyse.sweep.render import write_data, write_presentation
-from tinyse.sweep.results import PointResult, SweepResult
+from tinyse.sweep.results import Column, PointResult, SweepResult
 from tinyse.sweep.spec import SweepSpec
 from tinyse.sweep.workers import Choice, choose_workers
 
@@ -143,16 +143,17 @@ class _Sweep:
         """All finished points in the order of the plan."""
         spec, common = self.plan.spec, self.plan.common
         points = [self.done[job.label] for job in self.jobs if job.label in self.done]
-        reference, points = _derived(points)
+        skips = any(point.values.get(RATE, 1.0) < 1 for point in points)
+        columns = sweep_columns(spec.target, spec.devices, spec.score.metrics, skips)
+        reference, points = _derived(points, columns)
         settings: dict[str, Any] = {
             "sweep_sha256": sha256(spec.file), "corpus": common.corpus_hash, "recipe": spec.recipe.as_dict(),
             "from": spec.start, "devices": list(spec.devices), "scoring": spec.score.to_json()}
-        columns = sweep_columns(spec.target, spec.devices, spec.score.metrics)
         return SweepResult(spec.name, spec.target, settings, columns, reference, tuple(points), dict(self.failed),
                            versions())
 
 
-def _derived(points: list[PointResult]) -> tuple[dict[str, float], list[PointResult]]:
+def _derived(points: list[PointResult], columns: tuple[Column, ...]) -> tuple[dict[str, float], list[PointResult]]:
     """The dense float model's numbers, and the points with what is reckoned against it."""
     dense = points[0].values
     reference = {key.removeprefix("float_"): value for key, value in dense.items() if key.startswith("float_")}
@@ -161,6 +162,8 @@ def _derived(points: list[PointResult]) -> tuple[dict[str, float], list[PointRes
     for point in points:
         values = {key: value for key, value in point.values.items() if not key.startswith(("float_", "noisy_"))}
         values |= _against(values, reference, dense["weights"])
+        if any(column.key == RATE for column in columns):
+            values |= _means(values, columns)
         found.append(dataclasses.replace(point, values=values))
     return reference, found
 
@@ -172,6 +175,14 @@ def _against(values: Mapping[str, float], reference: Mapping[str, float], weight
         if score in values and score in reference:
             found[key] = values[score] - reference[score]
     return found
+
+
+def _means(values: Mapping[str, float], columns: tuple[Column, ...]) -> dict[str, float]:
+    """Update rates, and each cost times the test split's."""
+    rate = values.get(RATE, 1.0)
+    found = {RATE: rate, VAL_RATE: values.get(VAL_RATE, rate)}
+    found |= {MEAN + c.key: rate * values[c.key] for c in costs(columns) if c.key in values}
+    return found | {"mean_mops": OPERATIONS * rate * values["macs"] / 1e6}
 
 
 @contextlib.contextmanager

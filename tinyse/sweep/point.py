@@ -22,7 +22,7 @@ from tinyse.model import TrainedModel
 from tinyse.profile.results import Sizes
 from tinyse.progress import Progress, silent
 from tinyse.recipe import load_recipe, recipe_of
-from tinyse.sweep.columns import SRAM_ONLY
+from tinyse.sweep.columns import RATE, SRAM_ONLY
 from tinyse.sweep.plan import Job, Kind, can_emulate, decides
 from tinyse.sweep.results import PointResult
 from tinyse.targets import load_target
@@ -125,7 +125,10 @@ def _exported(job: Job, chain: Chain, model: Path, progress: Progress) -> Path:
 
 
 def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) -> dict[str, float]:
-    """Means of one split's metrics, "val_" before those of validation; the dense job adds the float model's."""
+    """Means of one split's metrics, "val_" before those of validation; the dense job adds the float model's.
+
+    A Skip RNN has its update rate beside them.
+    """
     folder, score, test = Path(job.folder) / split, job.scoring, split == "test"
     quantized = System(QUANTIZED, "tflm", int8)
     floating = System(FLOAT, "keras", Path(job.floating)) if job.floating else None
@@ -141,7 +144,8 @@ def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) 
         return Outcome(write_evaluation(found, folder).values())
 
     chain.stage(split, inputs, work)
-    evaluation = Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
+    written = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = Evaluation.from_dict(written)
     before = "" if test else "val_"
     values = {}
     for system in evaluation.systems:
@@ -150,7 +154,8 @@ def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) 
             mean = evaluation.mean(system, column)
             if mean is not None:
                 values[f"{mark}{before}{column}"] = mean
-    return values
+    rate = written.get(RATE, {}).get(QUANTIZED)
+    return values | ({f"{before}{RATE}": rate["mean"]} if rate else {})
 
 
 def _costed(job: Job, chain: Chain, int8: Path) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinyse.errors import TinyseError
-from tinyse.sweep.columns import SIZES
+from tinyse.sweep.columns import MEAN, RATE, SIZES, VAL_RATE, costs
 from tinyse.sweep.results import Column, PointResult, SweepResult
 
 SCORE = "val_sdr"
@@ -14,6 +14,8 @@ SCORE = "val_sdr"
 @dataclass(frozen=True)
 class Limit:
     """A limit on one column; ``most`` in the column's unit. For ``val_delta`` it is the largest loss, in dB.
+
+    A mean cost is judged with the update rate of the validation split.
 
     Attributes:
         option: what the user gave, for messages.
@@ -26,7 +28,9 @@ class Limit:
     def value(self, point: PointResult) -> float | None:
         """The point's number that must not exceed ``most``; None where the sweep could not have it."""
         found = point.values.get(self.column.key)
-        return None if found is None else -found if self.column.key == "val_delta" else found
+        if found is None or not self.column.key.startswith(MEAN):
+            return None if found is None else -found if self.column.key == "val_delta" else found
+        return found * point.values[VAL_RATE] / point.values[RATE]
 
     def meets(self, point: PointResult) -> bool:
         """Whether the point has the number and it is within the limit."""
@@ -78,7 +82,7 @@ def limits(result: SweepResult, budget_kb: float | None = None, max_cycles: floa
         key = size or ("encoded" if result.column("encoded") else "bitmask")
         found.append(Limit(f"--budget-kb {budget_kb:g}", _column(result, key, SIZES), 1000 * budget_kb))
     if max_cycles is not None:
-        known = [c.key for c in result.columns if c.key.startswith(("cycles", "network_", "frame_", "macs"))]
+        known = [c.key for c in result.columns if c in costs(result.columns) or c.key.startswith("frame_")]
         found.append(Limit(f"--max-cycles {max_cycles:g}", _column(result, cost, known), max_cycles))
     if max_loss_db is not None:
         found.append(Limit(f"--max-loss-db {max_loss_db:g}", _column(result, "val_delta", ()), max_loss_db))

@@ -82,6 +82,14 @@ class Group:
         found = self.values(key)
         return math.fsum(found) / len(found) if found else None
 
+    def lowest(self, key: str) -> float | None:
+        """Of the seeds; None where no point has it."""
+        return min(self.values(key), default=None)
+
+    def highest(self, key: str) -> float | None:
+        """Of the seeds; None where no point has it."""
+        return max(self.values(key), default=None)
+
     def deviation(self, key: str) -> float | None:
         """Sample standard deviation over the seeds; None for fewer than two."""
         found = self.values(key)
@@ -130,7 +138,9 @@ class SweepResult:
         groups = {group.first.name: {
             "seeds": [point.seed for point in group.points],
             "mean": {c.key: group.mean(c.key) for c in self.columns if group.values(c.key)},
-            "deviation": {c.key: group.deviation(c.key) for c in self.columns if len(group.values(c.key)) > 1},
+            **{name: {c.key: spread(c.key) for c in self.columns if len(group.values(c.key)) > 1}
+               for name, spread in (("lowest", group.lowest), ("highest", group.highest),
+                                    ("deviation", group.deviation))},
         } for group in self.groups()}
         return {"schema": SCHEMA, "kind": "sweep", **asdict(self), "groups": groups}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from tinyse.errors import RecipeError
 from tinyse.groups import DEFAULT_BLOCK, Structure
 from tinyse.recipe import BUILT_IN as RECIPES
-from tinyse.recipe import Recipe, load_recipe
+from tinyse.recipe import CorpusPart, Recipe, load_recipe
 from tinyse.targets import load_target
 from tinyse.targets.parsing import Section
 
@@ -47,7 +48,7 @@ class Scoring:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        return {**asdict(self), "snrs": list(self.snrs), "metrics": list(self.metrics)}
+        return {**dataclasses.asdict(self), "snrs": list(self.snrs), "metrics": list(self.metrics)}
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class SweepSpec:
 
     Attributes:
         file: where it was read from. name: of the sweep.
-        recipe: what every point starts from; the dense model is trained with it where ``start`` is None.
-        start: a dense run's folder or a float model.
+        recipe: what every point's recipe starts from; the dense model is trained with it where ``start`` is None.
+        start: a dense run's folder or a float model; the recipe's own ``train.start`` where the file names none.
         target: exported for. corpus: folder; None: the recipe's.
         devices: targets without an NPU whose instructions are emulated.
     """
@@ -173,8 +174,9 @@ def _sweep(path: Path, values: object, start: str | None) -> SweepSpec:
     seeds = top.seeds((base.seed,))
     points = [*_axes(top, source, common, seeds), *_named(top, source, common, seeds)]
     own = _optional_text(top, "from")
+    _same_for_all(path, base, points)
     spec = SweepSpec(
-        path, name, base, start or own,
+        path, name, base, start or own or base.train.start,
         top.text("target") if "target" in top.left else "ethos-u55-128", _optional_text(top, "corpus"),
         _devices(top), tuple(points), tuple(_offline(top)), _scoring(path, top.optional("score", {})))
     top.done(KEYS)
@@ -202,6 +204,20 @@ def _recipe(path: Path, where: str, source: str, changes: Mapping[str, Any]) -> 
         return load_recipe(source, {key: json.dumps(value) for key, value in changes.items()})
     except RecipeError as error:
         raise RecipeError(f"{path}: {where}: {error}", error.hint) from error
+
+
+def _same_for_all(path: Path, base: Recipe, points: list[PointSpec]) -> None:
+    """Refuse what one point cannot have of its own: another key of the file sets it for all, or it would be lost."""
+    for point in points:
+        ours = point.recipe
+        for key, value, given, instead in (
+                ("seed", ours.seed, base.seed, "seeds: of the sweep or the point"),
+                ("train.start", ours.train.start, base.train.start, "from: of the sweep"),
+                ("corpus", ours.corpus, base.corpus, "corpus: of the sweep"),
+                ("name", ours.name, base.name, "points: with a name")):
+            if value != given:
+                shown = dataclasses.asdict(value) if isinstance(value, CorpusPart) else value
+                raise RecipeError(f"{path}: {point.name}: {key}: {shown!r} is not a point's own", instead)
 
 
 def _family(recipe: Recipe) -> str:
