@@ -25,8 +25,12 @@ def frames(count: int, bands: int, seed: int = 0) -> np.ndarray:
 
 
 def random_model(lstm: tuple[int, ...] = (24, 16), dense: tuple[int, ...] = (16,), bands: int = 16,
-                 seed: int = 0, gain: float = 1.0, zeros: float = 0.0, quantized: bool = True) -> TrainedModel:
-    """Seeded Laplace weights; ``zeros`` of the weights are exactly 0; ranges from a calibration run."""
+                 seed: int = 0, gain: float = 1.0, zeros: float = 0.0, quantized: bool = True,
+                 skip: bool = False) -> TrainedModel:
+    """Seeded Laplace weights; ``zeros`` of the weights are exactly 0; ranges from a calibration run.
+
+    With ``skip`` a Skip RNN that runs on about every third frame.
+    """
     rng = np.random.default_rng(seed)
 
     def laplace(rows: int, columns: int) -> np.ndarray:
@@ -40,12 +44,16 @@ def random_model(lstm: tuple[int, ...] = (24, 16), dense: tuple[int, ...] = (16,
         layers.append(LayerWeights("lstm", f"lstm_{number}", {
             "kernel": laplace(width, 4 * units), "recurrent_kernel": laplace(units, 4 * units), "bias": bias}))
         width = units
-    widths = (*dense, bands)
+    widths = (*dense, bands + skip)
     for number, units in enumerate(widths):
         activation = "sigmoid" if number == len(widths) - 1 else "relu"
         layers.append(LayerWeights("dense", f"dense_{number}", {
             "kernel": 3 * laplace(width, units), "bias": rng.normal(0, 0.3, units).astype(np.float32)}, activation))
         width = units
+    if skip:
+        last = layers[-1].arrays
+        last["kernel"][:, -1] *= 0.5
+        last["bias"][-1] = -1.5
     spec = FrontEndSpec(bands=bands)
     model = TrainedModel(tuple(layers), spec)
     ranges = calibrate(model, frames(200, bands, seed + 1)) if quantized else None

@@ -24,7 +24,7 @@ from tinyse.audio import (
     pcm_blocks,
     pcm_bytes,
 )
-from tinyse.engines.base import Engine, frontend_of
+from tinyse.engines.base import Engine, frontend_of, update_rate
 from tinyse.errors import AudioError
 from tinyse.frontend import FrontEndSpec, Real, StreamingEnhancer
 from tinyse.progress import Progress, Step, silent
@@ -55,12 +55,14 @@ class Enhanced:
         rate: Hz of the output.
         engine: name of the engine.
         notes: remarks on the input (clipping, downmix).
+        update_rate: share of the frames that ran the network; None where it is no Skip RNN.
     """
 
     seconds: float
     rate: int
     engine: str
     notes: tuple[str, ...]
+    update_rate: float | None = None
 
 
 def enhance_signal(wave: Real, engine: Engine) -> Real:
@@ -115,7 +117,7 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
                 progress(Step("enhance", done / spec.sample_rate, form.seconds))
     progress(Step("enhance", form.seconds, form.seconds))
     heard = done - (spec.delay if str(target) == PIPE else 0)
-    return Enhanced(form.seconds or heard / spec.sample_rate, rate, engine.name, tuple(notes))
+    return Enhanced(form.seconds or heard / spec.sample_rate, rate, engine.name, tuple(notes), update_rate(engine))
 
 
 def _aligned(blocks: Iterable[Real], engine: Engine, spec: FrontEndSpec, delayed: bool) -> Iterator[Real]:

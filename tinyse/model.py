@@ -77,8 +77,13 @@ class TrainedModel:
         return sum(layer.parameters for layer in self.layers)
 
     @property
+    def skip(self) -> bool:
+        """Whether the last output is a Skip RNN's p~ and not a band (``tinyse.skip``)."""
+        return bool(self.layers) and self.layers[-1].units == self.layers[0].inputs + 1
+
+    @property
     def macs_per_frame(self) -> int:
-        """Multiply-accumulates per frame: every weight once, biases not."""
+        """Multiply-accumulates of a frame that runs the network: every weight once, biases not."""
         return sum(a.size for layer in self.layers for name, a in layer.arrays.items() if name != "bias")
 
     def save(self, path: Path | str) -> None:

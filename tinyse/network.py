@@ -22,6 +22,8 @@ from tinyse.lstm import LstmGrids, Rescale, SequenceLSTM, ste, to_grid
 from tinyse.model import LayerWeights, TrainedModel
 
 Ranges = Mapping[str, tuple[float, float]]
+GATE_BIAS = 1.0
+"""Where the bias of p~ starts (Skip RNN, section 4): p~ is 0.73, and above 1/2 every frame is an update."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,19 @@ class NetworkSpec:
     Attributes:
         bands: width of the feature and of the mask.
         lstm: units of each LSTM.
-        dense: units of each hidden ReLU layer; the sigmoid layer of ``bands`` units follows.
+        dense: units of each hidden ReLU layer; the sigmoid layer of ``outputs`` units follows.
+        skip: whether the last output is a Skip RNN's p~ (``tinyse.skip``).
     """
 
     bands: int = 128
     lstm: tuple[int, ...] = (256, 256)
     dense: tuple[int, ...] = (128,)
+    skip: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Width of the last layer: the bands, and p~ where there is one."""
+        return self.bands + self.skip
 
 
 class Dense(tf_keras.layers.Layer):
@@ -87,7 +96,8 @@ class Dense(tf_keras.layers.Layer):
 class EnhancerNetwork(tf_keras.Model):
     """Mel features in, mel mask out.
 
-    Call it on batch-major features [B, T, bands]; the mask has the same shape, in (0, 1).
+    Call it on batch-major features [B, T, bands]; the mask has the same shape, in (0, 1). A Skip RNN's has p~ as its
+    last output, and here every frame is an update: ``tinyse.gated`` says which are.
     """
 
     def __init__(self, spec: NetworkSpec, shift: float = 0.0, scale: float = 1.0) -> None:
@@ -96,13 +106,15 @@ class EnhancerNetwork(tf_keras.Model):
         self.spec = spec
         self.shift, self.scale = shift, scale
         self.lstms = [SequenceLSTM(units, name=f"lstm_{n}") for n, units in enumerate(spec.lstm)]
-        widths = [(units, "relu") for units in spec.dense] + [(spec.bands, "sigmoid")]
+        widths = [(units, "relu") for units in spec.dense] + [(spec.outputs, "sigmoid")]
         self.denses = [Dense(units, kind, name=f"dense_{n}") for n, (units, kind) in enumerate(widths)]
         self.input_grid: Grid | None = None
         width = spec.bands
         for layer in self.stack:
             layer.build((None, width))
             width = layer.units
+        if spec.skip:
+            open_gate(self.denses[-1])
         self.built = True
 
     @property
@@ -115,11 +127,11 @@ class EnhancerNetwork(tf_keras.Model):
         return [lstm.zero_state(batch) for lstm in self.lstms]
 
     def run(self, features: Any, states: list[tuple[Any, Any]], observe: dict[str, Any] | None = None) -> Any:
-        """features [T, B, bands] and states -> mask [T, B, bands], states after the last frame.
+        """features [T, B, bands] and states -> mask [T, B, outputs], states after the last frame.
 
         ``observe``, where given, receives every activation tensor under the name of its range.
         """
-        frames, batch, bands = features.shape
+        frames, batch, _ = features.shape
         grid = self.input_grid
         x = (features - self.shift) / self.scale if grid is None else to_grid(features, grid) * grid.scale
         seen = observe if observe is not None else {}
@@ -140,7 +152,7 @@ class EnhancerNetwork(tf_keras.Model):
             table = tf.constant((sigmoid8_table(out.scale, out.zero_point).astype(np.float32) + 128.0) * MASK_SCALE)
             index = tf.cast(tf.round(rows / out.scale), tf.int32) + (out.zero_point + 128)
             mask = ste(tf.gather(table, tf.clip_by_value(index, 0, 255)), mask)
-        return tf.reshape(mask, (frames, batch, bands)), after
+        return tf.reshape(mask, (frames, batch, self.spec.outputs)), after
 
     def call(self, features: Any) -> Any:
         """features [B, T, bands] -> mask [B, T, bands], from zero states."""
@@ -193,6 +205,14 @@ class EnhancerNetwork(tf_keras.Model):
         return TrainedModel(tuple(layers), frontend, ranges, meta)
 
 
+def open_gate(layer: Dense) -> None:
+    """Let the last output of the mask layer be a p~ that makes every frame an update, whatever the input."""
+    kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
+    kernel[:, -1], bias[-1] = 0.0, GATE_BIAS
+    layer.kernel.assign(kernel)
+    layer.bias.assign(bias)
+
+
 def spec_of(model: TrainedModel) -> NetworkSpec:
     """The widths of a trained model.
 
@@ -205,7 +225,8 @@ def spec_of(model: TrainedModel) -> NetworkSpec:
     acts = [layer.activation for layer in dense]
     if kinds != ["lstm"] * len(lstm) + ["dense"] * len(dense) or acts != ["relu"] * (len(dense) - 1) + ["sigmoid"]:
         raise ModelError(f"layers {list(zip(kinds, acts, strict=False))} are not a TinyLSTM")
-    return NetworkSpec(dense[-1].units, lstm, tuple(layer.units for layer in dense[:-1]))
+    bands = dense[-1].units - model.skip
+    return NetworkSpec(bands, lstm, tuple(layer.units for layer in dense[:-1]), model.skip)
 
 
 def restore(model: TrainedModel, exact: bool = False) -> EnhancerNetwork:
@@ -242,6 +263,6 @@ class StreamingNetwork:
         self._states = self.network.zero_states(1)
 
     def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
-        """feature [bands] -> mask [bands]; the states move on by one frame."""
+        """feature [bands] -> mask [outputs]; the states move on by one frame."""
         mask, self._states = self._step(tf.constant(feature.reshape(1, 1, -1), tf.float32), self._states)
         return mask.numpy().reshape(-1)

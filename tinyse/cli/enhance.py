@@ -40,4 +40,5 @@ def command(source: str, target: str, model: str, kind: str | None, pcm_rate: in
         result = enhance_file(source, target, engine, progress, streams)
     for note in result.notes:
         click.echo(f"note: {source}: {note}", err=True)
-    click.echo(f"{target}: {result.seconds:.2f} s at {result.rate} Hz, {result.engine} engine", err=True)
+    ran = "" if result.update_rate is None else f", the network ran on {result.update_rate:.1%} of the frames"
+    click.echo(f"{target}: {result.seconds:.2f} s at {result.rate} Hz, {result.engine} engine{ran}", err=True)

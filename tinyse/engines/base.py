@@ -8,8 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from tinyse.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+from tinyse.skip import FULL, SkipGate
 
 KINDS = ("keras", "tflm", "npu")
 """keras: the trained network in float or quantization-aware form; tflm: the int8 file under TensorFlow Lite
@@ -39,6 +42,58 @@ class Engine(Protocol):
 
     def mask(self, feature: Real) -> Real:
         """Advance one frame: feature float32 [bands], >= 0, to mask float32 [bands], 0..1."""
+
+
+class Masking:
+    """``mask`` for an engine that can run one frame; where the network is a Skip RNN, its gate says which frames do.
+
+    Attributes:
+        bands: width of feature and mask.
+        gate: the Skip RNN's; None where every frame runs.
+    """
+
+    bands: int
+    gate: SkipGate | None = None
+
+    def set_outputs(self, outputs: int, label: str) -> None:
+        """Take the width of the network's last layer: ``bands``, or one more, which is p~.
+
+        Raises:
+            ModelError: another width.
+        """
+        if outputs not in (self.bands, self.bands + 1):
+            raise ModelError(f"{label}: {self.bands} bands to {outputs} outputs is not one frame to one mask",
+                             "export a streaming model, one frame an invocation")
+        self.outputs = outputs
+        self.gate = SkipGate() if outputs > self.bands else None
+        self._held: Real = np.zeros(self.bands, np.float32)
+
+    def infer(self, feature: Real) -> Real:
+        """Run the network on one frame: float32 [bands] to float32 [outputs], 0..1."""
+        raise NotImplementedError
+
+    def mask(self, feature: Real) -> Real:
+        """Advance one frame: float32 [bands] to float32 [bands], 0..1; a skipped frame keeps states and mask."""
+        if self.gate is None:
+            return self.infer(feature)
+        if self.gate.due():
+            result = self.infer(feature)
+            self._held = result[:-1]
+            self.gate.ran(round(float(result[-1]) * FULL))
+        else:
+            self.gate.skipped()
+        return self._held
+
+    @property
+    def update_rate(self) -> float | None:
+        """Share of the frames since ``reset`` that ran the network; None where all do."""
+        return None if self.gate is None else self.gate.rate
+
+
+def update_rate(engine: Engine) -> float | None:
+    """``Masking.update_rate`` of any engine; None where it has no gate."""
+    rate: float | None = getattr(engine, "update_rate", None)
+    return rate
 
 
 def load_engine(path: Path | str, kind: str | None = None) -> Engine:

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from tinyse.engines.base import Masking
 from tinyse.errors import ModelError
 from tinyse.frontend import FrontEndSpec, Real
 from tinyse.model import TrainedModel
 
 
-class KerasEngine:
+class KerasEngine(Masking):
     """Runs a ``TrainedModel`` with training's own arithmetic, so it shows what training saw.
 
     Attributes:
         name: "keras".
-        bands: width of feature and mask.
+        bands: width of feature and mask. gate: of a Skip RNN.
         frontend: the front end the model was trained with.
     """
 
@@ -29,8 +30,9 @@ class KerasEngine:
 
         self.frontend: FrontEndSpec = model.frontend
         self.bands = model.frontend.bands
-        if not model.layers or model.layers[0].inputs != self.bands or model.layers[-1].units != self.bands:
-            raise ModelError(f"the network does not map {self.bands} bands to {self.bands}", "train it again")
+        if not model.layers or model.layers[0].inputs != self.bands:
+            raise ModelError(f"the network does not take {self.bands} bands", "train it again")
+        self.set_outputs(model.layers[-1].units, "model")
         self._network: Any = StreamingNetwork(model)
         self.reset()
 
@@ -42,8 +44,10 @@ class KerasEngine:
     def reset(self) -> None:
         """Zero every state."""
         self._network.reset()
+        if self.gate is not None:
+            self.gate.reset()
 
-    def mask(self, feature: Real) -> Real:
-        """Advance one frame: float32 [bands] to float32 [bands], 0..1."""
+    def infer(self, feature: Real) -> Real:
+        """Run one frame: float32 [bands] to float32 [outputs], 0..1."""
         result: Real = np.asarray(self._network.step(np.asarray(feature, np.float32)), np.float32)
-        return result.reshape(self.bands)
+        return result.reshape(self.outputs)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.engines.base import exported_frontend
+from tinyse.engines.base import Masking, exported_frontend
 from tinyse.engines.tflm import Affine
 from tinyse.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
@@ -22,12 +22,12 @@ from tinyse.npu.payload import TensorInfo
 Integers = NDArray[Any]
 
 
-class NpuEngine:
+class NpuEngine(Masking):
     """One compiled streaming model; LSTM states live in the simulated arena and persist between frames.
 
     Attributes:
         name: "npu".
-        bands: width of feature and mask.
+        bands: width of feature and mask. outputs: bands, or one more in a Skip RNN, whose ``gate`` this has.
         frontend: from the manifest beside the file, else TinyLSTMs'.
         input, output: the grids of feature and mask.
         machine: the loaded simulator.
@@ -51,9 +51,7 @@ class NpuEngine:
         self.output = _grid(machine.payload.outputs[0], f"{label}: output")
         self.bands = machine.inputs[0].size
         self.accelerator = machine.payload.accelerator.name
-        if machine.outputs[0].size != self.bands:
-            raise ModelError(f"{label}: {machine.inputs[0].shape} to {machine.outputs[0].shape} is not one frame "
-                             "to one mask", "export a streaming model, one frame an invocation")
+        self.set_outputs(machine.outputs[0].size, label)
 
     @staticmethod
     def load(path: Path | str) -> NpuEngine:
@@ -69,14 +67,16 @@ class NpuEngine:
     def reset(self) -> None:
         """Put h to its zero point and c to 0."""
         self.machine.reset()
+        if self.gate is not None:
+            self.gate.reset()
 
     def step(self, quantized: Integers) -> Integers:
-        """Advance one frame on the integer grids: [bands] of ``input`` to [bands] of ``output``."""
-        result: Integers = self.machine.run(np.asarray(quantized)).reshape(self.bands)
+        """Run one frame on the integer grids: [bands] of ``input`` to [outputs] of ``output``."""
+        result: Integers = self.machine.run(np.asarray(quantized)).reshape(self.outputs)
         return result
 
-    def mask(self, feature: Real) -> Real:
-        """Advance one frame: float32 [bands] to float32 [bands], 0..1."""
+    def infer(self, feature: Real) -> Real:
+        """Run one frame: float32 [bands] to float32 [outputs], 0..1."""
         return self.output.dequantize(self.step(self.input.quantize(feature)))
 
 

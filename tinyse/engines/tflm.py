@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.engines.base import exported_frontend
+from tinyse.engines.base import Masking, exported_frontend
 from tinyse.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
 
@@ -57,12 +57,12 @@ class Affine:
         return (integers.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
-class TflmEngine:
+class TflmEngine(Masking):
     """One int8 streaming model; LSTM states live in the interpreter and persist between frames.
 
     Attributes:
         name: "tflm".
-        bands: width of feature and mask.
+        bands: width of feature and mask. outputs: bands, or one more in a Skip RNN, whose ``gate`` this has.
         frontend: from the manifest beside the file, else TinyLSTMs'.
         input, output: the grids of feature and mask.
     """
@@ -82,9 +82,10 @@ class TflmEngine:
         self.output, out_shape = _tensor(self._interpreter.get_output_details(0), f"{label}: output")
         self._shape = shape
         self.bands = shape[-1]
-        if int(np.prod(shape)) != self.bands or int(np.prod(out_shape)) != self.bands:
+        if int(np.prod(shape)) != self.bands or int(np.prod(out_shape)) != out_shape[-1]:
             raise ModelError(f"{label}: {list(shape)} to {list(out_shape)} is not one frame to one mask",
                              "export a streaming model, one frame an invocation")
+        self.set_outputs(out_shape[-1], label)
 
     @staticmethod
     def load(path: Path | str) -> TflmEngine:
@@ -103,16 +104,18 @@ class TflmEngine:
     def reset(self) -> None:
         """Restore h to its zero point and c to 0."""
         self._interpreter.reset()
+        if self.gate is not None:
+            self.gate.reset()
 
     def step(self, quantized: Integers) -> Integers:
-        """Advance one frame on the integer grids: [bands] of ``input`` to [bands] of ``output``."""
+        """Run one frame on the integer grids: [bands] of ``input`` to [outputs] of ``output``."""
         self._interpreter.set_input(np.ascontiguousarray(quantized).reshape(self._shape), 0)
         self._interpreter.invoke()
-        result: Integers = np.array(self._interpreter.get_output(0)).reshape(self.bands)
+        result: Integers = np.array(self._interpreter.get_output(0)).reshape(self.outputs)
         return result
 
-    def mask(self, feature: Real) -> Real:
-        """Advance one frame: float32 [bands] to float32 [bands], 0..1."""
+    def infer(self, feature: Real) -> Real:
+        """Run one frame: float32 [bands] to float32 [outputs], 0..1."""
         return self.output.dequantize(self.step(self.input.quantize(feature)))
 
 

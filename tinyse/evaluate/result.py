@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tinyse.errors import TinyseError
@@ -22,12 +22,14 @@ class ClipScore:
         snr: its signal-to-noise ratio in dB; None for a user's own pair.
         values: system -> metric column -> value.
         skipped: system -> metric column -> why it could not be scored.
+        updates: system -> share of the frames that ran the network; Skip RNNs only.
     """
 
     name: str
     snr: float | None
     values: Mapping[str, Mapping[str, float]]
     skipped: Mapping[str, Mapping[str, str]]
+    updates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class Evaluation:
         variance = math.fsum((step - middle) ** 2 for step in steps) / (len(steps) - 1)
         return 1.96 * math.sqrt(variance / len(steps))
 
+    def update_rate(self, system: str, snr: float | None = None) -> float | None:
+        """Mean share of frames that ran ``system``'s network; None where it is no Skip RNN, or with no clip."""
+        rates = [clip.updates[system] for clip in self.clips
+                 if system in clip.updates and (snr is None or clip.snr == snr)]
+        return math.fsum(rates) / len(rates) if rates else None
+
     def skips(self) -> list[str]:
         """One line for each metric that lost clips: how many, and why."""
         lines = []
@@ -119,6 +127,11 @@ class Evaluation:
             "provenance": dict(self.provenance),
             "counts": {column: self.count(column) for column in self.columns},
             "means": means,
+            "update_rate": {
+                system: {"mean": self.update_rate(system),
+                         "per_snr": {f"{snr:g}": self.update_rate(system, snr) for snr in self.snrs}}
+                for system in self.systems if self.update_rate(system) is not None
+            },
             "clips": [asdict(clip) for clip in self.clips],
         }
 
@@ -141,6 +154,8 @@ class Evaluation:
 
 
 Row = tuple[str, ...]
+RATE_LABEL = "update rate"
+"""Share of frames on which a Skip RNN ran."""
 
 
 def table_rows(evaluation: Evaluation, labels: Mapping[str, str]) -> tuple[Row, list[Row]]:
@@ -154,6 +169,10 @@ def table_rows(evaluation: Evaluation, labels: Mapping[str, str]) -> tuple[Row, 
             gain = None if system == NOISY else evaluation.gain(system, column)
             rows.append((labels.get(column, column), system, *_texts(cells, digits),
                          *_texts([evaluation.mean(system, column)], digits), _signed(gain, digits)))
+    for system in evaluation.systems:
+        if (mean := evaluation.update_rate(system)) is not None:
+            shares = [evaluation.update_rate(system, snr) for snr in evaluation.snrs]
+            rows.append((RATE_LABEL, system, *_texts([*shares, mean], 3), ""))
     return header, rows
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.artifacts import versions
-from tinyse.engines import Engine, frontend_of
+from tinyse.engines import Engine, frontend_of, update_rate
 from tinyse.errors import CorpusError, TinyseError, ToolError
 from tinyse.evaluate.metrics import METRICS, Metric, Signal, score, select
 from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs
@@ -71,14 +71,18 @@ def _score_pair(pair: Pair) -> ClipScore:
         raise failure
     metrics: tuple[Metric, ...] = _WORKER["metrics"]
     outputs = {NOISY: pair.noisy}
+    updates = {}
     for label, engine in _WORKER["engines"]:
         outputs[label] = stream(engine, pair.noisy)
+        if (rate := update_rate(engine)) is not None:
+            updates[label] = rate
     scored = {label: score(metrics, pair.clean, output) for label, output in outputs.items()}
     return ClipScore(
         name=pair.name,
         snr=pair.snr,
         values={label: values for label, (values, _) in scored.items()},
         skipped={label: skipped for label, (_, skipped) in scored.items() if skipped},
+        updates=updates,
     )
 
 

@@ -117,7 +117,8 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
     cycles = None if compiled is None else {"total": compiled.cycles, "npu": compiled.npu_cycles,
                                             "source": "estimated (Vela)"}
     extra = {"target": target.name, "trained_sha256": made.sha256, "frontend": asdict(made.frontend),
-             "parameters": made.parameters, "widths": made.widths, "macs_per_frame": network.macs_per_frame,
+             "skip": network.output.shape[-1] > made.frontend.bands, "parameters": made.parameters,
+             "widths": made.widths, "macs_per_frame": network.macs_per_frame,
              "operators": list(network.operators), "zeros": made.zeros, "quantization": made.quantization,
              "proof": asdict(made.proof), "cycles": cycles, "packed": packed.to_json()}
     files["manifest.json"] = write_manifest(folder, "export", files, extra)

@@ -107,7 +107,7 @@ def compare(compiled: Path | str, integer: Path | str, frames: Iterable[Ints]) -
     """
     machine, data = Machine.load(compiled), Path(integer).read_bytes()
     tflm = TflmEngine(data, str(integer))
-    if tflm.bands != machine.inputs[0].size or tflm.bands != machine.outputs[0].size:
+    if tflm.bands != machine.inputs[0].size or tflm.outputs != machine.outputs[0].size:
         raise NpuError(f"{compiled} has {machine.inputs[0].size} bands, {integer} has {tflm.bands}",
                        hint="give two forms of one network")
     if (tflm.input.zero_point, tflm.output.zero_point) != (
