@@ -77,11 +77,11 @@ class Program:
 
     machine: Machine
     path: Path
-    bands: int
+    outputs: int
 
     def run(self, frames: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
         """Masks [count, bands], and per frame instructions (QEMU) or nanoseconds (host)."""
-        masks = np.frombuffer(self.pipe(frames.tobytes()), np.int8).reshape(-1, self.bands)
+        masks = np.frombuffer(self.pipe(frames.tobytes()), np.int8).reshape(-1, self.outputs)
         spent = np.fromfile(self.path.parent / "ticks.bin", np.uint32)
         return masks, (spent & 0xFFFFFF if self.machine.run else spent) * self.machine.ticks
 
@@ -108,7 +108,8 @@ def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = N
     (folder / "packed.h").write_text(packed_header(packed, data))
     (folder / "packed.c").write_text(packed_source(packed, data))
     (folder / "model.h").write_text("\n".join(f"#define TINYSE_{key} {value}" for key, value in {
-        "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": packed.bands, "NPU": 0}.items()) + "\n")
+        "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": packed.bands, "OUTPUTS": packed.outputs,
+        "SKIP": packed.outputs - packed.bands, "NPU": 0}.items()) + "\n")
     link = []
     if machine.run:
         (folder / "link.ld").write_text(LINK.format(memory=machine.memory))
@@ -119,4 +120,4 @@ def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = N
                "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
-    return Program(machine, program, packed.bands)
+    return Program(machine, program, packed.outputs)

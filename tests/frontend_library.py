@@ -6,7 +6,7 @@ import atexit
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,12 +45,14 @@ class Answer:
     bands: np.ndarray
     feature: np.ndarray
     samples: np.ndarray
+    mask: np.ndarray
+    counts: np.ndarray
 
 
-def model_folder(folder: Path, spec: FrontEndSpec) -> Path:
-    """model.h, model.c and packed.h of an export without a network."""
+def model_folder(folder: Path, spec: FrontEndSpec, skip: bool = False) -> Path:
+    """model.h, model.c and packed.h of an export without a network; of a Skip RNN with ``skip``."""
     report = MemoryReport("cortex-m7", "measured", 64, 0, 16, 16, 0, 0, (Place("s", "int8", 4, 1.0, 0, 0, 2),),
-                          INPUT, OUTPUT)
+                          INPUT, replace(OUTPUT, bytes=spec.bands + skip))
     target = load_target("cortex-m7")
     (folder / "model.h").write_text(header(bytes(16), spec, report, target, "0" * 64))
     (folder / "model.c").write_text(source(bytes(16), spec, report, target, "0" * 64))
@@ -58,13 +60,13 @@ def model_folder(folder: Path, spec: FrontEndSpec) -> Path:
     return folder
 
 
-def compiled(core: str, spec: FrontEndSpec, folder: Path) -> subprocess.CompletedProcess[str]:
+def compiled(core: str, spec: FrontEndSpec, folder: Path, skip: bool = False) -> subprocess.CompletedProcess[str]:
     """Compile and link ``folder``/driver; the strict warnings hold for our sources."""
     if not shutil.which(CORES[core][0]):
         package = "gcc" if core == "host" else "gcc-arm-none-eabi libnewlib-arm-none-eabi"
         pytest.skip(f"{CORES[core][0]} is missing: apt-get install {package}")
     parts = vendor()
-    model_folder(folder, spec)
+    model_folder(folder, spec, skip)
     common = [*CORES[core], *FLAGS, f"-I{ROOT}/include", f"-I{ROOT}/src", f"-I{folder}", f"-I{PARTS}",
               "-isystem", f"{parts.dsp}/Include", "-isystem", f"{parts.dsp}/PrivateInclude",
               "-isystem", f"{parts.core}/Include"]
@@ -89,24 +91,25 @@ def compiled(core: str, spec: FrontEndSpec, folder: Path) -> subprocess.Complete
 
 
 @lru_cache
-def library(core: str, spec: FrontEndSpec) -> Path:
+def library(core: str, spec: FrontEndSpec, skip: bool = False) -> Path:
     """The folder of a driver for ``core``; built once a session."""
     folder = Path(tempfile.mkdtemp(prefix=f"tinyse-frontend-{core}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    done = compiled(core, spec, folder)
+    done = compiled(core, spec, folder, skip)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def run(core: str, spec: FrontEndSpec, samples: np.ndarray, masks: np.ndarray, mode: int = FLOATS,
-        reset_at: int = MAX_HOPS, fail_at: int = 0) -> Answer:
-    """Stream ``samples`` [hops, hop] with the network's answers ``masks`` int8 [hops, bands]."""
-    driver = library(core, spec) / "driver"
+        reset_at: int = MAX_HOPS, fail_at: int = 0, skip: bool = False) -> Answer:
+    """Stream ``samples`` [hops, hop] with the network's answers ``masks`` int8 [calls, bands], of a Skip RNN [calls,
+    bands + 1]. Calls are counted from the last reset on."""
+    driver = library(core, spec, skip) / "driver"
     hops = len(samples)
     given = np.zeros((MAX_HOPS, spec.hop), np.float32)
     wide = given.view(np.int16) if mode == INTEGERS else given
     wide[:hops, : spec.hop] = samples
-    answers = np.zeros((MAX_HOPS, spec.bands), np.int8)
+    answers = np.zeros((MAX_HOPS, spec.bands + skip), np.int8)
     answers[: len(masks)] = masks
     head = np.array([mode, hops, reset_at, fail_at, 0], "<u4")
     with tempfile.TemporaryDirectory() as folder:
@@ -122,19 +125,19 @@ def run(core: str, spec: FrontEndSpec, samples: np.ndarray, masks: np.ndarray, m
                               stdin=subprocess.DEVNULL)
         assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
         raw = Path(folder, "out.bin").read_bytes()
-    return _answer(raw, core, spec, hops, mode)
+    return _answer(raw, core, spec, hops, mode, skip)
 
 
-def _answer(raw: bytes, core: str, spec: FrontEndSpec, hops: int, mode: int) -> Answer:
+def _answer(raw: bytes, core: str, spec: FrontEndSpec, hops: int, mode: int, skip: bool) -> Answer:
     fields, offset = [], 0
     for kind, width in ((np.uint32, 1), (np.uint32, 7), (np.float32, spec.bands), (np.int8, spec.bands),
-                        (np.float32, spec.hop)):
+                        (np.int8, spec.bands + skip), (np.uint32, 2), (np.float32, spec.hop)):
         values = np.frombuffer(raw, kind, MAX_HOPS * width, offset).reshape(MAX_HOPS, width)
         offset += values.nbytes
         fields.append(values[:hops])
     assert offset == len(raw)
-    status, ticks, bands, feature, samples = fields
+    status, ticks, bands, feature, mask, counts, samples = fields
     nanoseconds = 0.0 if core == "host" else MACHINES[core.split("-")[0]][3]
     if mode == INTEGERS:
         samples = samples.view(np.int16)[:, : spec.hop]
-    return Answer(status[:, 0], ticks * nanoseconds / 32, bands, feature, samples)
+    return Answer(status[:, 0], ticks * nanoseconds / 32, bands, feature, samples, mask, counts)

@@ -65,8 +65,8 @@ static void enhance_hop(const tinyse_npu *npu) {
 }
 
 /* Ends with the text on the UART; `path` may be NULL. */
-static void report(uint32_t frames, const tinyse_npu *npu, const char *path) {
-  const results run = {.frames = frames,
+static void report(const tinyse_npu *npu, const char *path) {
+  const results run = {.counts = tinyse_counted(&state),
                        .clock = &stage_clock,
                        .npu = npu,
                        .stack_bytes = tinyse_stack_bytes(),
@@ -84,12 +84,17 @@ static void report(uint32_t frames, const tinyse_npu *npu, const char *path) {
   console_text(RESULTS_END "\004");
 }
 
-static void write_network(int32_t file, const char *path) {
+static void write_bytes(int32_t file, const char *path, const void *data, size_t bytes) {
+  if (tinyse_semihost_write(file, data, bytes) != bytes) fail(EXIT_INPUT, "the network's bytes cannot be written", path);
+}
+
+/* Features, mask; where frames may be skipped, P and whether this one ran the network: 1, or 0 with what was kept. */
+static void write_network(int32_t file, const char *path, uint32_t updates) {
   if (file < 0) return;
-  if (tinyse_semihost_write(file, state.feature, TINYSE_BANDS) != TINYSE_BANDS ||
-      tinyse_semihost_write(file, state.mask, TINYSE_BANDS) != TINYSE_BANDS) {
-    fail(EXIT_INPUT, "the network's bytes cannot be written", path);
-  }
+  write_bytes(file, path, state.feature, TINYSE_BANDS);
+  write_bytes(file, path, state.mask, TINYSE_OUTPUTS);
+  const uint8_t ran = (uint8_t)(tinyse_counted(&state).updates - updates);
+  if (TINYSE_SKIP) write_bytes(file, path, &ran, sizeof ran);
 }
 
 /* The output is aligned with the input, and as long: the first DELAY samples are dropped, zeros flush the last. */
@@ -105,12 +110,12 @@ static void enhance_file(const arguments *files) {
     network = tinyse_semihost_open(files->network, TINYSE_SEMIHOST_WRITE);
     if (network < 0) fail(EXIT_INPUT, "the network's bytes cannot be written", files->network);
   }
-  uint32_t frames = 0, skip = DELAY;
+  uint32_t skip = DELAY;
   for (uint32_t left = reader.samples; left;) {
     check(wav_read(&reader, hop, TINYSE_HOP), files->input);
+    const uint32_t updates = tinyse_counted(&state).updates;
     enhance_hop(npu);
-    frames++;
-    write_network(network, files->network);
+    write_network(network, files->network, updates);
     const uint32_t cut = skip < TINYSE_HOP ? skip : TINYSE_HOP;
     const uint32_t ready = TINYSE_HOP - cut < left ? TINYSE_HOP - cut : left;
     skip -= cut;
@@ -119,7 +124,7 @@ static void enhance_file(const arguments *files) {
   }
   check(wav_close(&writer), files->output);
   if (network >= 0) tinyse_semihost_close(network);
-  report(frames, npu, files->results);
+  report(npu, files->results);
 }
 
 /* Again and again: whoever opens the UART finds a whole report within seconds. */
@@ -135,7 +140,7 @@ static _Noreturn void enhance_noise(void) {
       }
       enhance_hop(npu);
     }
-    report(NOISE_FRAMES, npu, NULL);
+    report(npu, NULL);
   }
 }
 

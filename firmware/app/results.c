@@ -77,7 +77,8 @@ const char *results_text(const results *run, char text[RESULTS_BYTES]) {
   json_text(&out, "backend", BACKEND);
   json_text(&out, "kernels", TINYSE_KERNELS);
   json_text(&out, "status", "ok");
-  json_number(&out, "frames", run->frames);
+  json_number(&out, "frames", run->counts.frames);
+  json_number(&out, "updates", run->counts.updates);
   json_open(&out, "counter", '{');
   json_text(&out, "name", board_counter_name());
   json_number(&out, "hz", board_counter_hz());

@@ -12,7 +12,7 @@
 #define RESULTS_END "\ntinyse results end\n"
 
 typedef struct results {
-  uint32_t frames;
+  tinyse_counts counts;
   const stages *clock;
   const tinyse_npu *npu; /* NULL where the CPU runs the network */
   uint32_t stack_bytes, stack_used;

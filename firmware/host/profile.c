@@ -41,14 +41,13 @@ int main(void) {
   }
   if (tinyse_reset(&state) != TINYSE_OK) return 1;
   stage_clock = (stages){0};
-  uint32_t frames = 0;
-  for (; fread(hop, sizeof hop[0], TINYSE_HOP, stdin) == TINYSE_HOP; frames++) {
+  while (fread(hop, sizeof hop[0], TINYSE_HOP, stdin) == TINYSE_HOP) {
     stages_begin(&stage_clock);
     const tinyse_status status = tinyse_process_int16(&state, hop, hop);
     stages_end(&stage_clock);
     if (status != TINYSE_OK) return 1;
   }
-  const results run = {.frames = frames, .clock = &stage_clock};
+  const results run = {.counts = tinyse_counted(&state), .clock = &stage_clock};
   if (results_text(&run, text)) return 1;
   return puts(text) < 0;
 }

@@ -15,6 +15,10 @@
  *          memory that the NPU reaches). Neither may move. Two streams need two of each. Calls use the stack
  *          for a few hundred bytes.
  * Threads  one call at a time for one state; different states are independent (an NPU is shared by its owner).
+ * Skipping where model.h says TINYSE_SKIP 1, the network's last output P (0..255) tells when it runs again: n frames
+ *          later, the smallest n with n * P >= 128; P = 0 counts as 1. The frames between keep its states and its
+ *          mask, and compute no features; sound passes through them as through any other. The first frame after
+ *          tinyse_reset runs it, and so does the one after an error. TINYSE_SKIP 0: every frame runs it.
  * Errors   a call that does not return TINYSE_OK has written silence to `out`; the state stays valid, and the
  *          next call goes on. TINYSE_ERROR_ARGUMENT: nothing has happened; any other: the hop is lost, as if
  *          the mask had been closed for it. After TINYSE_ERROR_NPU call tinyse_reset. A state whose tinyse_init
@@ -66,7 +70,7 @@ typedef enum tinyse_status {
   TINYSE_ERROR_NPU = 3       /* the NPU is absent, faulted or timed out */
 } tinyse_status;
 
-/* The stages of a frame, in order. */
+/* The stages of a frame, in order; a skipped frame has no FEATURES, QUANTIZE and NETWORK. */
 typedef enum tinyse_stage {
   TINYSE_STAGE_TRANSFORM, /* window, FFT */
   TINYSE_STAGE_FEATURES,  /* magnitude, mel, power */
@@ -87,6 +91,12 @@ typedef struct tinyse_config {
   void *context;
 } tinyse_config;
 
+/* Since tinyse_reset; they wrap. */
+typedef struct tinyse_counts {
+  uint32_t frames;  /* hops processed */
+  uint32_t updates; /* of them those that ran the network; all where TINYSE_SKIP is 0 */
+} tinyse_counts;
+
 /* Private; public only so that its size is known. */
 typedef struct tinyse_state {
   TINYSE_ALIGNAS(16) float past[TINYSE_FRAME]; /* the frame under analysis; its first part is the past */
@@ -95,9 +105,14 @@ typedef struct tinyse_state {
   float spectrum[TINYSE_FFT + 2];              /* re, im of bins 0..FFT/2 */
   float bands[TINYSE_BANDS];                   /* the features, before quantization */
   TINYSE_ALIGNAS(16) int8_t feature[TINYSE_BANDS]; /* what the network was given; kept for parity tests */
-  TINYSE_ALIGNAS(16) int8_t mask[TINYSE_BANDS];    /* what it answered */
+  TINYSE_ALIGNAS(16) int8_t mask[TINYSE_OUTPUTS];  /* what it answered last */
   void *arena;                                     /* NULL until tinyse_init has succeeded */
   tinyse_config config;
+  uint32_t frames;
+#if TINYSE_SKIP
+  uint32_t updates;
+  uint32_t urge; /* what has added up since the network ran: it is due from 128 */
+#endif
 } tinyse_state;
 
 #define TINYSE_STATE_BYTES sizeof(tinyse_state)
@@ -112,6 +127,9 @@ tinyse_status tinyse_reset(tinyse_state *state);
 /* Enhance one hop. */
 tinyse_status tinyse_process(tinyse_state *state, const float in[TINYSE_HOP], float out[TINYSE_HOP]);
 tinyse_status tinyse_process_int16(tinyse_state *state, const int16_t in[TINYSE_HOP], int16_t out[TINYSE_HOP]);
+
+/* How often the network ran; zeros for a state that is not initialised. */
+tinyse_counts tinyse_counted(const tinyse_state *state);
 
 #ifdef __cplusplus
 }

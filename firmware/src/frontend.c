@@ -44,7 +44,7 @@ void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT
 void tinyse_quantize(const float bands[TINYSE_BANDS], int8_t feature[TINYSE_BANDS]) {
   for (int b = 0; b < TINYSE_BANDS; ++b) {
     float value = roundf(bands[b] / TINYSE_INPUT_SCALE) + (float)TINYSE_INPUT_ZERO_POINT;
-    feature[b] = (int8_t)(value > 127.0f ? 127.0f : value < -128.0f ? -128.0f : value);
+    feature[b] = (int8_t)fmaxf(fminf(value, 127.0f), -128.0f);
   }
 }
 

@@ -64,7 +64,7 @@ void tinyse_network_reset(void *arena) {
 }
 
 tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const int8_t feature[TINYSE_BANDS],
-                                 int8_t mask[TINYSE_BANDS]) {
+                                 int8_t mask[TINYSE_OUTPUTS]) {
   (void)npu;
   int8_t *x = bytes_at(arena, tinyse_packed.buffers[0]);
   int8_t *y = bytes_at(arena, tinyse_packed.buffers[1]);
@@ -82,6 +82,6 @@ tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, cons
     x = y;
     y = swap;
   }
-  memcpy(mask, x, TINYSE_BANDS);
+  memcpy(mask, x, TINYSE_OUTPUTS);
   return TINYSE_OK;
 }

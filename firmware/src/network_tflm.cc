@@ -23,8 +23,8 @@ constexpr size_t kEngineBytes = (sizeof(Engine) + TINYSE_ARENA_ALIGNMENT - 1) & 
 static_assert(alignof(Engine) <= TINYSE_ARENA_ALIGNMENT, "the arena's alignment serves the interpreter");
 static_assert(kEngineBytes < TINYSE_NETWORK_BYTES, "the arena has no room: raise TINYSE_NETWORK_BYTES");
 
-bool fits(const TfLiteTensor *tensor) {
-  return tensor && tensor->type == kTfLiteInt8 && tensor->bytes == TINYSE_BANDS;
+bool fits(const TfLiteTensor *tensor, size_t values) {
+  return tensor && tensor->type == kTfLiteInt8 && tensor->bytes == values;
 }
 
 }  // namespace
@@ -42,7 +42,7 @@ tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *) {
   tflite::MicroInterpreter *interpreter =
       new (engine->place) tflite::MicroInterpreter(model, engine->resolver, rest, TINYSE_NETWORK_BYTES - kEngineBytes);
   if (interpreter->AllocateTensors() != kTfLiteOk) return TINYSE_ERROR_MODEL; /* an operator, or the arena's size */
-  if (!fits(interpreter->input(0)) || !fits(interpreter->output(0))) return TINYSE_ERROR_MODEL;
+  if (!fits(interpreter->input(0), TINYSE_BANDS) || !fits(interpreter->output(0), TINYSE_OUTPUTS)) return TINYSE_ERROR_MODEL;
   engine->interpreter = interpreter;
   return TINYSE_OK;
 }
@@ -52,10 +52,10 @@ void tinyse_network_reset(void *arena) {
 }
 
 tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *, const int8_t feature[TINYSE_BANDS],
-                                 int8_t mask[TINYSE_BANDS]) {
+                                 int8_t mask[TINYSE_OUTPUTS]) {
   tflite::MicroInterpreter *interpreter = static_cast<Engine *>(arena)->interpreter;
   std::memcpy(interpreter->input(0)->data.int8, feature, TINYSE_BANDS);
   if (interpreter->Invoke() != kTfLiteOk) return TINYSE_ERROR_NPU;
-  std::memcpy(mask, interpreter->output(0)->data.int8, TINYSE_BANDS);
+  std::memcpy(mask, interpreter->output(0)->data.int8, TINYSE_OUTPUTS);
   return TINYSE_OK;
 }

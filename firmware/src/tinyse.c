@@ -33,17 +33,59 @@ static float *next_hop(tinyse_state *state) {
   return state->past + TINYSE_FRAME - TINYSE_HOP;
 }
 
-/* One frame; the finished hop is in state->work. */
-static tinyse_status enhance(tinyse_state *state) {
-  tinyse_transform(state->past, state->work, state->spectrum);
-  done(state, TINYSE_STAGE_TRANSFORM);
+/* A Skip RNN's gate: the rule of tinyse/skip.py, without its upper bound, which changes no decision. */
+#if TINYSE_SKIP
+#define GATE_DUE 128u
+
+_Static_assert(TINYSE_OUTPUT_ZERO_POINT == -128, "the last output is P - 128");
+
+static void gate_open(tinyse_state *state) { state->urge = GATE_DUE; }
+
+static void gate_add(tinyse_state *state, uint32_t urge) {
+  const uint32_t p = (uint32_t)(state->mask[TINYSE_BANDS] + 128);
+  state->urge = urge + (p ? p : 1u);
+}
+
+/* Whether this frame runs the network. */
+static int gate_passes(tinyse_state *state) {
+  if (state->urge < GATE_DUE) {
+    gate_add(state, state->urge);
+    return 0;
+  }
+  ++state->updates;
+  return 1;
+}
+#else
+static void gate_open(tinyse_state *state) { (void)state; }
+static void gate_add(tinyse_state *state, uint32_t urge) { (void)state, (void)urge; }
+static int gate_passes(tinyse_state *state) {
+  (void)state;
+  return 1;
+}
+#endif
+
+/* The mask of this frame; closed where there is none. */
+static tinyse_status update(tinyse_state *state) {
   tinyse_features(state->spectrum, state->work, state->bands);
   done(state, TINYSE_STAGE_FEATURES);
   tinyse_quantize(state->bands, state->feature);
   done(state, TINYSE_STAGE_QUANTIZE);
   tinyse_status status = tinyse_network_run(state->arena, state->config.npu, state->feature, state->mask);
-  if (status != TINYSE_OK) memset(state->mask, TINYSE_OUTPUT_ZERO_POINT, sizeof state->mask); /* closed */
+  gate_add(state, 0);
+  if (status != TINYSE_OK) {
+    memset(state->mask, TINYSE_OUTPUT_ZERO_POINT, sizeof state->mask);
+    gate_open(state);
+  }
   done(state, TINYSE_STAGE_NETWORK);
+  return status;
+}
+
+/* One frame; the finished hop is in state->work. */
+static tinyse_status enhance(tinyse_state *state) {
+  ++state->frames;
+  tinyse_transform(state->past, state->work, state->spectrum);
+  done(state, TINYSE_STAGE_TRANSFORM);
+  const tinyse_status status = gate_passes(state) ? update(state) : TINYSE_OK;
   tinyse_apply_mask(state->mask, state->work, state->spectrum);
   done(state, TINYSE_STAGE_MASK);
   tinyse_synthesize(state->spectrum, state->work, state->overlap);
@@ -70,7 +112,21 @@ tinyse_status tinyse_reset(tinyse_state *state) {
   memset(state->past, 0, sizeof state->past);
   memset(state->overlap, 0, sizeof state->overlap);
   tinyse_network_reset(state->arena);
+  state->frames = 0;
+#if TINYSE_SKIP
+  state->updates = 0;
+#endif
+  gate_open(state);
   return TINYSE_OK;
+}
+
+tinyse_counts tinyse_counted(const tinyse_state *state) {
+  if (!ready(state)) return (tinyse_counts){0, 0};
+#if TINYSE_SKIP
+  return (tinyse_counts){state->frames, state->updates};
+#else
+  return (tinyse_counts){state->frames, state->frames};
+#endif
 }
 
 tinyse_status tinyse_process(tinyse_state *state, const float in[TINYSE_HOP], float out[TINYSE_HOP]) {

@@ -56,6 +56,11 @@ static int silent(const void *data, size_t bytes) {
   return 1;
 }
 
+static int counted(uint32_t frames, uint32_t updates) {
+  const tinyse_counts counts = tinyse_counted(&state);
+  return counts.frames == frames && counts.updates == updates;
+}
+
 int contract(void) {
   static float in[TINYSE_HOP + 1], out[TINYSE_HOP + 1];
   static int16_t narrow[TINYSE_HOP];
@@ -63,6 +68,7 @@ int contract(void) {
   EXPECT(tinyse_init(NULL, arena, NULL) == TINYSE_ERROR_ARGUMENT);
   EXPECT(tinyse_init(&state, NULL, NULL) == TINYSE_ERROR_ARGUMENT);
   EXPECT(tinyse_reset(&state) == TINYSE_ERROR_ARGUMENT);
+  EXPECT(counted(0, 0) && tinyse_counted(NULL).frames == 0);
   EXPECT(tinyse_init(&state, arena + 8, NULL) == TINYSE_ERROR_ARGUMENT);
   EXPECT(tinyse_init((tinyse_state *)(void *)((uint8_t *)&state + 4), arena, NULL) == TINYSE_ERROR_ARGUMENT);
   EXPECT(tinyse_init(&state, &state, NULL) == TINYSE_ERROR_ARGUMENT);
@@ -85,8 +91,10 @@ int contract(void) {
   EXPECT(tinyse_process(&state, in, (float *)(void *)((uint8_t *)out + 2)) == TINYSE_ERROR_ARGUMENT);
   EXPECT(silent((uint8_t *)out + 2, sizeof in - sizeof *in));
   EXPECT(silent(state.past, sizeof state.past)); /* none of these has moved it */
+  EXPECT(counted(0, 0));
   EXPECT(tinyse_process(&state, in, out) == TINYSE_OK && !silent(state.past, sizeof state.past));
-  EXPECT(tinyse_reset(&state) == TINYSE_OK);
+  EXPECT(counted(1, 1));
+  EXPECT(tinyse_reset(&state) == TINYSE_OK && counted(0, 0));
   EXPECT(silent(state.past, sizeof state.past) && silent(state.overlap, sizeof state.overlap));
   return 0;
 }
@@ -105,6 +113,10 @@ int main(void) {
       result.ticks[hop][TINYSE_STAGES] = (start - tick()) & 0xffffffu;
       memcpy(result.bands[hop], state.bands, sizeof state.bands);
       memcpy(result.feature[hop], state.feature, sizeof state.feature);
+      memcpy(result.mask[hop], state.mask, sizeof state.mask);
+      const tinyse_counts counts = tinyse_counted(&state);
+      result.counts[hop][0] = counts.frames;
+      result.counts[hop][1] = counts.updates;
     }
   }
   store();

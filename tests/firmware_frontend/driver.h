@@ -13,7 +13,7 @@ typedef struct {
   uint32_t reset_at; /* before this hop, counted from 0; beyond hops: never */
   uint32_t fail_at;  /* the network's call of this number fails, from 1; 0: none */
   uint32_t init_status;
-  int8_t masks[MAX_HOPS][TINYSE_BANDS];
+  int8_t masks[MAX_HOPS][TINYSE_OUTPUTS]; /* answers of the network, in the order of its calls */
   float samples[MAX_HOPS][TINYSE_HOP]; /* int16 in the lower halves of memory for INTEGERS */
 } driver_job;
 
@@ -22,6 +22,8 @@ typedef struct {
   uint32_t ticks[MAX_HOPS][TINYSE_STAGES + 1]; /* last: the whole call */
   float bands[MAX_HOPS][TINYSE_BANDS];
   int8_t feature[MAX_HOPS][TINYSE_BANDS];
+  int8_t mask[MAX_HOPS][TINYSE_OUTPUTS];
+  uint32_t counts[MAX_HOPS][2];
   float samples[MAX_HOPS][TINYSE_HOP];
 } driver_result;
 

@@ -17,6 +17,7 @@ from tinyse.errors import ExportError
 from tinyse.export.csource import comment, floating, floats, integers, octets
 from tinyse.export.memory import ALIGNMENT, MemoryReport, Place
 from tinyse.frontend import FrontEndSpec, analysis_window, mel_matrix, synthesis_window
+from tinyse.grid import MASK_SCALE, MASK_ZERO_POINT
 from tinyse.targets import Target
 
 
@@ -63,10 +64,12 @@ def header(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Targe
         source: SHA-256 of the trained model.
     """
     start, count, weights = mel_rows(spec)
+    skip = int(skips(spec, report))
     parts = npu_parts(model) if target.has_npu else None
     names = {
         "SAMPLE_RATE": spec.sample_rate, "FRAME": spec.frame, "HOP": spec.hop, "FFT": spec.fft, "BINS": spec.bins,
-        "BANDS": spec.bands, "MEL_LOW_HZ": floating(spec.low_hz), "MEL_HIGH_HZ": floating(spec.high_hz),
+        "BANDS": spec.bands, "OUTPUTS": spec.bands + skip, "SKIP": skip,
+        "MEL_LOW_HZ": floating(spec.low_hz), "MEL_HIGH_HZ": floating(spec.high_hz),
         "MEL_WEIGHTS": len(weights), "FEATURE_POWER": floating(spec.power),
         "INPUT_SCALE": floating(report.input.scale), "INPUT_ZERO_POINT": _signed(report.input.zero_point),
         "OUTPUT_SCALE": floating(report.output.scale), "OUTPUT_ZERO_POINT": _signed(report.output.zero_point),
@@ -81,7 +84,23 @@ def header(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Targe
     width = max(map(len, names))
     defines = "\n".join(f"#define TINYSE_{name:<{width}} {value}" for name, value in names.items())
     return HEADER.format(banner=_banner("model.h", model, target, source), defines=defines,
-                         contract=comment(_contract(target)), npu=NPU_POINTERS if parts else "")
+                         contract=comment(_contract(target, bool(skip))), npu=NPU_POINTERS if parts else "")
+
+
+def skips(spec: FrontEndSpec, report: MemoryReport) -> bool:
+    """Whether the network is a Skip RNN: one output more than bands, the p~ of ``tinyse.skip``.
+
+    Raises:
+        ExportError: its outputs are neither, or p~ is not on the grid 1/256 from -128 on.
+    """
+    extra = report.output.bytes - spec.bands
+    if extra not in (0, 1):
+        raise ExportError(f"the network gives {report.output.bytes} values for {spec.bands} bands",
+                          "export it with tinyse")
+    if extra and (report.output.scale, report.output.zero_point) != (MASK_SCALE, MASK_ZERO_POINT):
+        raise ExportError(f"the skipping network's outputs have scale {report.output.scale:g} and zero point "
+                          f"{report.output.zero_point}", "export it with tinyse")
+    return bool(extra)
 
 
 def source(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Target, trained: str) -> str:
@@ -124,7 +143,7 @@ def _banner(name: str, model: bytes, target: Target, source: str) -> str:
                     f"tools    {tools}"])
 
 
-def _contract(target: Target) -> list[str]:
+def _contract(target: Target, skip: bool) -> list[str]:
     common = [
         "One frame: quantize TINYSE_BANDS mel features, q = nearest(x / INPUT_SCALE) + INPUT_ZERO_POINT,",
         "saturated to int8; write them to the input; run; read the int8 mask,",
@@ -133,6 +152,9 @@ def _contract(target: Target) -> list[str]:
         "Bin k of the linear mask is the sum over bands of the same weights times m[b]. Y = X * linear mask.",
         "Analysis and synthesis windows are FRAME long, frames start every HOP samples, at sample 0.",
     ]
+    if skip:
+        common += ["The output has TINYSE_OUTPUTS values: the mask, then P - 128. The network runs again n frames on,",
+                   "the smallest n with n * max(P, 1) >= 128; the frames between keep its states and its mask."]
     if target.has_npu:
         return [*common, "",
                 "The caller owns an arena of TINYSE_ARENA_BYTES, aligned to TINYSE_ALIGNMENT, that keeps its",

@@ -133,13 +133,14 @@ class PackedNetwork:
     """The whole network and the arena of the CPU path; offsets in bytes, multiples of 16.
 
     Attributes:
-        layers: in order. bands: inputs and outputs.
+        layers: in order. bands: inputs. outputs: the mask, and one more where frames may be skipped.
         buffers: two activation vectors. operands: two int16 copies of vectors (Cortex-M7). sums: int32 sums.
         sum_count: how many of them. state_bytes: h and c of every LSTM, at the arena's start. arena_bytes: all.
     """
 
     layers: tuple[PackedLayer, ...]
     bands: int
+    outputs: int
     buffers: tuple[int, int]
     operands: tuple[int, int]
     sums: int
@@ -225,14 +226,14 @@ def pack(network: Network) -> PackedNetwork:
         else:
             layers.append(_dense(f"dense_{denses}", layer))
             denses += 1
-    if width != bands:
+    if width not in (bands, bands + 1):
         raise ModelError(f"the network gives {width} values for {bands}", "export it with tinyse")
     widest = _up(widest, TILE)
     buffers = (place, place + widest)
     operands = (place + 2 * widest, place + 4 * widest)
     sums = place + 6 * widest
     count = max([GROUP, *(_sums(layer) for layer in layers)])
-    return PackedNetwork(tuple(layers), bands, buffers, operands, sums, count, place, sums + 4 * count)
+    return PackedNetwork(tuple(layers), bands, width, buffers, operands, sums, count, place, sums + 4 * count)
 
 
 def _places(matrix: PackedMatrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -71,7 +71,7 @@ class Results:
     Attributes:
         board, core: "corstone300", "cortex-m55". backend: "cpu", "npu" or "tflm".
         kernels: "portable", "dsp" or "mve"; what the compiler was allowed to use.
-        frames: hops processed.
+        frames: hops processed. updates: of them those that ran the network; all, but for a Skip RNN.
         counter: what all ticks count.
         stages: by the names of `STAGES`. frame: a whole frame, the measuring itself left out.
         npu: None where the CPU runs the network.
@@ -85,6 +85,7 @@ class Results:
     backend: str
     kernels: str
     frames: int
+    updates: int
     counter: Counter
     stages: Mapping[str, Ticks]
     frame: Ticks
@@ -116,7 +117,7 @@ def parse(text: str) -> Results:
     npu, adapters = record.take("npu"), record.take("timing_adapters")
     results = Results(
         record.text("board"), record.text("core"), record.text("backend"), record.text("kernels"),
-        record.integer("frames"), _plain(Counter, "counter", record.take("counter")), ticks,
+        record.integer("frames"), record.integer("updates"), _plain(Counter, "counter", record.take("counter")), ticks,
         _plain(Ticks, "frame", record.take("frame")), None if npu is None else _plain(NpuCounts, "npu", npu),
         None if adapters is None else _adapters(adapters), record.integer("arena_bytes"),
         record.integer("state_bytes"), _plain(Stack, "stack", record.take("stack")))
