@@ -114,7 +114,8 @@ def test_pruning_from_scratch_needs_no_float_phase(corpus, tmp_path):
          "--target-sparsity 0.5: the recipe does not prune (prune.method: 'none') "
          "(add --compress weight, block or unit)"),
         (["--from", "nowhere"],
-         "train.start: nowhere: no float model there (a run folder with float.npz, or a float .npz)"),
+         "train.start: nowhere: no model there "
+         "(a folder with float.npz or model_int8.tflite, such as models/tinylstm-dense)"),
         (["--set", "prune.structure=unit"],
          "prune.structure: 'unit' is not for method magnitude (method: threshold)"),
         (["--set", "prune.structure=row"], "prune: structure: 'row' is not known (one of: weight, block, unit)"),

@@ -1,4 +1,4 @@
-"""Start from a dense run: its float weights in place of the float phase."""
+"""Start from a dense model: its float weights in place of the float phase."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyse.artifacts import sha256
-from tinyse.errors import ModelError, RecipeError
+from tinyse.engines.base import exported_frontend
+from tinyse.errors import ExportError, ModelError, RecipeError
+from tinyse.export.dequantize import dequantized, floating
+from tinyse.export.origin import INT8
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, spec_of
 
@@ -20,17 +23,18 @@ class Start:
 
 
 def load_start(source: str, widths: NetworkSpec) -> Start:
-    """Read ``train.start``: a run folder's float.npz, or a float .npz.
+    """Read ``train.start``: a float .npz, an int8 .tflite, or a folder with float.npz or model_int8.tflite.
 
     Raises:
-        ModelError: there is none, it is damaged, or it is quantized already.
+        ModelError: there is none, it is damaged, or it is a run's quantized model.
         RecipeError: the recipe's network has other widths.
     """
     path = Path(source)
-    file = path / "float.npz" if path.is_dir() else path
+    file = next((path / name for name in ("float.npz", INT8) if (path / name).is_file()), path)
     if not file.is_file():
-        raise ModelError(f"train.start: {source}: no float model there", "a run folder with float.npz, or a float .npz")
-    model = TrainedModel.load(file)
+        raise ModelError(f"train.start: {source}: no model there",
+                         f"a folder with float.npz or {INT8}, such as models/tinylstm-dense")
+    model = _released(file) if file.suffix == ".tflite" else TrainedModel.load(file)
     if model.ranges is not None:
         raise ModelError(f"train.start: {file} is quantized already", "give the run's float.npz")
     found = spec_of(model)
@@ -41,6 +45,14 @@ def load_start(source: str, widths: NetworkSpec) -> Start:
     if widths.bands != found.bands:
         raise RecipeError(f"train.start: {file} has {found.bands} bands, not {widths.bands}", "train it again")
     return Start(model, sha256(file))
+
+
+def _released(file: Path) -> TrainedModel:
+    data = file.read_bytes()
+    try:
+        return floating(dequantized(data, exported_frontend(file, data), str(file)))
+    except (ExportError, ModelError) as error:
+        raise ModelError(f"train.start: {error}", error.hint) from error
 
 
 def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:

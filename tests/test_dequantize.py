@@ -1,0 +1,55 @@
+"""An int8 file gives back the model it was made of: exporting it again writes the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from export_models import random_model
+
+from tinyse.engines.tflm import TflmEngine
+from tinyse.errors import ModelError
+from tinyse.export.dequantize import dequantized, floating
+from tinyse.export.pipeline import export_run
+from tinyse.network import NetworkSpec
+from tinyse.snap import snap
+from tinyse.training.start import load_start
+
+DENSE = Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    snap(random_model(zeros=0.5)).save(folder / "model.npz")
+    export_run(folder, "cortex-m55", folder / "export")
+    return folder / "export" / "model_int8.tflite"
+
+
+def test_exported_again_it_is_the_same_file(exported, tmp_path):
+    data = exported.read_bytes()
+    dequantized(data, TflmEngine.load(exported).frontend).save(tmp_path / "model.npz")
+    export_run(tmp_path / "model.npz", "cortex-m55", tmp_path / "again")
+    assert (tmp_path / "again" / "model_int8.tflite").read_bytes() == data
+
+
+def test_a_released_model_is_a_start():
+    start = load_start(str(DENSE), NetworkSpec())
+    assert start.model.ranges is None and start.model.parameters == 968_960
+    data = (DENSE / "model_int8.tflite").read_bytes()
+    whole = floating(dequantized(data, start.model.frontend))
+    for mine, theirs in zip(start.model.layers, whole.layers, strict=True):
+        assert mine.name == theirs.name and mine.activation == theirs.activation
+        for name, array in mine.arrays.items():
+            np.testing.assert_array_equal(array, theirs.arrays[name])
+
+
+def test_a_compiled_file_is_no_start():
+    with pytest.raises(ModelError, match=r"train\.start: .*model_vela\.tflite"):
+        load_start(str(DENSE / "model_vela.tflite"), NetworkSpec())
+
+
+def test_a_folder_without_a_model_is_no_start(tmp_path):
+    with pytest.raises(ModelError, match="no model there"):
+        load_start(str(tmp_path), NetworkSpec())
