@@ -8,7 +8,7 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model sweep bench fuzz-npu fuzz-firmware soak analyze explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench fuzz-npu fuzz-firmware soak analyze explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,10 +60,15 @@ train-full: setup ## The full recipe on the full corpus (resumable); result in m
 	$(PY) -m tinyse release runs/full --name tinylstm-dense
 
 NAME ?= tinylstm-dense
-model: setup ## Train and release a model of models/ again: make model NAME=tinylstm-dense
-	$(PY) -m tinyse data fetch --tier default
-	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume
+model: model-run ## Train and release a model of models/ again: make model NAME=tinylstm-dense
 	$(PY) -m tinyse release runs/$(NAME) --name $(NAME)
+
+# A recipe that starts from another model's run, "  start: runs/OTHER", gets that run first.
+model-run: setup
+	$(PY) -m tinyse data fetch --tier default
+	@start=$$(sed -n 's|^  start: runs/||p' models/$(NAME)/recipe.yaml) || exit; \
+	  [ -z "$$start" ] || [ -f "runs/$$start/model.npz" ] || $(MAKE) --no-print-directory model-run NAME="$$start"
+	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume
 
 sweep: setup ## The papers' trade-offs from one dense run (resumable); leaves sweeps/papers/sweep.html
 	$(PY) -m tinyse data fetch --tier default

@@ -23,8 +23,9 @@ from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.errors import ModelError, RecipeError, TinyseError
 from tinyse.sweep import pipeline, workers
+from tinyse.sweep.identity import decides, dense_recipe, family
 from tinyse.sweep.pipeline import plan_sweep, run_sweep
-from tinyse.sweep.plan import Kind, decides
+from tinyse.sweep.plan import Kind
 from tinyse.sweep.pool import Pool, Task
 from tinyse.sweep.render import missing, points_csv, ratio_table, shown, write_presentation
 from tinyse.sweep.results import EMULATED, ESTIMATED, EXACT, MEASURED, Group, front, read_result
@@ -136,6 +137,21 @@ def test_what_is_missing_is_said_before_anything_runs(tmp_path: Path, corpus: Pa
     assert dry.output.splitlines()[0].startswith("3 points, 3 at once (asked for; ")
     assert dry.output.splitlines()[1:] == ["  weight-80: weight, seeds 1", "  offline-weight-0.8: untrained"]
     assert not (tmp_path / "out").exists()
+
+
+def test_families_are_named_after_what_is_unusual(tmp_path: Path) -> None:
+    recipe = load_sweep(write_sweep(tmp_path)).recipe
+
+    def pruned(**values: object) -> str:
+        return family(dataclasses.replace(recipe, prune=dataclasses.replace(recipe.prune, **values)))
+
+    assert [pruned(method="none"), pruned(structure="unit"), pruned(method="magnitude", structure="block")] == [
+        "dense", "unit", "block, magnitude"]
+    started = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, start="elsewhere"))
+    assert family(started) == "weight"
+    plain = dense_recipe(started)
+    assert family(plain) == "dense" and plain.train.start is None
+    assert plain.train == recipe.train and plain.network == recipe.network
 
 
 def test_a_later_default_does_not_move_a_point(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tinyse.artifacts import sha256
 from tinyse.cli import main
 from tinyse.corpus.store import Corpus
 from tinyse.corpus.synthetic import synthetic_corpus
@@ -218,6 +219,8 @@ def test_release_writes_a_model_folder_with_its_card(whole, corpus, tmp_path):
     text = (done.folder / "README.md").read_text()
     assert "# tiny\n" in text and "| SI-SDR | noisy |" in text and "estimated (Vela)" in text
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["tiny"]
+    manifest = json.loads((done.folder / "manifest.json").read_text())
+    assert (manifest["start"], manifest["float"]) == (None, sha256(run / "float.npz"))
 
 
 def test_release_refuses_an_unfinished_run(corpus, tmp_path):

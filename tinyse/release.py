@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tinyse.artifacts import sha256, write_json, write_manifest, write_text
+from tinyse.card import card
 from tinyse.corpus.store import Corpus
 from tinyse.errors import ModelError
-from tinyse.evaluate.metrics import LABELS
 from tinyse.evaluate.render import write_evaluation
-from tinyse.evaluate.result import Evaluation, table_rows
+from tinyse.evaluate.result import Evaluation
 from tinyse.evaluate.scoring import ALL, SNRS, evaluate
 from tinyse.evaluate.systems import System
 from tinyse.export.origin import INT8
@@ -28,6 +28,7 @@ from tinyse.profile.pipeline import profile
 from tinyse.profile.render import to_json
 from tinyse.profile.results import Profile
 from tinyse.progress import Progress, silent
+from tinyse.recipe import Recipe, load_recipe
 
 SEED = 2026
 FILES = (INT8, "model_vela.tflite")
@@ -49,7 +50,7 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
     """Export, score, cost and describe ``run`` as ``models/name``; the folder is replaced whole at the end.
 
     Args:
-        run: a finished run folder.
+        run: a finished run folder; a point's folder of a sweep is one.
         name: of the model, such as "tinylstm-dense".
         corpus_dir: corpus whose test split scores it.
         models: folder of released models.
@@ -58,12 +59,13 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
         metrics: names from ``tinyse.evaluate.metrics``.
 
     Raises:
-        ModelError: the run is not finished. Whatever the stages raise.
+        ModelError: the run is not finished, or starts from a run that is not released. Whatever the stages raise.
     """
     run, final = Path(run), Path(models) / name
     for needed in ("model.npz", "float.npz", "recipe.yaml"):
         if not (run / needed).is_file():
             raise ModelError(f"{run}: no {needed}", "finish it with: tinyse train ... --resume")
+    recipe = reproducible(run, Path(models), name)
     exported = export_run(run, target, run / "export", progress)
     quantized = System("int8", "tflm", exported.folder / INT8)
     evaluation = evaluate(run / "float.npz", "keras", corpus_dir, "test", SNRS, count, SEED, against=quantized,
@@ -76,17 +78,20 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
         for file in FILES:
             if (exported.folder / file).exists():
                 shutil.copyfile(exported.folder / file, folder / file)
-        for file in ("recipe.yaml", "log.csv", "curves.png"):
+        write_text(folder / "recipe.yaml", recipe.as_yaml())
+        for file in ("log.csv", "curves.png"):
             shutil.copyfile(run / file, folder / file)
         for kind, path in write_evaluation(evaluation, folder).items():
             if kind == "clips" or path.name == "clips.csv":
                 path.unlink()
         write_json(folder / "profile.json", to_json(costs))
         write_json(folder / "parity.json", asdict(parity))
-        write_text(folder / "README.md", card(name, run, evaluation, costs, parity))
+        write_text(folder / "README.md", card(name, run, exported.folder / INT8, evaluation, costs, parity,
+                                            recipe.train.start))
         files = {path.name: path for path in sorted(folder.iterdir())}
-        write_manifest(folder, "release", files, {"name": name, "target": target,
-                                                  "model": sha256(run / "model.npz")})
+        write_manifest(folder, "release", files, {"name": name, "target": target, "start": recipe.train.start,
+                                                  "model": sha256(run / "model.npz"),
+                                                  "float": sha256(run / "float.npz")})
         folder.chmod(0o755)
         if final.exists():
             shutil.rmtree(final)
@@ -97,61 +102,23 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
     return Release(final, evaluation, costs, parity)
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |"]
-    lines.append("|" + "---|" * (lines[0].count("|") - 1))
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+def reproducible(run: Path, models: Path, name: str) -> Recipe:
+    """The run's recipe as ``make model`` can train it again.
 
+    ``train.start`` names a place on the machine that trained it; here it becomes ``runs/OTHER``, which ``make model``
+    trains first, or ``models/OTHER`` where the run started from that released int8 model.
 
-def card(name: str, run: Path, evaluation: Evaluation, costs: Profile, parity: Parity) -> str:
-    """The model card, Markdown; every table says what produced it."""
-    header, rows = table_rows(evaluation, LABELS)
-    manifest = json.loads((run / "manifest.json").read_text())
-    sizes, npu = costs.sizes, costs.npu
-    cost_rows = [("parameters", f"{manifest['parameters']:,}", "exact"),
-                 ("multiply-accumulates per frame", f"{manifest['macs_per_frame']:,}", "exact"),
-                 ("int8 .tflite", f"{sizes.int8_file or 0:,} B", "exact"),
-                 ("non-zero int8 weights", f"{sizes.surviving or 0:,} B", "exact"),
-                 ("bitmask + non-zero weights", f"{sizes.bitmask or 0:,} B", "exact"),
-                 ("Vela-encoded weights", f"{sizes.encoded or 0:,} B", "exact")]
-    if npu is not None:
-        vela = "estimated (Vela)"
-        cost_rows += [(f"cycles per frame, {npu.accelerator}, {npu.memory_mode}", f"{npu.cycles:,}", vela),
-                      ("cycles, NPU alone", f"{npu.npu_cycles:,}", vela),
-                      (f"share of the 16 ms hop at {npu.clock_mhz:.0f} MHz", f"{npu.hop_share:.1%}", vela)]
-    if costs.arena is not None:
-        cost_rows.append(("TFLM arena on the host", f"{costs.arena.total:,} B", "measured (host)"))
-    parity_rows = [("mask, streaming Keras against TFLM, largest", f"{parity.streamed_max} / 256"),
-                   ("mask, streaming Keras against TFLM, mean", f"{parity.streamed_mean:.4f} / 256"),
-                   ("mask, training pass against TFLM, largest", f"{parity.trained_max} / 256"),
-                   ("mask, training pass against TFLM, mean", f"{parity.trained_mean:.4f} / 256"),
-                   ("SI-SDR of the two outputs apart", f"{parity.si_sdr_apart:.4f} dB")]
-    return f"""# {name}
-
-A streaming int8 speech enhancer, TinyLSTMs' network: 16 kHz, one 16 ms hop in, one 16 ms hop out, 32 ms of latency.
-
-## Scores: measured (host)
-
-{_table(header, rows)}
-
-{len(evaluation.clips)} mixtures of the test split, whose languages and noise recordings training never saw
-(corpus {manifest['corpus'][:12]}, seed {evaluation.provenance['seed']}). int8 is the streamed output under TFLM.
-Conventions are in evaluation.json.
-
-## Costs
-
-{_table(("what", "figure", "source"), cost_rows)}
-
-## Parity over {parity.frames} frames of noisy test speech: measured (host)
-
-{_table(("difference", "figure"), parity_rows)}
-
-## Reproduce
-
-`make model NAME={name}` trains `recipe.yaml`, exports, scores and writes this folder. Training log: log.csv,
-curves.png.
-Validation SI-SDR {manifest['val_noisy_si_sdr_db']:.2f} dB noisy, {manifest['val_si_sdr_db']:.2f} dB enhanced.
-
-SHA-256 of every file, and the versions that made them, are in manifest.json. The corpus is recorded speech and
-noise from Debian packages; packages and licences are listed by `tinyse data fetch` in LICENCES.txt.
-"""
+    Raises:
+        ModelError: no released model is what the run started from.
+    """
+    recipe = load_recipe(run / "recipe.yaml")
+    if recipe.train.start is None:
+        return recipe
+    wanted = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["start_sha256"]
+    for file in sorted(models.glob("*/manifest.json")):
+        held = json.loads(file.read_text(encoding="utf-8"))
+        for place, digest in (("runs", held.get("float")), ("models", held["sha256"].get(INT8))):
+            if digest == wanted and held["name"] != name:
+                return replace(recipe, train=replace(recipe.train, start=f"{place}/{held['name']}"))
+    raise ModelError(f"{run}: no model of {models} is what it starts from, {recipe.train.start}",
+                     f"release that first: tinyse release {recipe.train.start} --name NAME")

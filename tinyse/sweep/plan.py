@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +15,7 @@ from tinyse.firmware.build import COMPILER
 from tinyse.firmware.qemu import PROGRAM
 from tinyse.model import TrainedModel
 from tinyse.recipe import Recipe
+from tinyse.sweep.identity import decides, dense_recipe, digest
 from tinyse.sweep.spec import OfflineSpec, PointSpec, Scoring, SweepSpec
 from tinyse.targets import load_target
 
@@ -107,34 +106,6 @@ def can_emulate() -> bool:
     return all(shutil.which(name) for name in (PROGRAM, COMPILER, "make"))
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of JSON-ready values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=list).encode()).hexdigest()
-
-
-def decides(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's values that are not their defaults, without the name and the path of its start.
-
-    A later version that adds a key with a default leaves this, and so a point's folder, as it was.
-    """
-    found = _changed(recipe)
-    found.pop("name", None)
-    if isinstance(found.get("train"), dict):
-        found["train"].pop("start", None)
-    return found
-
-
-def _changed(part: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for item in dataclasses.fields(part):
-        value = getattr(part, item.name)
-        if dataclasses.is_dataclass(value):
-            found[item.name] = _changed(value)
-        elif item.default is dataclasses.MISSING or value != item.default:
-            found[item.name] = value
-    return {key: value for key, value in found.items() if value != {}}
-
-
 def dense_job(spec: SweepSpec, common: Common) -> Job:
     """The dense baseline: the given run, or the sweep's recipe trained without pruning.
 
@@ -142,8 +113,7 @@ def dense_job(spec: SweepSpec, common: Common) -> Job:
         ModelError: the given run has no float model.
     """
     if spec.start is None:
-        recipe = dataclasses.replace(spec.recipe, prune=dataclasses.replace(spec.recipe.prune, method="none"),
-                           train=dataclasses.replace(spec.recipe.train, start=None))
+        recipe = dense_recipe(spec.recipe)
         makes = {"recipe": decides(recipe), "corpus": common.corpus_hash}
         made = common.job("dense", recipe.seed, Kind.DENSE, "dense", "", 0.0, makes, recipe)
         return dataclasses.replace(made, floating=str(Path(made.folder) / "float.npz"))

@@ -23,7 +23,8 @@ from tinyse.profile.results import Sizes
 from tinyse.progress import Progress, silent
 from tinyse.recipe import load_recipe, recipe_of
 from tinyse.sweep.columns import RATE, SRAM_ONLY
-from tinyse.sweep.plan import Job, Kind, can_emulate, decides
+from tinyse.sweep.identity import decides
+from tinyse.sweep.plan import Job, Kind, can_emulate
 from tinyse.sweep.results import PointResult
 from tinyse.targets import load_target
 
@@ -231,4 +232,4 @@ def _emulated(int8: Path, device: str, folder: Path, notes: list[str]) -> dict[s
     write_json(folder / f"{name}.json", to_json(profiled))
     run = profiled.firmware
     assert run is not None
-    return {f"network_{name}": run.stage("network").mean, f"frame_{name}": run.frame.mean}
+    return {f"network_{name}": run.updating("network"), f"frame_{name}": run.updating("frame")}

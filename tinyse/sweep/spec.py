@@ -17,6 +17,7 @@ from tinyse.errors import RecipeError
 from tinyse.groups import DEFAULT_BLOCK, Structure
 from tinyse.recipe import BUILT_IN as RECIPES
 from tinyse.recipe import CorpusPart, Recipe, load_recipe
+from tinyse.sweep.identity import family as family_of
 from tinyse.targets import load_target
 from tinyse.targets.parsing import Section
 
@@ -220,11 +221,6 @@ def _same_for_all(path: Path, base: Recipe, points: list[PointSpec]) -> None:
                 raise RecipeError(f"{path}: {point.name}: {key}: {shown!r} is not a point's own", instead)
 
 
-def _family(recipe: Recipe) -> str:
-    method, structure = recipe.prune.method, recipe.prune.structure
-    return "dense" if method == "none" else structure if method == "threshold" else f"{structure}, {method}"
-
-
 def _axes(top: _Part, source: str, common: Mapping[str, Any], seeds: tuple[int, ...]) -> list[PointSpec]:
     axes = top.changes("axes")
     values = [top.items(f"axes.{key}", items, "a list of values") for key, items in axes.items()]
@@ -234,7 +230,7 @@ def _axes(top: _Part, source: str, common: Mapping[str, Any], seeds: tuple[int, 
         if not NAME.fullmatch(name):
             top.fail("axes", list(chosen), "values that make a file name, or points: with a name")
         recipe = _recipe(top.file, f"axes: {name}", source, {**common, **dict(zip(axes, chosen, strict=True))})
-        points.append(PointSpec(name, _family(recipe), recipe, seeds))
+        points.append(PointSpec(name, family_of(recipe), recipe, seeds))
     return points
 
 
@@ -251,7 +247,7 @@ def _named(top: _Part, source: str, common: Mapping[str, Any], seeds: tuple[int,
         name, changes = part.name(), part.changes("set")
         own = part.seeds(seeds)
         recipe = _recipe(top.file, f"points[{index}]: {name}", source, {**common, **changes})
-        family = part.text("family") if "family" in part.left else _family(recipe)
+        family = part.text("family") if "family" in part.left else family_of(recipe)
         part.done(("name", "set", "seeds", "family"))
         points.append(PointSpec(name, family, recipe, own))
     return points
