@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyse.cluster import cluster_integers
 from tinyse.errors import ModelError, RecipeError
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse, schema
 from tinyse.groups import DEFAULT_BLOCK, Groups, Structure, array_scales, is_matrix, masks, sparsity, structure_groups
@@ -36,22 +37,24 @@ class Pruned:
 
 
 def prune_offline(data: bytes, target: float, structure: Structure | str = Structure.WEIGHT,
-                  block: tuple[int, int] = DEFAULT_BLOCK, name: str = "model") -> Pruned:
+                  block: tuple[int, int] = DEFAULT_BLOCK, name: str = "model", values: int = 0) -> Pruned:
     """Zero the groups of least norm in a streaming int8 file.
 
     Args:
         data: an exported model_int8.tflite. target: share of zeros over all weights, 0..0.999.
         structure: what is zeroed as a whole. block: inputs and outputs of a tile.
-        name: opens error messages.
+        name: opens error messages. values: non-zero values that a weight tensor may hold; 0 for any (tinyse.cluster).
 
     Raises:
         ModelError: ``data`` is no streaming int8 network.
-        RecipeError: ``target`` or ``block`` is out of range.
+        RecipeError: ``target``, ``block`` or ``values`` is out of range.
     """
     if not 0.0 <= target <= 0.999:
         raise RecipeError(f"sparsity: {target!r} is out of range", "0 to 0.999")
     if min(block) < 1:
         raise RecipeError(f"block: {list(block)} is out of range", "whole numbers from 1 on")
+    if values % 2 or not 0 <= values <= 32:
+        raise RecipeError(f"clusters: {values!r} is out of range", "an even number up to 32; half are negative")
     network = parse(data, name)
     arrays = _real_arrays(network)
     groups = structure_groups({key: array.shape for key, array in arrays.items()}, Structure(structure), block)
@@ -60,9 +63,10 @@ def prune_offline(data: bytes, target: float, structure: Structure | str = Struc
     kept = _units(groups, norms, arrays, target) if structure == Structure.UNIT else [
         _weakest(part, n, target) for part, n in zip(groups, norms, strict=True)]
     found = masks(groups, kept)
-    pruned = {key: array * found.get(key, np.float32(1)) for key, array in arrays.items()}
+    written = _patched(data, network, found, values // 2)
+    pruned = _real_arrays(parse(written, name))
     matrices = {key: array for key, array in pruned.items() if is_matrix(key)}
-    return Pruned(_patched(data, network, found), {key: float(np.mean(a == 0)) for key, a in matrices.items()},
+    return Pruned(written, {key: float(np.mean(a == 0)) for key, a in matrices.items()},
                   sparsity(pruned), sum(a.size for a in matrices.values()))
 
 
@@ -115,8 +119,8 @@ def _units(groups: list[Groups], norms: list[NDArray[np.float64]], arrays: dict[
     return kept(float(steps[low]))
 
 
-def _patched(data: bytes, network: Network, found: Mapping[str, NDArray[np.float32]]) -> bytes:
-    """``data`` with the masks multiplied into its weight and bias buffers, nothing else touched."""
+def _patched(data: bytes, network: Network, found: Mapping[str, NDArray[np.float32]], levels: int) -> bytes:
+    """``data`` with the masks multiplied into its weight and bias buffers, what remains of weights on few levels."""
     model = schema().Model.GetRootAsModel(data, 0)
     graph = model.Subgraphs(0)
     out, patched = bytearray(data), dict[int, bytes]()
@@ -136,13 +140,16 @@ def _patched(data: bytes, network: Network, found: Mapping[str, NDArray[np.float
             whole = found.get(f"{name}/{array}")
             return 1 if whole is None else np.split(whole, gates, axis=-1)[gate].T.astype(np.int8)
 
+        def few(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+            return cluster_integers(weights, levels) if levels else weights
+
         if isinstance(layer, LstmLayer):
             for gate, weights in enumerate(layer.gates):
-                write(int(inputs[1 + gate]), weights.kernel * mask("kernel", gate, 4))
-                write(int(inputs[5 + gate]), weights.recurrent * mask("recurrent_kernel", gate, 4))
+                write(int(inputs[1 + gate]), few(weights.kernel * mask("kernel", gate, 4)))
+                write(int(inputs[5 + gate]), few(weights.recurrent * mask("recurrent_kernel", gate, 4)))
                 write(int(inputs[12 + gate]), weights.bias * mask("bias", gate, 4))
         elif isinstance(layer, DenseLayer):
-            write(int(inputs[1]), layer.weights * mask("kernel"))
+            write(int(inputs[1]), few(layer.weights * mask("kernel")))
             if len(inputs) > 2 and inputs[2] >= 0:
                 write(int(inputs[2]), layer.bias * mask("bias"))
     return bytes(out)

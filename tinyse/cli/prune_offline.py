@@ -14,11 +14,14 @@ import click
               help="What is zeroed as a whole.")
 @click.option("--block", type=(int, int), default=(16, 4), show_default=True, metavar="IN OUT",
               help="Inputs and outputs of a tile, for --structure block.")
+@click.option("--clusters", type=int, default=0, metavar="N",
+              help="Non-zero values that a weight tensor may hold, half of them negative.  [default: any]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The .tflite to write.")
-def command(model: Path, sparsity: float, structure: str, block: tuple[int, int], out: Path) -> None:
+def command(model: Path, sparsity: float, structure: str, block: tuple[int, int], clusters: int,
+            out: Path) -> None:
     """Prune MODEL.tflite (an export's model_int8.tflite) by magnitude, without retraining.
 
-    The baseline that joint training is held against: scales, shapes and surviving integers stay.
+    The baseline that joint training is held against: scales, shapes and (without --clusters) surviving integers stay.
 
     \b
     Example:
@@ -27,7 +30,7 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
     from tinyse.artifacts import write_bytes
     from tinyse.offline import prune_offline
 
-    pruned = prune_offline(model.read_bytes(), sparsity, structure, block, str(model))
+    pruned = prune_offline(model.read_bytes(), sparsity, structure, block, str(model), clusters)
     write_bytes(out, pruned.data)
     for name, share in pruned.zeros.items():
         click.echo(f"{name:28} {share:6.1%} zeros")
