@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,10 @@ class Groups:
 
     def sizes(self) -> NDArray[np.float64]:
         """Entries of each group, [count]."""
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.float64]:
         total = np.zeros(self.count)
         for _, labels in self.members:
             total += np.bincount(labels.reshape(-1), minlength=self.count)

@@ -53,6 +53,19 @@ def ste(rounded: Any, real: Any) -> Any:
     return real + tf.stop_gradient(rounded - real)
 
 
+def product_gradient(rounded: Any, rows: Any, kernel: Any, bias: Any) -> Any:
+    """``rounded`` [n, out] forward, the gradient of ``rows @ kernel + bias`` backward, without that product."""
+
+    @tf.custom_gradient
+    def run(rows: Any, kernel: Any, bias: Any) -> Any:
+        def grad(d: Any) -> Any:
+            return tf.matmul(d, kernel, transpose_b=True), tf.matmul(rows, d, transpose_a=True), tf.reduce_sum(d, 0)
+
+        return tf.identity(rounded), grad
+
+    return run(rows, kernel, bias)
+
+
 def away(dtype: Any) -> float:
     """A factor a hair above 1 that turns rounding half to even into rounding half away from zero."""
     return 1.0 + (2.0**-45 if dtype == tf.float64 else 2.0**-22)
@@ -305,7 +318,6 @@ class SequenceLSTM(tf_keras.layers.Layer):
             return h, (h_last, c_last), peak
         kernel, scale = on_gate_grid(self.kernel)
         recurrent, recurrent_scale = on_gate_grid(self.recurrent_kernel)
-        real = tf.matmul(rows, kernel) + self.bias
         # Integers below 2^24 multiply exactly in float32, so this accumulator is the int32 one.
         counts = tf.matmul(tf.round(rows / self.grids.x.scale), tf.round(kernel / scale))
         wide = tf.float64 if self.grids.exact else tf.float32
@@ -313,7 +325,7 @@ class SequenceLSTM(tf_keras.layers.Layer):
         counts = tf.cast(counts, wide) + tf.round(tf.cast(self.bias, wide) / unit)
         counts = tf.clip_by_value(Rescale.of(unit * GATE_ONE)(counts), -INT16 - 1.0, INT16)
         rounded = tf.cast(counts, tf.float32) * (1.0 / GATE_ONE)
-        xz = tf.reshape(ste(rounded, real), shape)
+        xz = tf.reshape(product_gradient(rounded, rows, kernel, self.bias), shape)
         h, h_last, c_last, peak = sequence(xz, recurrent, *state, self.grids, recurrent_scale)
         return h, (h_last, c_last), peak
 

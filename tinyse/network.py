@@ -18,7 +18,7 @@ from tinyse.export.fixedpoint import sigmoid8_table
 from tinyse.frontend import FrontEndSpec
 from tinyse.grid import MASK_SCALE, Grid, cell_power
 from tinyse.keras import tf, tf_keras
-from tinyse.lstm import LstmGrids, Rescale, SequenceLSTM, ste, to_grid
+from tinyse.lstm import LstmGrids, Rescale, SequenceLSTM, product_gradient, ste, to_grid
 from tinyse.model import LayerWeights, TrainedModel
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -85,8 +85,8 @@ class Dense(tf_keras.layers.Layer):
         relu = self.activation == "relu"
         low = -128.0 - self.out.zero_point if not relu else max(-128.0 - self.out.zero_point, 0.0)
         steps = tf.clip_by_value(Rescale.of(unit / self.out.scale)(counts), low, 127.0 - self.out.zero_point)
-        real = tf.clip_by_value(tf.matmul(x, kernel) + self.bias, low * self.out.scale, self.out.high)
-        return ste(steps * self.out.scale, real)
+        real = product_gradient(counts * unit, x, kernel, self.bias)
+        return ste(steps * self.out.scale, tf.clip_by_value(real, low * self.out.scale, self.out.high))
 
     def get_config(self) -> dict[str, Any]:
         """What ``from_config`` needs."""

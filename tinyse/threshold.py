@@ -52,11 +52,6 @@ def inverse_softplus(value: Vector) -> Vector:
     return np.asarray(value + np.log(-np.expm1(-value)), np.float64)
 
 
-def logistic(x: Vector) -> Vector:
-    """1 / (1 + e^-x), without overflow."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)), np.float64)
-
-
 class ThresholdPruning:
     """Prunes a network's groups by one learned threshold a layer; a ``tinyse.prune.PruningMethod``.
 
@@ -93,6 +88,9 @@ class ThresholdPruning:
         self.means = np.zeros((2, layers))
         self.control = 0.0
         self.begun = self.frozen = False
+        self._known: tuple[Any, Any, list[Vector]] = (None, None, [])
+        self._made: tuple[Any, dict[str, Mask]] = (None, {})
+        self._strong: tuple[Any, list[NDArray[np.bool_]]] = (None, [])
 
     @property
     def last(self) -> int:
@@ -114,7 +112,16 @@ class ThresholdPruning:
 
     def norms(self) -> list[Vector]:
         """n_g of the dense weights, layer by layer."""
-        return [part.norms(self.dense, self.scales) for part in self.groups]
+        if self._known[0] is not self.dense or self._known[1] is not self.scales:
+            found = [part.norms(self.dense, self.scales) for part in self.groups]
+            self._known = (self.dense, self.scales, found)
+        return self._known[2]
+
+    def _masks(self) -> dict[str, Mask]:
+        """Zeros and ones of every array, from what is kept."""
+        if self._made[0] is not self.kept:
+            self._made = (self.kept, masks(self.groups, self.kept))
+        return self._made[1]
 
     def _measure(self) -> list[Vector]:
         """Norms of the dense weights as they are; thresholds keep their value in the new units."""
@@ -134,8 +141,10 @@ class ThresholdPruning:
         self.begun = True
 
     def _keep(self, norms: Sequence[Vector], thresholds: Vector) -> list[NDArray[np.bool_]]:
-        return [self._rounded(n, (n >= tau) | part.strongest(n))
-                for part, n, tau in zip(self.groups, norms, thresholds, strict=True)]
+        if self._strong[0] is not norms:
+            self._strong = (norms, [part.strongest(n) for part, n in zip(self.groups, norms, strict=True)])
+        return [self._rounded(n, (n >= tau) | strong)
+                for n, tau, strong in zip(norms, thresholds, self._strong[1], strict=True)]
 
     def _rounded(self, norms: Vector, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The strongest of a layer's groups, as many as ``kept`` has, to the nearest multiple."""
@@ -182,11 +191,13 @@ class ThresholdPruning:
             return gradients
         if not self.begun:
             self._begin()
-        found = {name: np.asarray(gradients[n], np.float64) for name, n in self.place.items()}
-        mask = masks(self.groups, self.kept)
+        kind = np.float32 if self.frozen else np.float64
+        found: dict[str, Any] = {name: np.asarray(gradients[n], kind) for name, n in self.place.items()}
+        mask = self._masks()
         out = {name: g * mask[name] if name in mask else g for name, g in found.items()}
         if not self.frozen:
-            self._move([self._surrogate(k, found, out) for k in range(len(self.groups))])
+            norms = self.norms()
+            self._move([self._surrogate(k, norms[k], found, out) for k in range(len(self.groups))])
             for name, variable in self.variables.items():
                 variable.assign(self.dense[name])
         result = list(gradients)
@@ -194,30 +205,37 @@ class ThresholdPruning:
             result[n] = tf.constant(out[name], tf.float32)
         return result
 
-    def _surrogate(self, k: int, found: dict[str, Any], out: dict[str, Any]) -> tuple[float, float]:
+    def _surrogate(self, k: int, norms: Vector, found: dict[str, Any], out: dict[str, Any]) -> tuple[float, float]:
         """Add what layer ``k``'s indicator and regulariser pass to the weights; B and A of its tau."""
         part, keep = self.groups[k], self.kept[k]
-        norms, tau = part.norms(self.dense, self.scales), self.thresholds[k]
+        tau = self.thresholds[k]
         share = self.sizes[k] * self.weight
-        price = self.strength * share
-        through = np.zeros(part.count)
+        through: Any = 0.0
         for member, (name, _) in enumerate(part.members):
-            through += part.gather(member, found[name] * self.dense[name] * self._others(k, member, name))
+            towards = found[name] * self.dense[name]
+            others = self._others(k, member, name)
+            through = through + part.gather(member, towards if others is None else towards * others)
         width = WIDTH * self.spread[k]
-        gate = logistic((norms - tau) / width)
-        bump = gate * (1.0 - gate) / width  # dr/dn
-        to_norm = (bump * (through + price * norms) + price * keep) / (np.maximum(norms, 1e-9) * self.sizes[k])
+        bump = np.tanh((norms - tau) * (0.5 / width))
+        bump = (1.0 - bump * bump) * (0.25 / width)  # dr/dn
+        weighed = share * norms
+        to_norm = bump * (through + self.strength * weighed)
+        to_norm += self.strength * share * keep
+        to_norm /= np.maximum(norms, 1e-9) * self.sizes[k]
         for name, labels in part.members:
-            out[name] = out[name] + to_norm[labels] * self.dense[name] / self.scales[name] ** 2
-        return -float((bump * through).sum()), float((bump * share * norms).sum())
+            passed = to_norm[labels]
+            passed *= self.dense[name]
+            passed /= self.scales[name] ** 2
+            out[name] = out[name] + passed
+        return -float((bump * through).sum()), float((bump * weighed).sum())
 
     def _others(self, k: int, member: int, name: str) -> Any:
-        """The mask of an array by every group but member ``member`` of layer ``k``."""
-        product: Any = 1.0
+        """The mask of an array by every group but member ``member`` of layer ``k``; None where there is no other."""
+        product: Any = None
         for number, (part, keep) in enumerate(zip(self.groups, self.kept, strict=True)):
             for other, (array, labels) in enumerate(part.members):
                 if array == name and (number, other) != (k, member):
-                    product = product * keep[labels]
+                    product = keep[labels] if product is None else product & keep[labels]
         return product
 
     @property
@@ -251,7 +269,7 @@ class ThresholdPruning:
             self.kept = self._keep(norms, self.thresholds)
             if final:
                 self.frozen, self.dense = True, {}
-        for name, mask in masks(self.groups, self.kept).items():
+        for name, mask in self._masks().items():
             variable = self.variables[name]
             variable.assign(variable.numpy() * mask)
 
