@@ -11,6 +11,7 @@ from firmware_images import NPU, export, image, npu_model
 
 from tinyse.engines.tflm import TflmEngine
 from tinyse.firmware.qemu import run
+from tinyse.firmware.results import Results
 
 IMAGES = {"m55": ("corstone300", "cpu"), "m7": ("mps2-an500", "cpu"), "npu": ("corstone300", "npu")}
 FULL_SCALE = 32768
@@ -43,11 +44,17 @@ class Listener:
 
 @dataclass(frozen=True)
 class Heard:
-    """What one image made of a WAV: int8 [frames, bands] features and masks, int16 samples."""
+    """What one image made of a WAV: int8 [frames, bands] features and masks, int16 samples.
+
+    Of a Skip RNN ``masks`` has P - 128 behind the bands, ``ran`` [frames] says which frames ran the network, and the
+    others have the features and the mask of the last one that did.
+    """
 
     features: np.ndarray
     masks: np.ndarray
     samples: np.ndarray
+    ran: np.ndarray
+    results: Results
 
 
 def heard(link: str, model: str, wav: Path, folder: Path, seconds: float = 600) -> Heard:
@@ -56,8 +63,11 @@ def heard(link: str, model: str, wav: Path, folder: Path, seconds: float = 600) 
     out = folder / f"{link}.wav"
     done = run(image(board, backend, model=model, target=NPU).elf, board, wav, out, network=True, icount=False,
                npu_model=npu_model(model) if backend == "npu" else None, seconds=seconds)
-    both = np.frombuffer(done.network, np.int8).reshape(done.results.frames, 2, -1)
-    return Heard(both[:, 0], both[:, 1], read_wav(out))
+    rows = np.frombuffer(done.network, np.int8).reshape(done.results.frames, -1)
+    engine = tflm(model)
+    bands, end = engine.bands, engine.bands + engine.outputs
+    ran = rows[:, end] != 0 if engine.gate else np.ones(len(rows), bool)
+    return Heard(rows[:, :bands], rows[:, bands:end], read_wav(out), ran, done.results)
 
 
 def tflm(model: str) -> TflmEngine:

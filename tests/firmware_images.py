@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from export_models import random_model
+from export_models import frames, random_model
 
+from tinyse.export.calibrate import calibrate
 from tinyse.firmware.build import Built, build
 from tinyse.firmware.project import write_project
 from tinyse.model import TrainedModel
@@ -21,9 +23,22 @@ TARGETS = {"corstone300": "cortex-m55", "corstone300-u65": "cortex-m55", "mps2-a
            "stm32f746g-disco": "cortex-m7", "stm32h743zi": "cortex-m7"}
 """What a model is exported for where the board's CPU runs it."""
 
+
+def restless(model: TrainedModel) -> TrainedModel:
+    """A Skip RNN whose gate moves: p~ follows the sound."""
+    gate = model.layers[-1].arrays
+    kernel, bias = gate["kernel"].copy(), gate["bias"].copy()
+    kernel[:, -1] *= 6
+    bias[-1] = 0.65
+    layers = (*model.layers[:-1], replace(model.layers[-1], arrays={"kernel": kernel, "bias": bias}))
+    moved = TrainedModel(layers, model.frontend)
+    return TrainedModel(layers, model.frontend, calibrate(moved, frames(200, model.frontend.bands)))
+
+
 MODELS = {
     "small": lambda: random_model(zeros=0.5),
     "wide": lambda: random_model(lstm=(64, 48), dense=(32,), bands=128, zeros=0.5, seed=1),
+    "skipping": lambda: restless(random_model(lstm=(32, 24), dense=(24,), bands=128, zeros=0.3, seed=5, skip=True)),
     "snapped": lambda: snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3, seed=2)),
 }
 """Models by name; a path to a run, a .npz or an int8 .tflite serves as well."""

@@ -14,6 +14,7 @@ from tinyse.artifacts import write_manifest
 from tinyse.export.vela import compile_model
 from tinyse.profile.budget import frame_budget
 from tinyse.profile.firmware import (
+    SKIPPED,
     STAGE_NAMES,
     FirmwareMemory,
     FirmwareRun,
@@ -39,6 +40,7 @@ from tinyse.profile.results import (
     Source,
     Traffic,
 )
+from tinyse.profile.skipping import skip_cost
 from tinyse.targets import load_target
 
 
@@ -91,7 +93,7 @@ def with_firmware(profile: Profile, scale: int = 1) -> Profile:
     stages = tuple(StageCost(name, 10.0 * mean, mean, mean + 10) for name, mean in means.items())
     whole = sum(means.values())
     run = FirmwareRun(
-        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, "a signal",
+        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, 10, "a signal",
         stages, StageCost("frame", 10.0 * whole, whole, whole + 60), False, None, None, None, 5120, 8000, 16384, 640)
     memory = FirmwareMemory(
         Origin(Source.EXACT, "read from the ELF file"), "corstone300", "cpu", 16_000, 9_000, 0, 29_504,
@@ -102,3 +104,15 @@ def with_firmware(profile: Profile, scale: int = 1) -> Profile:
                        ("UNIDIRECTIONAL_SEQUENCE_LSTM", "LOGISTIC"), 25_092, 250_000.5, None, "")
     return replace(profile, firmware=run, memory=memory, runner=runner,
                    budget=frame_budget(run, load_target("ethos-u55-128")))
+
+
+def with_skipping(profile: Profile, updates: int = 4) -> Profile:
+    """The same as a Skip RNN whose network ran on ``updates`` of the ten frames; an update costs what it did."""
+    assert profile.firmware is not None
+    stages = tuple(replace(each, total=each.total * updates / 10, mean=each.mean * updates / 10)
+                   if each.stage in SKIPPED else each for each in profile.firmware.stages)
+    whole = sum(each.mean for each in stages)
+    run = replace(profile.firmware, updates=updates, stages=stages,
+                  frame=replace(profile.firmware.frame, total=10 * whole, mean=whole))
+    return replace(profile, firmware=run, budget=frame_budget(run, load_target("ethos-u55-128"), True),
+                   skip=skip_cost(run, profile.npu, profile.simulation))

@@ -83,6 +83,8 @@ def run(model: Path, source: Path, destination: Path, board: str, target: str | 
     for name, ticks in [*done.results.stages.items(), ("frame", done.results.frame)]:
         each = qemu.instructions(ticks.total, counter) / frames
         click.echo(f"{name:<12}{each:>12,.0f} instructions a frame  emulated (QEMU)")
+    if done.results.updates < done.results.frames:
+        click.echo(f"the network ran on {done.results.updates:,} of {frames:,} frames")
 
 
 @command.command()

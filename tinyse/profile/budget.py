@@ -35,10 +35,11 @@ ASSUMED = {
 }
 
 
-def frame_budget(run: FirmwareRun, target: Target) -> FrameBudget | None:
+def frame_budget(run: FirmwareRun, target: Target, skips: bool = False) -> FrameBudget | None:
     """The budget of a run; None where neither cycles nor instructions of a known core were counted.
 
     The network is left out where an NPU (or its simulator) ran it: its time is another source's.
+    ``skips``: the network is a Skip RNN, so a frame that runs it is told apart from the mean one.
     """
     counted = run.unit == "cycles"
     cpi = Cpi(1.0, 1.0, "cycles as counted") if counted else ASSUMED.get(run.core)
@@ -47,9 +48,11 @@ def frame_budget(run: FirmwareRun, target: Target) -> FrameBudget | None:
     origin = run.origin if counted else Origin(Source.ASSUMED, f"{run.origin.tool}, CPI {cpi.low:g} to {cpi.high:g}")
     stages = [each for each in run.stages if each.stage != "network" or run.backend != "npu"]
     shares = tuple(Share(each.stage, each.mean * cpi.low, each.mean * cpi.high) for each in stages)
+    worst = tuple(Share(each.stage, run.updating(each.stage) * cpi.low, run.updating(each.stage) * cpi.high)
+                  for each in stages if skips)
     if len(stages) == len(run.stages):
         mean, most = run.frame.mean, run.frame.most
     else:
         mean, most = sum(each.mean for each in stages), sum(each.most for each in stages)
     return FrameBudget(origin, target.clock_mhz, target.cycles_per_hop, cpi.low, cpi.high, cpi.basis, shares,
-                       mean * cpi.low, mean * cpi.high, most * cpi.low, most * cpi.high)
+                       mean * cpi.low, mean * cpi.high, most * cpi.low, most * cpi.high, worst)

@@ -76,8 +76,11 @@ class Executed:
     runner: RunnerRun | None = None
 
 
-def execute(found: Located, target: Target | None, options: Options, skipped: list[str]) -> Executed:
+def execute(found: Located, target: Target | None, options: Options, skipped: list[str],
+            skips: bool = False) -> Executed:
     """Run the firmware with the located model; a line in ``skipped`` for each thing that could not be had.
+
+    ``skips``: the model is a Skip RNN.
 
     Raises:
         ModelError: something asked for needs the int8 file, or the model does not fit.
@@ -90,18 +93,18 @@ def execute(found: Located, target: Target | None, options: Options, skipped: li
     except ToolError as error:
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
     try:
-        return _executed(found, target, where, detail, options, skipped)
+        return _executed(found, target, where, detail, options, skipped, skips)
     except ToolError as error:  # nobody asked for it: a profile without it is better than none
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
 
 
 def _executed(found: Located, target: Target, where: Where, detail: str, options: Options,
-              skipped: list[str]) -> Executed:
+              skipped: list[str], skips: bool) -> Executed:
     if where is Where.BOARD:
         if options.wav is not None:
             raise ToolError("a board enhances its own noise", "leave out --wav")
         run = _measured(board.read_board(Path(detail)), Origin(Source.MEASURED, detail, "board"), NOISE)
-        return Executed(run, None, frame_budget(run, target), None)
+        return Executed(run, None, frame_budget(run, target, skips), None)
     with tempfile.TemporaryDirectory(prefix="tinyse-firmware-") as name:
         folder = Path(name)
         wav, signal = write_signal(folder, options.wav)
@@ -117,9 +120,9 @@ def _executed(found: Located, target: Target, where: Where, detail: str, options
         elif where is Where.FVP:
             run, features = _on_fvp(build(project, target.board, options.backend), detail, target, wav, signal), b""
         else:
-            run, features = _on_qemu(project, target, found, options, wav, signal)
+            run, features = _on_qemu(project, target, found, options, wav, signal, skips)
         beside = _runner(found, target, options, where, detail, features)
-    return Executed(run, memory, frame_budget(run, target), beside)
+    return Executed(run, memory, frame_budget(run, target, skips), beside)
 
 
 def choose(options: Options, target: Target) -> tuple[Where, str]:
@@ -160,7 +163,7 @@ def _nothing(line: str, options: Options, skipped: list[str], error: TinyseError
 
 
 def _on_qemu(project: Path, target: Target, found: Located, options: Options, wav: Path,
-             signal: str) -> tuple[FirmwareRun, bytes]:
+             signal: str, skips: bool) -> tuple[FirmwareRun, bytes]:
     """The run, and the features of its middle frame for Arm's runner."""
     machine = target.board if target.board in qemu.MACHINES else QEMU_BOARDS[target.core]
     built = build(project, machine, options.backend)
@@ -171,7 +174,7 @@ def _on_qemu(project: Path, target: Target, found: Located, options: Options, wa
     results, record = done.results, done.network or b""
     frame = len(record) // max(1, results.frames)
     start = results.frames // 2 * frame
-    return _typed(results, origin, "instructions", signal), record[start:start + frame // 2]
+    return _typed(results, origin, "instructions", signal), record[start:start + frame // 2 - skips]
 
 
 def _on_fvp(built: Built, program: str, target: Target, wav: Path, signal: str) -> FirmwareRun:
@@ -200,7 +203,8 @@ def _typed(results: Results, origin: Origin, unit: str, signal: str) -> Firmware
     simulated = npu is not None and npu.name == "simulator"
     counted_by = Origin(Source.SIMULATED, f"tinyse.npu {__version__}") if simulated else origin
     return FirmwareRun(
-        origin, results.board, results.core, results.backend, results.kernels, unit, results.frames, signal,
+        origin, results.board, results.core, results.backend, results.kernels, unit, results.frames,
+        results.updates, signal,
         tuple(cost(name, results.stages[name]) for name in STAGES), cost("frame", results.frame), simulated, npu,
         counted_by if npu else None,
         {name: dict(values) for name, values in results.timing_adapters.items()} if results.timing_adapters else None,

@@ -12,6 +12,10 @@ STAGE_NAMES = {"transform": "window, FFT", "features": "magnitude, mel, power", 
 """What the firmware's stages (`tinyse.firmware.results.STAGES`) do, in order."""
 
 
+SKIPPED = ("features", "quantize", "network")
+"""Stages of a frame that runs the network; a Skip RNN's other frames do without."""
+
+
 @dataclass(frozen=True)
 class StageCost:
     """What one stage of a frame takes, in the unit of its run.
@@ -37,7 +41,7 @@ class FirmwareRun:
         origin: emulated (QEMU), measured (FVP), measured (board) or measured (host).
         board, core, backend, kernels: what the image was built for, as it says itself.
         unit: of every stage: ``instructions``, ``cycles`` or ``ns``.
-        frames: hops that were enhanced.
+        frames: hops that were enhanced. updates: of them those that ran the network.
         signal: what was enhanced: a file's name and hash, or the name of the generated signal.
         stages: the six stages in order.
         frame: a whole frame.
@@ -56,6 +60,7 @@ class FirmwareRun:
     kernels: str
     unit: str
     frames: int
+    updates: int
     signal: str
     stages: tuple[StageCost, ...]
     frame: StageCost
@@ -71,6 +76,13 @@ class FirmwareRun:
     def stage(self, name: str) -> StageCost:
         """A stage by its name."""
         return next(each for each in self.stages if each.stage == name)
+
+    def updating(self, name: str) -> float:
+        """A stage, or the whole ``frame``, in a frame that runs the network."""
+        if name == "frame":
+            return self.frame.mean + sum(self.updating(stage) - self.stage(stage).mean for stage in SKIPPED)
+        each = self.stage(name)
+        return each.total / max(1, self.updates) if name in SKIPPED else each.mean
 
     @property
     def ends(self) -> float:
@@ -140,7 +152,7 @@ class FirmwareMemory:
 
 @dataclass(frozen=True)
 class Share:
-    """A stage's least and most cycles in a mean frame; equal where cycles were measured."""
+    """A stage's least and most cycles in a frame; equal where cycles were measured."""
 
     stage: str
     low: float
@@ -159,6 +171,7 @@ class FrameBudget:
         basis: why these.
         shares: the stages in order; without the network where another processor runs it.
         low, high: all of them, cycles of a mean frame; most_low, most_high: of the longest frame.
+        updating: of a Skip RNN, the stages in a frame that runs the network; else empty.
     """
 
     origin: Origin
@@ -172,6 +185,7 @@ class FrameBudget:
     high: float
     most_low: float
     most_high: float
+    updating: tuple[Share, ...] = ()
 
     def milliseconds(self, cycles: float) -> float:
         """Time of ``cycles`` at the clock."""

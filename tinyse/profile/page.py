@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinyse.artifacts import versions
 from tinyse.profile.firmware import STAGE_NAMES
-from tinyse.profile.results import Profile
+from tinyse.profile.results import Profile, Source
 from tinyse.profile.roofline import draw_roofline
 from tinyse.profile.table import Table
 from tinyse.targets import Target
@@ -84,9 +84,21 @@ def _bars(profile: Profile) -> list[tuple[str, list[tuple[str, float]], float]]:
         return []
     head = f"{profile.name}, {profile.target}"
     parts = [(share.stage, budget.milliseconds(share.low)) for share in budget.shares]
-    found = [(f"{head}\nprocessor, {budget.clock_mhz:g} MHz\n{budget.origin.label}", parts,
+    skips = bool(budget.updating)
+    of = ", mean of a frame" if skips else ""
+    found = [(f"{head}\nprocessor, {budget.clock_mhz:g} MHz{of}\n{budget.origin.label}", parts,
               budget.milliseconds(budget.high))]
+    if skips:
+        found.append((f"{head}\nprocessor, an update\n{budget.origin.label}",
+                      [(share.stage, budget.milliseconds(share.low)) for share in budget.updating],
+                      budget.milliseconds(sum(share.high for share in budget.updating))))
     if npu is not None and not any(share.stage == "network" for share in budget.shares):
-        found.append((f"{head}\nNPU, {npu.clock_mhz:g} MHz\n{npu.origin.label}",
+        rate = profile.skip.rate if profile.skip is not None else None
+        if rate is not None:
+            mean = npu.milliseconds * rate.rate
+            found.append((f"{head}\nNPU, {npu.clock_mhz:g} MHz, mean of a frame\n{Source.ESTIMATED_MEAN}",
+                          [("network", mean)], mean))
+        update = ", an update" if skips else ""
+        found.append((f"{head}\nNPU, {npu.clock_mhz:g} MHz{update}\n{npu.origin.label}",
                       [("network", npu.milliseconds)], npu.milliseconds))
     return found

@@ -13,6 +13,7 @@ from tinyse.errors import ModelError
 from tinyse.profile import arena, layers, locate, simulated, sizes, vela
 from tinyse.profile.execution import Executed, Options, execute
 from tinyse.profile.results import FRAMES_PER_SECOND, HostArena, NpuEstimate, Origin, Profile, Source
+from tinyse.profile.skipping import UNKNOWN, is_skipping, skip_cost
 from tinyse.targets import HOP_SECONDS, Target, load_target
 
 
@@ -45,11 +46,15 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
         measured = _arena(found, skipped)
         counted = sizes.model_sizes(found.int8, found.compiled, reports)
         simulation = simulated.account(found.compiled, npu, skipped)
-        ran = Executed() if firmware is None else execute(found, chosen, firmware, skipped)
+        skips = is_skipping(found.int8, found.compiled)
+        ran = Executed() if firmware is None else execute(found, chosen, firmware, skipped, skips)
+        skip = skip_cost(ran.firmware, npu, simulation) if skips else None
+        if skip is not None and skip.rate is None:
+            skipped.append(UNKNOWN)
         hashes = {file.name: sha256(file) for file in (found.int8, found.compiled) if file}
     return Profile(name=found.name, target=chosen.name if chosen else "", sha256=hashes, npu=npu,
                    arena=measured, sizes=counted, simulation=simulation, skipped=tuple(skipped),
-                   firmware=ran.firmware, memory=ran.memory, budget=ran.budget, runner=ran.runner)
+                   firmware=ran.firmware, memory=ran.memory, budget=ran.budget, runner=ran.runner, skip=skip)
 
 
 def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Located:

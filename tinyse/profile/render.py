@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from tinyse.artifacts import versions
-from tinyse.profile.render_firmware import firmware_tables
+from tinyse.profile.render_firmware import firmware_tables, rate_note
 from tinyse.profile.results import FRAMES_PER_SECOND, NpuEstimate, OperatorCost, Profile, Simulation, Sizes
+from tinyse.profile.skipping import SkipCost
 from tinyse.profile.table import Table, percent, plain
 
-__all__ = ["SCHEMA", "Table", "npu_tables", "operator_row", "percent", "plain", "simulated_table", "size_table",
-           "tables", "to_json"]
+__all__ = ["SCHEMA", "Table", "mean_tables", "npu_tables", "operator_row", "percent", "plain", "simulated_table",
+           "size_table", "tables", "to_json"]
 
-SCHEMA = 2
-"""Raised with the layout of the JSON; 2 added ``firmware``, ``memory``, ``budget`` and ``runner``."""
+FRAME, UPDATE = "frame", "frame that runs the network"
+SCHEMA = 3
+"""Raised with the layout of the JSON; 2 added ``firmware``, ``memory``, ``budget`` and ``runner``, 3 ``skip``."""
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
@@ -26,9 +29,11 @@ def tables(profile: Profile, operators: bool = False) -> list[Table]:
     """Every group of the profile; with ``operators`` also a row for each NPU operator."""
     found = [Table(f"{profile.name}, {profile.target}" if profile.target else profile.name)]
     if profile.npu is not None:
-        found += npu_tables(profile.npu, operators)
+        found += npu_tables(profile.npu, operators, profile.skip is not None)
     if profile.simulation is not None:
-        found.append(simulated_table(profile.simulation))
+        found.append(simulated_table(profile.simulation, profile.skip is not None))
+    if profile.skip is not None:
+        found += mean_tables(profile.skip)
     if profile.arena is not None:
         arena = profile.arena
         found.append(Table(f"TFLM arena of the int8 file, {arena.origin.label} ({arena.origin.tool})", notes=(
@@ -41,8 +46,10 @@ def tables(profile: Profile, operators: bool = False) -> list[Table]:
     return found
 
 
-def npu_tables(npu: NpuEstimate, operators: bool) -> list[Table]:
-    """Vela's numbers: layers, operators if wanted, traffic and memories."""
+def npu_tables(npu: NpuEstimate, operators: bool, skips: bool = False) -> list[Table]:
+    """Vela's numbers: layers, operators if wanted, traffic, memories; with ``skips`` of a frame that is not skipped."""
+    frame = UPDATE if skips else FRAME
+    every = ", no frame skipped" if skips else ""
     label = f"{npu.origin.label} ({npu.origin.tool})"
     rows = [(layer.name, str(layer.operators), f"{layer.cycles:,}", percent(layer.cycles, npu.cycles),
              f"{layer.npu_cycles:,}", f"{layer.flash_cycles:,}", f"{layer.sram_cycles:,}", f"{layer.macs:,}",
@@ -52,18 +59,18 @@ def npu_tables(npu: NpuEstimate, operators: bool) -> list[Table]:
                  f"{npu.npu_cycles:,}", f"{sum(layer.flash_cycles for layer in npu.layers):,}",
                  f"{sum(layer.sram_cycles for layer in npu.layers):,}", f"{npu.macs:,}", "", ""))
     found = [Table(
-        f"one frame, {label}: {npu.system_config}, {npu.memory_mode}, {npu.clock_mhz:g} MHz",
+        f"one {frame}, {label}: {npu.system_config}, {npu.memory_mode}, {npu.clock_mhz:g} MHz",
         ("layer", "ops", "cycles", "share", "NPU", "flash", "SRAM", "MACs", "of array", "bound by"),
         tuple(rows),
         (f"{npu.cycles:,} cycles: {npu.milliseconds:.3f} ms, {100 * npu.hop_share:.2f} % of the 16 ms hop, "
-         f"{npu.cycles_per_second / 1e6:.2f} M per second of audio",))]
+         f"{npu.cycles_per_second / 1e6:.2f} M per second of audio{every}",))]
     if operators:
         found.append(Table(
             f"NPU operators, {label}", ("id", "layer", "operator", "cycles", "flash", "decode", "MACs", "SRAM",
                                         "output", "bound by", "tensor"),
             tuple(operator_row(each) for each in npu.operators)))
-    found.append(Table(f"traffic of one frame, {label}",
-                       ("memory", "features read", "written", "weights read", "all bytes", "cycles", "MB/s"),
+    found.append(Table(f"traffic of one {frame}, {label}",
+                       ("memory", "features read", "written", "weights read", "all bytes", "cycles", f"MB/s{every}"),
                        tuple((each.memory, f"{each.feature_read:,}", f"{each.feature_write:,}",
                               f"{each.weight_read:,}", f"{each.total:,}", f"{each.cycles:,}",
                               f"{each.total * FRAMES_PER_SECOND / 1e6:.2f}") for each in npu.traffic)))
@@ -74,12 +81,25 @@ def npu_tables(npu: NpuEstimate, operators: bool) -> list[Table]:
     return found
 
 
-def simulated_table(done: Simulation) -> Table:
+def simulated_table(done: Simulation, skips: bool = False) -> Table:
     """The NPU simulator's bytes and MACs, a row a layer."""
-    return Table(f"command stream of one frame, {done.origin.label} ({done.origin.tool})",
+    return Table(f"command stream of one {UPDATE if skips else FRAME}, {done.origin.label} ({done.origin.tool})",
                  ("layer", "ops", "MACs", "on zeros", "model bytes read", "arena bytes"),
                  tuple((each.layer, str(each.operators), f"{each.macs:,}", percent(each.macs_on_zeros, each.macs),
                         f"{each.flash_bytes:,}", f"{each.sram_bytes:,}") for each in (*done.layers, done.total)))
+
+
+def mean_tables(skip: SkipCost) -> list[Table]:
+    """What a Skip RNN's network costs at the rate at which it ran: a table for each source."""
+    if skip.rate is None:
+        return []
+    return [Table(f"Skip RNN's network on {skip.rate.signal}, {origin.label} ({origin.tool})",
+                  ("", "an update", "a frame, mean", "a second of audio"),
+                  tuple((each.name, *(f"{count:,.0f}" for count in (each.update, each.mean, each.second)))
+                        for each in rows),
+                  (rate_note(skip.rate),))
+            for origin, rows in ((origin, list(group)) for origin, group in groupby(
+                skip.network, key=lambda each: each.origin))]
 
 
 def operator_row(each: OperatorCost) -> tuple[str, ...]:

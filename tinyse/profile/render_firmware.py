@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import groupby
 
 from tinyse.profile.budget import LATENCY_LIMIT_MS, LATENCY_PAPER_MS
-from tinyse.profile.firmware import STAGE_NAMES, FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
+from tinyse.profile.firmware import STAGE_NAMES, FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun, Share
 from tinyse.profile.results import NpuEstimate, Origin, Profile, Source
+from tinyse.profile.skipping import SkipCost, SkipRate
 from tinyse.profile.table import Table, percent
 
 WIDTH = 50
@@ -20,13 +21,13 @@ def firmware_tables(profile: Profile) -> list[Table]:
     run = profile.firmware
     if run is None:
         return []
-    found = [stage_table(run)]
+    found = [stage_table(run, profile.skip)]
     if run.npu is not None and run.npu_origin is not None:
         found.append(npu_table(run, run.npu_origin))
     if profile.runner is not None:
         found.append(runner_table(profile.runner, run))
     if profile.budget is not None:
-        found.append(budget_table(profile.budget, run, profile.npu))
+        found.append(budget_table(profile.budget, run, profile.npu, profile.skip))
     if profile.memory is not None:
         found.append(memory_table(profile.memory))
         found.append(placement_table(profile.memory))
@@ -41,9 +42,14 @@ def said(origin: Origin) -> str:
     return f"{origin.label} ({origin.tool})"
 
 
-def stage_table(run: FirmwareRun) -> Table:
-    """A row a stage: per frame, share, the longest, all frames."""
-    rows = []
+def rate_note(rate: SkipRate) -> str:
+    """How often a Skip RNN's network ran, and on what."""
+    return f"the network ran on {rate.updates:,} of {rate.frames:,} frames of {rate.signal}: {100 * rate.rate:.1f} %"
+
+
+def stage_table(run: FirmwareRun, skip: SkipCost | None = None) -> Table:
+    """A row a stage: per frame, share, the longest, all frames; of a Skip RNN also of an update and a second."""
+    rows: list[tuple[str, ...]] = []
     for each in run.stages:
         name = STAGE_NAMES[each.stage]
         if each.stage == "network" and run.transfer:
@@ -53,7 +59,13 @@ def stage_table(run: FirmwareRun) -> Table:
         rows.append((name, f"{each.mean:,.0f}", percent(each.mean, run.frame.mean), f"{each.most:,.0f}",
                      f"{each.total:,.0f}"))
     rows.append(("frame", f"{run.frame.mean:,.0f}", "100.0 %", f"{run.frame.most:,.0f}", f"{run.frame.total:,.0f}"))
+    header: tuple[str, ...] = ("stage", f"{run.unit} a frame", "share", "longest", "all frames")
     notes = [f"front and back end {run.ends:,.0f} {run.unit} a frame; {run.frames:,} frames of {run.signal}"]
+    if skip is not None and skip.rate is not None:
+        header = (*header[:3], "an update", header[3], "a second of audio", header[4])
+        rows = [(*row[:3], f"{cost.update:,.0f}", row[3], f"{cost.second:,.0f}", row[4])
+                for row, cost in zip(rows, skip.stages, strict=True)]
+        notes += [rate_note(skip.rate), "an update: a frame that runs the network; the others compute no features"]
     if run.transfer:
         notes += ["the network ran on the NPU simulator: what the processor spends on sending the arena there",
                   "and back is no cost of the network, and counts nowhere below"]
@@ -62,7 +74,7 @@ def stage_table(run: FirmwareRun) -> Table:
     if run.origin.where == "host":
         notes.append("this machine's time; says nothing about the target")
     return Table(f"firmware profiled on {run.board} ({run.core}, {run.backend}, {run.kernels}), {said(run.origin)}",
-                 ("stage", f"{run.unit} a frame", "share", "longest", "all frames"), tuple(rows), tuple(notes))
+                 header, tuple(rows), tuple(notes))
 
 
 def npu_table(run: FirmwareRun, origin: Origin) -> Table:
@@ -92,7 +104,7 @@ def runner_table(done: RunnerRun, run: FirmwareRun) -> Table:
     if done.instructions is not None:
         rows = (("inside TFLM's Invoke(), patched runner", f"{done.instructions:,.0f}"),)
         if run.unit == "instructions" and run.backend == "cpu":
-            ours = run.stage("network").mean
+            ours = run.updating("network")
             rows += ((f"our network ({run.kernels}), a frame", f"{ours:,.0f}"),)
             notes.insert(0, f"ours / TFLM + CMSIS-NN: {ours / done.instructions:.3f}")
             if run.core != "cortex-m55":
@@ -103,20 +115,30 @@ def runner_table(done: RunnerRun, run: FirmwareRun) -> Table:
     return Table(f"Arm's prebuilt runner, {said(done.origin)}", ("one inference", "count"), rows, tuple(notes))
 
 
-def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None) -> Table:
-    """Share of the hop a stage, a bar, and the latency."""
+def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None,
+                 skip: SkipCost | None = None) -> Table:
+    """Share of the hop a stage, a bar, and the latency; of a Skip RNN also in a frame that runs the network."""
     exact = budget.cpi_low == budget.cpi_high
 
     def span(low: float, high: float, digits: int, unit: str) -> str:
         text = f"{low:,.{digits}f}" if exact else f"{low:,.{digits}f} to {high:,.{digits}f}"
         return f"{text}{unit}"
 
-    rows = tuple((MARKS[list(STAGE_NAMES).index(each.stage)], STAGE_NAMES[each.stage],
-                  span(each.low, each.high, 0, ""), span(budget.percent(each.low), budget.percent(each.high), 2, " %"))
-                 for each in budget.shares)
-    rows += (("", "sum", span(budget.low, budget.high, 0, ""),
-              span(budget.percent(budget.low), budget.percent(budget.high), 2, " %")),)
-    notes = [bar(budget), f"{budget.clock_mhz:g} MHz: {budget.hop_cycles:,.0f} cycles a hop of 16 ms"]
+    def cells(low: float, high: float) -> tuple[str, str]:
+        return span(low, high, 0, ""), span(budget.percent(low), budget.percent(high), 2, " %")
+
+    header: tuple[str, ...] = ("", "stage", "cycles", "of the hop")
+    rows: list[tuple[str, ...]] = [
+        (MARKS[list(STAGE_NAMES).index(each.stage)], STAGE_NAMES[each.stage], *cells(each.low, each.high))
+        for each in budget.shares]
+    rows.append(("", "sum", *cells(budget.low, budget.high)))
+    notes = [bar(budget, budget.shares), f"{budget.clock_mhz:g} MHz: {budget.hop_cycles:,.0f} cycles a hop of 16 ms"]
+    if budget.updating:
+        header = (*header, "an update", "of the hop")
+        worst = [cells(each.low, each.high) for each in budget.updating]
+        worst.append(cells(sum(each.low for each in budget.updating), sum(each.high for each in budget.updating)))
+        rows = [(*row, *more) for row, more in zip(rows, worst, strict=True)]
+        notes[:1] = [f"{bar(budget, budget.shares)}, mean", f"{bar(budget, budget.updating)}, an update"]
     if not exact:
         notes += [f"{budget.cpi_low:g} to {budget.cpi_high:g} cycles an instruction are an assumption:", budget.basis]
     low, high = budget.milliseconds(budget.low), budget.milliseconds(budget.high)
@@ -129,18 +151,23 @@ def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None)
         if npu is not None:
             notes.append(f"network on the NPU, {said(npu.origin)}: {npu.cycles:,} cycles, {npu.milliseconds:.2f} ms, "
                          f"{100 * npu.hop_share:.2f} % of the hop")
+            if skip is not None and skip.rate is not None:
+                mean = skip.rate.rate
+                notes.append(f"on average, x the update rate {100 * mean:.1f} %: {npu.cycles * mean:,.0f} cycles, "
+                             f"{npu.milliseconds * mean:.2f} ms, {100 * npu.hop_share * mean:.2f} % of the hop")
     else:
         longest = span(budget.milliseconds(budget.most_low), budget.milliseconds(budget.most_high), 2, " ms")
-        notes += [f"computational latency {span(low, high, 2, ' ms')}, longest frame {longest}",
+        average = "on average " if budget.updating else ""
+        notes += [f"computational latency {average}{span(low, high, 2, ' ms')}, longest frame {longest}",
                   f"TinyLSTMs' limit is {LATENCY_LIMIT_MS:g} ms; its own network took {LATENCY_PAPER_MS:g} ms "
                   "(Cortex-M7, 216 MHz)"]
-    return Table(f"frame budget, {said(budget.origin)}", ("", "stage", "cycles", "of the hop"), rows, tuple(notes))
+    return Table(f"frame budget, {said(budget.origin)}", header, tuple(rows), tuple(notes))
 
 
-def bar(budget: FrameBudget) -> str:
+def bar(budget: FrameBudget, shares: tuple[Share, ...]) -> str:
     """The hop as ``WIDTH`` characters, each stage its letter, at the upper end of the range."""
     text, done = "", 0.0
-    for each in budget.shares:
+    for each in shares:
         done += each.high
         end = min(WIDTH, round(WIDTH * done / budget.hop_cycles))
         text += MARKS[list(STAGE_NAMES).index(each.stage)] * (end - len(text))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tinyse.profile.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
+    from tinyse.profile.skipping import SkipCost
 
 FRAMES_PER_SECOND = 62.5
 """Frames of 256 samples in a second of 16 kHz audio."""
@@ -20,7 +21,9 @@ class Source(StrEnum):
     EMULATED = "emulated"
     ASSUMED = "emulated x assumed CPI"
     SIMULATED = "simulated"
+    SIMULATED_MEAN = "simulated x update rate"
     ESTIMATED = "estimated"
+    ESTIMATED_MEAN = "estimated x update rate"
     EXACT = "exact"
 
 
@@ -281,6 +284,8 @@ class Profile:
         skipped: one line for each group that could not be had, with what would give it.
         firmware, memory, budget: the firmware built and run with this model; None where it was not.
         runner: Arm's runner with the same model, where it was asked for.
+        skip: what a Skip RNN costs on average; None for a network that runs on every frame. ``npu`` and ``simulation``
+            are then of a frame that runs it.
     """
 
     name: str
@@ -295,3 +300,4 @@ class Profile:
     memory: FirmwareMemory | None = None
     budget: FrameBudget | None = None
     runner: RunnerRun | None = None
+    skip: SkipCost | None = None
