@@ -13,6 +13,8 @@ touches gets an integer array of the same shape that names each entry's group. T
   layer's input matrix (in Keras' layout, where kernels are [in, out], rows are columns); a dense layer's unit is an
   output neuron. The last layer's outputs are the mask's bands and no groups.
 
+A Skip RNN's p~ (``tinyse.skip``), one output more than there are bands, is never pruned.
+
 Weights of several arrays meet in one norm, so each array is divided by its own root mean square, and each norm by the
 root of the group's size: 1 is a typical group of any structure, and a threshold means the same in every layer.
 """
@@ -135,7 +137,10 @@ def structure_groups(shapes: Shapes, structure: Structure, block: tuple[int, int
         layers.setdefault(layer, {})[array] = shape
     if structure is not Structure.UNIT:
         tile = (1, 1) if structure is Structure.WEIGHT else block
-        return [_tiles(name, arrays, tile) for name, arrays in layers.items()]
+        parts = [_tiles(name, arrays, tile) for name, arrays in layers.items()]
+        first, last = next(iter(layers.values())), list(layers)[-1]
+        skips = layers[last]["kernel"][1] == first["kernel"][0] + 1
+        return [*parts[:-1], _with_gate(parts[-1])] if skips else parts
     names = list(layers)
     return [_units(name, layers[name], following, layers[following])
             for name, following in zip(names, names[1:], strict=False)]
@@ -160,6 +165,17 @@ def _tiles(name: str, arrays: dict[str, tuple[int, ...]], tile: tuple[int, int])
         start += gates * high * wide
         family += gates
     return Groups(name, start, tuple(members), np.concatenate(families))
+
+
+def _with_gate(part: Groups) -> Groups:
+    """The last layer of a Skip RNN: the column of p~, which starts at zero, is a group and a family of its own."""
+    (name, labels), *others = part.members
+    labels = labels.copy()
+    labels[:, -1] = part.count
+    used, packed = np.unique(labels, return_inverse=True)  # tiles of that column alone are gone
+    families = np.append(part.families, part.families.max() + 1)[used]
+    member = (name, packed.reshape(labels.shape).astype(np.int32))
+    return Groups(part.name, used.size, (member, *others), families.astype(np.int32))
 
 
 def _units(name: str, arrays: dict[str, tuple[int, ...]], following: str,

@@ -29,8 +29,18 @@ def lifting(spec: FrontEndSpec) -> Any:
     return tf.constant(np.ascontiguousarray(frontend.mel_matrix(spec).T))
 
 
+def enhanced_magnitude(mask: Any, noisy: Any, lift: Any) -> Any:
+    """|Y|^0.3 [..., bins] of a mel mask [..., bands] on |N|^0.3 [..., bins]; lift [bands, bins]."""
+    return tf.pow(tf.tensordot(mask, lift, 1) + MASK_FLOOR, EXPONENT) * noisy
+
+
 def compressed_spectral(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
-    """The paper's loss, a scalar.
+    """The paper's loss, a scalar; arguments as for ``compressed_frames``."""
+    return tf.reduce_mean(_compressed(mask, clean, noisy, cosine, lift))
+
+
+def compressed_frames(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
+    """The paper's loss of every frame, [...].
 
     Args:
         mask: mel mask [..., bands] in (0, 1).
@@ -38,12 +48,15 @@ def compressed_spectral(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: An
         cosine: cos(arg X - arg N), [..., bins].
         lift: [bands, bins].
     """
-    linear = tf.tensordot(mask, lift, 1)
-    enhanced = tf.pow(linear + MASK_FLOOR, EXPONENT) * noisy
+    return tf.reduce_mean(_compressed(mask, clean, noisy, cosine, lift), -1)
+
+
+def _compressed(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
+    enhanced = enhanced_magnitude(mask, noisy, lift)
     magnitude = tf.square(clean - enhanced)
     # |X^c - Y^c|^2 = (|X|^c - |Y|^c)^2 + 2 |X|^c |Y|^c (1 - cos)
     turned = 2.0 * clean * enhanced * (1.0 - cosine)
-    return tf.reduce_mean((1.0 + COMPLEX_WEIGHT) * magnitude + COMPLEX_WEIGHT * turned)
+    return (1.0 + COMPLEX_WEIGHT) * magnitude + COMPLEX_WEIGHT * turned
 
 
 def si_sdr(estimate: Any, reference: Any) -> Any:

@@ -14,9 +14,10 @@ import numpy as np
 from tinyse import frontend
 from tinyse.corpus.mix import test_mixtures
 from tinyse.corpus.store import Corpus
-from tinyse.engines import load_engine
+from tinyse.engines import Engine, load_engine
 from tinyse.errors import ModelError
 from tinyse.model import TrainedModel
+from tinyse.skip import SkipGate
 
 STEPS = 256.0
 
@@ -29,6 +30,7 @@ class Parity:
         frames: streamed without a reset.
         streamed_max, streamed_mean: the streaming Keras network against TFLM.
         trained_max, trained_mean: the training forward pass, whole sequence at once, against TFLM.
+        streamed_gates, trained_gates: frames of a Skip RNN on which one ran and TFLM did not, or the other way round.
         si_sdr_apart: |SI-SDR(training pass) - SI-SDR(TFLM)| of the enhanced audio, dB.
     """
 
@@ -38,6 +40,8 @@ class Parity:
     trained_max: int
     trained_mean: float
     si_sdr_apart: float
+    streamed_gates: int = 0
+    trained_gates: int = 0
 
 
 def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus, frames: int = 1000,
@@ -47,9 +51,11 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
     Raises:
         ModelError: the model has no quantization ranges, or the export is damaged.
     """
+    from tinyse.engines.keras import KerasEngine
     from tinyse.evaluate.metrics import si_sdr
+    from tinyse.gated import Gated
     from tinyse.keras import tf
-    from tinyse.network import StreamingNetwork, restore
+    from tinyse.network import restore
 
     model = TrainedModel.load(model_path)
     if model.ranges is None:
@@ -60,10 +66,13 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
     noisy, clean = (np.concatenate([getattr(p, which) for p in pairs])[:samples] for which in ("noisy", "clean"))
     spectrum = frontend.stft(noisy, spec)
     features = frontend.features(spectrum, spec)
-    tflm, keras, network = load_engine(int8_path, "tflm"), StreamingNetwork(model), restore(model)
-    exported = np.stack([tflm.mask(row) for row in features])
-    streamed = np.stack([keras.step(row) for row in features])
-    trained = network.run(tf.constant(features[:, None]), network.zero_states(1))[0].numpy()[:, 0]
+    exported, gates = _stream(load_engine(int8_path, "tflm"), features)
+    streamed, same = _stream(KerasEngine(model), features)
+    network, sequence = restore(model), tf.constant(features[:, None])
+    if model.skip:
+        trained, ran = (part.numpy()[:, 0] for part in Gated(network).masks(sequence))
+    else:
+        trained, ran = network.run(sequence, network.zero_states(1))[0].numpy()[:, 0], gates
 
     def apart(masks: np.ndarray) -> np.ndarray:
         return np.abs(np.round(masks * STEPS) - np.round(exported * STEPS))
@@ -74,4 +83,14 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
 
     one, other = apart(streamed), apart(trained)
     return Parity(len(features), int(one.max()), float(one.mean()), int(other.max()), float(other.mean()),
-                  abs(score(trained) - score(exported)))
+                  abs(score(trained) - score(exported)), int((same != gates).sum()), int((ran != gates).sum()))
+
+
+def _stream(engine: Engine, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of features [frames, bands], and whether the network ran on each, bool [frames]."""
+    masks, ran = [], []
+    gate: SkipGate | None = getattr(engine, "gate", None)
+    for row in features:
+        ran.append(gate is None or gate.due())
+        masks.append(engine.mask(row))
+    return np.stack(masks), np.array(ran)

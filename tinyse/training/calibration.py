@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyse.gated import Gated, pick
 from tinyse.keras import tf
 from tinyse.network import EnhancerNetwork
 from tinyse.snap import snap_ranges
@@ -30,6 +31,8 @@ def learn_ranges(network: EnhancerNetwork, mixer: Mixer, size: int, first_batch:
         first_batch: number of the first batch; lane 1000 keeps them apart from training's own.
     """
 
+    gated = Gated(network) if network.spec.skip else None
+
     def run(features: Any) -> Any:
         seen: dict[str, Any] = {}
         network.run(features, network.zero_states(features.shape[1]), seen)
@@ -39,7 +42,11 @@ def learn_ranges(network: EnhancerNetwork, mixer: Mixer, size: int, first_batch:
     limits: dict[str, list[tuple[float, float]]] = {}
     for index in range(BATCHES):
         batch = mixer.batch(first_batch + index, 1000, size)
-        for name, (low, high) in run(tf.constant(batch.features)).items():
+        features = tf.constant(batch.features)
+        if gated is not None:  # only updates reach the integers; to the shortest, so that none comes twice
+            found = gated.updates(features)
+            features = pick(features, found.frames[: found.shortest])
+        for name, (low, high) in run(features).items():
             limits.setdefault(name, []).append((float(low), float(high)))
     ranges = {}
     for name, pairs in limits.items():

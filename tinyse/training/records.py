@@ -10,7 +10,7 @@ from typing import Any
 from tinyse.artifacts import atomic_path, write_text
 from tinyse.keras import tf
 
-COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity")
+COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate")
 
 
 class Records:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tinyse.artifacts import sha256
 from tinyse.engines.base import exported_frontend
 from tinyse.errors import ExportError, ModelError, RecipeError
 from tinyse.export.dequantize import dequantized, floating
 from tinyse.export.origin import INT8
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec, spec_of
+from tinyse.network import EnhancerNetwork, NetworkSpec, open_gate, spec_of
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,16 @@ def _released(file: Path) -> TrainedModel:
 
 
 def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:
-    """Assign the model's weights; they take raw features, so the network needs no normalizer."""
+    """Assign the model's weights; they take raw features, so the network needs no normalizer.
+
+    A gate that the model lacks starts open, one that the network lacks is left out.
+    """
     for layer, weights in zip(network.stack, model.layers, strict=True):
         for variable in layer.weights:
-            variable.assign(weights.arrays[variable.name.split("/")[-1].split(":")[0]])
+            value = weights.arrays[variable.name.split("/")[-1].split(":")[0]]
+            if layer is network.denses[-1] and model.skip != network.spec.skip:
+                value = np.concatenate([value, np.zeros_like(value[..., :1])], -1)[..., : network.spec.outputs]
+            variable.assign(value)
+    if network.spec.skip and not model.skip:
+        open_gate(network.denses[-1])
     network.shift, network.scale = 0.0, 1.0

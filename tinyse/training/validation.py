@@ -12,6 +12,7 @@ from tinyse.corpus.mix import test_mixtures
 from tinyse.corpus.store import Corpus
 from tinyse.errors import CorpusError
 from tinyse.frontend import FrontEndSpec
+from tinyse.gated import Gated
 from tinyse.keras import tf
 from tinyse.network import EnhancerNetwork
 
@@ -33,6 +34,7 @@ class Validation:
     Attributes:
         noisy_db: mean SI-SDR of the unprocessed mixtures in dB, without removing means.
         features: [T, N, bands] float32.
+        update_rate: share of frames that ran a Skip RNN at the last score; None for other networks.
     """
 
     def __init__(self, corpus: Corpus, count: int, seed: int, spec: FrontEndSpec) -> None:
@@ -48,6 +50,7 @@ class Validation:
         self.features = np.stack([frontend.features(s, spec) for s in self.spectra], 1).astype(np.float32)
         edge = spec.hop
         self._run: Any = None
+        self.update_rate: float | None = None
         self._inside = slice(edge, length - edge)
         self.noisy_db = float(_si_sdr(noisy[:, self._inside], self.clean[:, self._inside]).mean())
 
@@ -58,9 +61,16 @@ class Validation:
     def si_sdr(self, network: EnhancerNetwork) -> float:
         """Mean SI-SDR in dB of the network's output."""
         if self._run is None:
-            self._run = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0])
-        masks = np.concatenate([self._run(tf.constant(self.features[:, at : at + ROWS])).numpy()
-                                for at in range(0, self.features.shape[1], ROWS)], 1)
+            if network.spec.skip:
+                self._run = Gated(network).masks
+            else:
+                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0])
+                self._run = lambda f: (dense(f), None)
+        parts = [self._run(tf.constant(self.features[:, at : at + ROWS]))
+                 for at in range(0, self.features.shape[1], ROWS)]
+        masks = np.concatenate([part[0].numpy() for part in parts], 1)
+        if network.spec.skip:
+            self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
         scores = []
         for index, spectrum in enumerate(self.spectra):
             wave = frontend.istft(spectrum * frontend.lift(masks[:, index], self.spec), self.spec)
