@@ -13,6 +13,7 @@ from tinyse.artifacts import sha256, versions
 from tinyse.errors import ModelError
 from tinyse.firmware.build import COMPILER
 from tinyse.firmware.qemu import PROGRAM
+from tinyse.groups import Structure
 from tinyse.model import TrainedModel
 from tinyse.recipe import Recipe
 from tinyse.sweep.identity import decides, dense_recipe, digest
@@ -152,5 +153,7 @@ def trained_job(point: PointSpec, seed: int, start: str, dense: Job, common: Com
 def offline_job(point: OfflineSpec, int8: Path, common: Common) -> Job:
     """One offline baseline of the dense int8 file."""
     makes = {"int8": sha256(int8), "structure": point.structure, "sparsity": point.sparsity, "block": point.block}
+    if point.structure == Structure.UNIT:
+        makes["units"] = "removed"
     return common.job(point.name, 0, Kind.OFFLINE, f"{point.structure}, offline", point.structure, point.sparsity,
                       makes, None, str(int8), block=point.block)

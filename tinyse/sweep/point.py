@@ -18,6 +18,7 @@ from tinyse.evaluate.result import NOISY, Evaluation
 from tinyse.evaluate.scoring import evaluate
 from tinyse.evaluate.systems import System
 from tinyse.export.origin import INT8
+from tinyse.groups import Structure
 from tinyse.model import TrainedModel
 from tinyse.profile.results import Sizes
 from tinyse.progress import Progress, silent
@@ -96,14 +97,26 @@ def _model(job: Job, chain: Chain, progress: Progress) -> Path:
 
 
 def _pruned(job: Job, chain: Chain) -> Path:
-    made = Path(job.folder) / "pruned.tflite"
+    """The pruned int8 file; where units are pruned, a model of it, whose export leaves them out.
+
+    A matrix that lost its largest weight gets a new scale there, so masks may differ from the file's by rounding.
+    """
+    unit = job.structure == Structure.UNIT
+    made = Path(job.folder) / ("pruned.npz" if unit else "pruned.tflite")
 
     def work() -> Outcome:
+        from tinyse.engines.base import exported_frontend
+        from tinyse.export.dequantize import dequantized
         from tinyse.offline import prune_offline
 
-        data = Path(job.source).read_bytes()
-        pruned = prune_offline(data, job.sparsity, job.structure, (job.block[0], job.block[1]), job.source)
-        write_bytes(made, pruned.data)
+        source = Path(job.source)
+        data = source.read_bytes()
+        pruned = prune_offline(data, job.sparsity, job.structure, (job.block[0], job.block[1]), job.source).data
+        if unit:
+            model = dequantized(pruned, exported_frontend(source, data), job.source)
+            replace(model, meta={"structure": job.structure}).save(made)
+        else:
+            write_bytes(made, pruned)
         return Outcome([made])
 
     chain.stage("prune", {"source": sha256(job.source), "sparsity": job.sparsity, "structure": job.structure,
