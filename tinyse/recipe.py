@@ -102,6 +102,20 @@ class PrunePart:
 
 
 @dataclass(frozen=True)
+class ClusterPart:
+    """Few distinct weights a matrix; begin, end and freeze are shares of the compressed phase.
+
+    ``values``: non-zero values, half of them negative; zero comes on top. 0: any. From ``begin`` to ``end`` weights
+    move onto them, from ``freeze`` on none changes its value's rank.
+    """
+
+    values: int = _within(0, 32, default=0)
+    begin: float = _within(0, 1, default=0.2)
+    end: float = _within(0, 1, default=0.6)
+    freeze: float = _within(0, 1, default=1.0)
+
+
+@dataclass(frozen=True)
 class QuantizePart:
     """Quantization-aware training."""
 
@@ -120,6 +134,7 @@ class Recipe:
     mixing: MixingPart = MixingPart()
     train: TrainPart = TrainPart()
     prune: PrunePart = PrunePart()
+    cluster: ClusterPart = ClusterPart()
     quantize: QuantizePart = QuantizePart()
 
     def as_dict(self) -> dict[str, Any]:
@@ -208,6 +223,8 @@ def recipe_of(values: Any, where: str) -> Recipe:
         raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")
     if prune.method == "magnitude" and prune.structure == "unit":
         raise RecipeError(f"{where}: prune.structure: 'unit' is not for method magnitude", "method: threshold")
+    if recipe.cluster.values % 2:
+        raise RecipeError(f"{where}: cluster.values: {recipe.cluster.values} is odd", "half of the values are negative")
     return recipe
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.artifacts import atomic_path, write_manifest, write_text
+from tinyse.cluster import distinct_values
 from tinyse.corpus.store import Corpus
 from tinyse.errors import TrainingError
 from tinyse.frontend import FrontEndSpec
@@ -31,7 +32,7 @@ from tinyse.training.calibration import learn_ranges
 from tinyse.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer
-from tinyse.training.pruning import make_pruning, zero_share
+from tinyse.training.pruning import make_compression, zero_share
 from tinyse.training.records import Records
 from tinyse.training.start import Start, load_start, take_weights
 from tinyse.training.validation import Validation
@@ -174,7 +175,7 @@ class Run:
         self._begin_phase()
 
     def _setup_compress(self) -> None:
-        self.pruning = make_pruning(self.recipe.prune, self.network, self.float_end, self.recipe.train.compress_steps)
+        self.pruning = make_compression(self.recipe, self.network, self.float_end, self.recipe.train.compress_steps)
 
     def start_from(self, given: Start) -> None:
         """Take a dense model in place of the float phase."""
@@ -313,8 +314,9 @@ class Run:
             self.network.set_weights(self.best_weights)
         score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(self.network)
         sparsity = self.pruning.sparsity() if self.pruning is not None else {}
+        prunes = self.pruning is not None and self.recipe.prune.method != "none"
         meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
-                "structure": self.recipe.prune.structure if self.pruning is not None else None}
+                "structure": self.recipe.prune.structure if prunes else None}
         model = snap(self.network.export(self.spec, self.ranges, meta))
         model.save(self.folder / "model.npz")
         with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
@@ -325,7 +327,7 @@ class Run:
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
             "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
-            "start_sha256": self.start_hash})
+            "distinct": distinct_values(model), "start_sha256": self.start_hash})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)
 

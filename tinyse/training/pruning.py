@@ -1,4 +1,4 @@
-"""The pruning method that a recipe asks for."""
+"""The pruning method, and the clustering on top of it, that a recipe asks for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from typing import Any
 
 from tinyse.groups import Structure, sparsity
 from tinyse.prune import MagnitudePruning, PruningMethod, Schedule
-from tinyse.recipe import PrunePart
+from tinyse.recipe import PrunePart, Recipe
 from tinyse.threshold import ThresholdPruning
+from tinyse.training.clustering import Clustering
+
+
+def make_compression(recipe: Recipe, network: Any, first: int, steps: int) -> PruningMethod | None:
+    """Pruning and clustering of ``recipe`` over a compressed phase of ``steps`` steps from ``first`` on; or None."""
+    pruning, part = make_pruning(recipe.prune, network, first, steps), recipe.cluster
+    if not part.values or not steps:
+        return pruning
+    begin, end, freeze = (first + int(share * steps) for share in (part.begin, part.end, part.freeze))
+    return Clustering(network, pruning, part.values // 2, begin, end, freeze)
 
 
 def make_pruning(part: PrunePart, network: Any, first: int, steps: int) -> PruningMethod | None:
