@@ -66,7 +66,8 @@ class MixingPart:
 class TrainPart:
     """Schedule of both phases; the compressed phase quantizes and prunes.
 
-    ``start``: a dense run's folder or a float model, whose weights take the place of the float phase.
+    ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
+    weight of the distance to that model's output in the compressed phase's loss.
     """
 
     loss: str = _one_of("compressed", "si_sdr", default="compressed")
@@ -80,6 +81,7 @@ class TrainPart:
     validate_count: int = _within(1, 10_000, default=36)
     patience: int = _within(1, 10_000, default=10)
     start: str | None = None
+    distill: float = _within(0, 1000, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,10 @@ def recipe_of(values: Any, where: str) -> Recipe:
     for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
         if len(pair) != 2 or pair[0] > pair[1]:
             raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
+    if recipe.train.distill and recipe.train.start is None:
+        given = f"train.distill: {recipe.train.distill:g}"
+        raise RecipeError(f"{where}: {given} needs a teacher, and there is no train.start",
+                          "train.start: the dense run that teaches, or train.distill: 0")
     prune = recipe.prune
     if len(prune.block) != 2:
         raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")

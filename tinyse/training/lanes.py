@@ -1,21 +1,25 @@
 """Gradients on every core: each lane mixes and differentiates its own share of the batch.
 
 Small recurrent products do not split well over threads, so one thread runs one half batch through the whole
-graph, and the gradients are added in lane order: the sum does not depend on which lane was first.
+graph, and the gradients are added in lane order: the sum does not depend on which lane was first. While the caller
+prunes and applies them, on one core, the lanes already mix the next batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from tinyse.keras import tf
 from tinyse.loss import compressed_spectral, lifting, si_sdr
 from tinyse.network import EnhancerNetwork
-from tinyse.training.mixer import Batch, Mixer
+from tinyse.training.distillation import Teacher
+from tinyse.training.mixer import Mixer
 
 LANES = 2
+WORTH_COMPILING = 100
+"""Steps of a phase from which XLA's compilation, seconds a trace, is repaid (docs/quantization.md)."""
 
 
 def use_lanes(lanes: int = LANES) -> None:
@@ -33,12 +37,16 @@ class Lanes:
     ``gradient_step(step)`` returns the mean loss and the mean gradients.
     """
 
-    def __init__(self, network: EnhancerNetwork, mixer: Mixer, loss: str, batch: int) -> None:
+    def __init__(self, network: EnhancerNetwork, mixer: Mixer, loss: str, batch: int, compiled: bool = False,
+                 teacher: Teacher | None = None) -> None:
+        """Trace nothing yet; ``compiled`` has XLA fuse the elementwise work, other rounding in the last bits."""
+        self.teacher = teacher
         self.network, self.mixer, self.loss = network, mixer, loss
         self.share = max(1, batch // LANES)
         self._lift = lifting(mixer.spec)
         self._pool = ThreadPoolExecutor(LANES)
-        self._gradient: Callable[..., Any] = tf.function(self._differentiate)
+        self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
+        self._ahead: tuple[int, list[Future[Any]]] | None = None
 
     @property
     def batch(self) -> int:
@@ -50,7 +58,11 @@ class Lanes:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
-        _, clean, noisy, cosine, waves = batch
+        loss = self._recipe_loss(mask, batch)
+        return loss if self.teacher is None else loss + self.teacher.loss(mask, batch[5], batch[2])
+
+    def _recipe_loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
+        _, clean, noisy, cosine, waves = batch[:5]
         if self.loss == "compressed":
             return compressed_spectral(mask, clean, noisy, cosine, self._lift)
         from tinyse import frontend_tf
@@ -65,16 +77,22 @@ class Lanes:
         weights = self.network.trainable_weights
         with tf.GradientTape() as tape:
             mask, _ = self.network.run(batch[0], self.network.zero_states(batch[0].shape[1]))
-            loss = self._loss(mask, batch)
+            loss = self._loss(mask[..., : self.network.spec.bands], batch)
         return loss, tape.gradient(loss, weights)
 
-    def _lane(self, step: int, lane: int) -> Any:
-        batch: Batch = self.mixer.batch(step, lane, self.share)
+    def _draw(self, step: int, lane: int) -> tuple[Any, ...]:
+        batch = self.mixer.batch(step, lane, self.share)
         arrays = (batch.features, batch.clean, batch.noisy, batch.cosine, batch.waves)
-        return self._gradient(*(tf.constant(array, tf.float32) for array in arrays))
+        drawn = tuple(tf.constant(array, tf.float32) for array in arrays)
+        return drawn if self.teacher is None else (*drawn, self.teacher.enhanced(drawn[0], drawn[2]))
+
+    def _start(self, step: int) -> list[Future[Any]]:
+        return [self._pool.submit(self._draw, step, lane) for lane in range(LANES)]
 
     def gradient_step(self, step: int) -> tuple[float, list[Any]]:
         """Loss and gradients of step ``step``."""
-        results = list(self._pool.map(lambda lane: self._lane(step, lane), range(LANES)))
+        drawn = self._ahead[1] if self._ahead is not None and self._ahead[0] == step else self._start(step)
+        results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
         loss = sum(float(result[0]) for result in results) / LANES
+        self._ahead = (step + 1, self._start(step + 1))
         return loss, [tf.add_n(parts) / LANES for parts in zip(*(r[1] for r in results), strict=True)]

@@ -30,7 +30,8 @@ from tinyse.recipe import Recipe, recipe_of
 from tinyse.snap import snap
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
-from tinyse.training.lanes import Lanes
+from tinyse.training.distillation import Teacher
+from tinyse.training.lanes import WORTH_COMPILING, Lanes
 from tinyse.training.mixer import Mixer
 from tinyse.training.pruning import make_compression, zero_share
 from tinyse.training.records import Records
@@ -92,6 +93,7 @@ class Run:
         self.step = 0
         self.float_end = recipe.train.float_steps
         self.start_hash: str | None = None
+        self.teacher: Teacher | None = None
         self.best: dict[str, Any] = {"score": -1e9, "step": -1}
         self.best_weights: list[Any] = []
         self.stale = 0
@@ -113,7 +115,9 @@ class Run:
     def _trace(self) -> None:
         train = self.recipe.train
         self.validation.forget()
-        self.lanes = Lanes(self.network, self.mixer, train.loss, self.recipe.mixing.batch)
+        begin, end, _ = self._phase_bounds()
+        given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING)
+        self.lanes = Lanes(*given, teacher=self.teacher)
 
         @tf.function
         def apply(gradients: list[Any]) -> Any:
@@ -177,6 +181,11 @@ class Run:
     def _setup_compress(self) -> None:
         self.pruning = make_compression(self.recipe, self.network, self.float_end, self.recipe.train.compress_steps)
 
+    def learn_from(self, given: Start) -> None:
+        """Take the dense model of the start as the teacher."""
+        train = self.recipe.train
+        self.teacher = Teacher(given, train.distill, self.spec, train.compress_steps >= WORTH_COMPILING)
+
     def start_from(self, given: Start) -> None:
         """Take a dense model in place of the float phase."""
         take_weights(self.network, given.model)
@@ -239,6 +248,9 @@ class Run:
                                 "delete it and train again")
         if recipe_of(state["recipe"], str(path)) != self.recipe or state["corpus"] != self.corpus_hash:
             raise TrainingError(f"{path}: written by another recipe or corpus", "train into another folder")
+        if self.teacher is not None and state.get("start") != self.teacher.sha256:
+            raise TrainingError(f"{path}: train.start: {self.recipe.train.start} is not the model that this run began "
+                                "with, and train.distill learns from it", "put it back, or train into another folder")
         self.step, self.phase, self.float_end = state["step"], state["phase"], state["float_end"]
         self.best, self.stale, self.start_hash = state["best"], state["stale"], state.get("start")
         self.records.rows[:], self.recent = state["rows"], state["recent"]
@@ -327,7 +339,8 @@ class Run:
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
             "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
-            "distinct": distinct_values(model), "start_sha256": self.start_hash})
+            "distinct": distinct_values(model), "start_sha256": self.start_hash,
+            "distill": self.recipe.train.distill})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)
 
@@ -338,13 +351,16 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
     widths = NetworkSpec(FrontEndSpec().bands, recipe.network.lstm, recipe.network.dense)
-    source = None if checkpoint.exists() else recipe.train.start
+    begins = not checkpoint.exists()
+    source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, widths) if source is not None else None
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, folder, corpus, progress)
+    if given is not None and recipe.train.distill:
+        run.learn_from(given)
     if resume:
         run.resume()
-    if given is not None:
+    if given is not None and begins:
         run.start_from(given)
     write_text(folder / "recipe.yaml", recipe.as_yaml())
     return run.train()

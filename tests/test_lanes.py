@@ -1,0 +1,62 @@
+"""Gradient lanes: drawn ahead, compiled or not, they give the same gradients."""
+
+import numpy as np
+import pytest
+
+from tinyse.corpus.store import Corpus
+from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.frontend import FrontEndSpec
+from tinyse.keras import tf_keras
+from tinyse.network import EnhancerNetwork, NetworkSpec
+from tinyse.recipe import load_recipe
+from tinyse.training.calibration import learn_ranges
+from tinyse.training.lanes import Lanes
+from tinyse.training.mixer import Mixer
+
+
+@pytest.fixture(scope="module")
+def mixer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    synthetic_corpus(folder, seed=3)
+    part = load_recipe("quick", {"mixing.seconds": "0.3", "mixing.batch": "4", "mixing.generated": "0"}).mixing
+    return Mixer(Corpus.open(folder), part, FrontEndSpec(), 1)
+
+
+def network(mixer, quantized=True, seed=1):
+    tf_keras.utils.set_random_seed(seed)
+    net = EnhancerNetwork(NetworkSpec(128, (12,), (8,)))
+    if quantized:
+        net.quantize(learn_ranges(net, mixer, 4, 0))
+    return net
+
+
+def gradient(lanes, step):
+    loss, parts = lanes.gradient_step(step)
+    return loss, np.concatenate([part.numpy().reshape(-1) for part in parts])
+
+
+@pytest.mark.parametrize(("loss", "quantized"), [("compressed", True), ("si_sdr", False)])
+def test_compiled_lanes_give_the_same_gradient(mixer, loss, quantized):
+    net = network(mixer, quantized)
+    plain, compiled = (Lanes(net, mixer, loss, 4, compiled=flag) for flag in (False, True))
+    one, other = (gradient(lanes, 0) for lanes in (plain, compiled))
+    plain.close()
+    compiled.close()
+    assert other[0] == pytest.approx(one[0], rel=1e-3)
+    cosine = np.dot(one[1], other[1]) / np.linalg.norm(one[1]) / np.linalg.norm(other[1])
+    assert cosine > 0.999
+
+
+def test_a_step_does_not_depend_on_what_was_drawn_ahead(mixer):
+    net = network(mixer)
+    lanes, fresh = (Lanes(net, mixer, "compressed", 4) for _ in range(2))
+    lanes.gradient_step(4)
+    ahead = gradient(lanes, 5)
+    lanes.gradient_step(9)
+    again = gradient(lanes, 5)
+    alone = gradient(fresh, 5)
+    lanes.close()
+    fresh.close()
+    assert ahead[0] == again[0] == alone[0]
+    np.testing.assert_array_equal(ahead[1], alone[1])
+    np.testing.assert_array_equal(again[1], alone[1])
