@@ -10,30 +10,33 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from firmware_audio import read_wav, sound, write_wav
-from firmware_images import needs_compiler, needs_qemu, project
+from firmware_images import NPU, needs_compiler, needs_qemu, project
 
 from tinyse.cli import main
 from tinyse.errors import ToolError
 from tinyse.firmware import qemu
 from tinyse.firmware.build import build
+from tinyse.skip import SkipGate
 
 pytestmark = [pytest.mark.qemu, needs_compiler]
 STANDIN = Path(__file__).parent / "tflm_standin"
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    """A TFLM tree whose library is built for the Cortex-M55, where TFLM's makefile would leave it."""
-    folder = tmp_path_factory.mktemp("tflm") / "tflite-micro"
+def stand_in(folder: Path, made: Path) -> Path:
+    """A TFLM tree whose library is built for the Cortex-M55, where TFLM's makefile would leave it, and one project."""
     shutil.copytree(STANDIN, folder)
     place = folder / "gen" / "cortex_m_generic_cortex-m55_default_cmsis_nn_gcc" / "lib"
     place.mkdir(parents=True)
     flags = ["-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard", "-O2", "-fno-exceptions", "-fno-rtti", "-std=c++17",
-             "-DTF_LITE_STATIC_MEMORY", "-ffunction-sections", f"-I{folder}",
-             f"-I{project('small', 'cortex-m55') / 'model'}"]
+             "-DTF_LITE_STATIC_MEMORY", "-ffunction-sections", f"-I{folder}", f"-I{made / 'model'}"]
     subprocess.run(["arm-none-eabi-g++", *flags, "-c", folder / "standin.cc", "-o", folder / "standin.o"], check=True)
     subprocess.run(["arm-none-eabi-ar", "rcs", place / "libtensorflow-microlite.a", folder / "standin.o"], check=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return stand_in(tmp_path_factory.mktemp("tflm") / "tflite-micro", project("small", "cortex-m55"))
 
 
 @needs_qemu
@@ -46,6 +49,27 @@ def test_runs_the_export_through_the_interpreter(tree, tmp_path):
     count = np.arange(1, done.results.frames + 1)[:, None]
     np.testing.assert_array_equal(pairs[:, 1], (pairs[:, 0] + count).astype(np.int8))
     assert len(read_wav(tmp_path / "out.wav")) == 5000
+
+
+@needs_qemu
+def test_a_skip_rnn_invokes_it_only_where_its_gate_says(tmp_path):
+    """The stand-in answers with the features plus the number of its call; the last output is the first once more."""
+    made = project("skipping", NPU)
+    tree = stand_in(tmp_path / "tflite-micro", made)
+    built = build(made, "corstone300", "tflm", variables=(f"TFLM_DIR={tree}",))
+    source = write_wav(tmp_path / "in.wav", sound(20000))
+    told = qemu.run(built.elf, "corstone300", source, network=True)
+    rows = np.frombuffer(told.network, np.int8).reshape(told.results.frames, 128 + 129 + 1)
+    gate, calls = SkipGate(), 0
+    for feature, answer, ran in zip(rows[:, :128], rows[:, 128:257], rows[:, 257], strict=True):
+        assert bool(ran) == gate.due()
+        calls += bool(ran)
+        np.testing.assert_array_equal(answer, (np.append(feature, feature[0]) + calls).astype(np.int8))
+        if ran:
+            gate.ran(int(answer[-1]) + 128)
+        else:
+            gate.skipped()
+    assert told.results.updates == calls < told.results.frames
 
 
 @pytest.mark.parametrize("given, reason", [
