@@ -7,6 +7,7 @@ many in each test. What an exploration finds becomes an ``@example`` of the test
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
@@ -21,7 +22,11 @@ settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the profile: a seed would be ignored where hypothesis is told to draw the same."""
+    """Choose the profile: a seed would be ignored where hypothesis is told to draw the same.
+
+    A shell's background jobs ignore Ctrl-C, and so would every program that a test interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("TINYSE_RANDOM") == "1" or config.getoption("hypothesis_seed", None) is not None:
         settings.load_profile("random")
     else:  # it mixes in the constants of all modules loaded so far: one file alone would draw other examples
