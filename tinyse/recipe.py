@@ -118,6 +118,21 @@ class ClusterPart:
 
 
 @dataclass(frozen=True)
+class SkipPart:
+    """A Skip RNN: the network runs on some frames only; begin and end are shares of the compressed phase.
+
+    ``rate``: share of frames that it should run on, reached at ``end`` by a controller. ``cost``: of an update, set by
+    hand in place of the controller; loss + cost * mean(updates).
+    """
+
+    enabled: bool = False
+    rate: float = _within(0.02, 1, default=0.5)
+    cost: float | None = _within(0, 1e6, default=None)
+    begin: float = _within(0, 1, default=0.0)
+    end: float = _within(0, 1, default=0.4)
+
+
+@dataclass(frozen=True)
 class QuantizePart:
     """Quantization-aware training."""
 
@@ -138,6 +153,7 @@ class Recipe:
     prune: PrunePart = PrunePart()
     cluster: ClusterPart = ClusterPart()
     quantize: QuantizePart = QuantizePart()
+    skip: SkipPart = SkipPart()
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML holds them."""
@@ -178,7 +194,7 @@ def _convert(kind: Any, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
             raise RecipeError(f"{where}: {value!r} is not a list", "a list such as [256, 256]")
         return tuple(_scalar(typing.get_args(kind)[0], item, where, meta) for item in value)
     if isinstance(kind, types.UnionType):
-        return None if value is None else _scalar(str, value, where, meta)
+        return None if value is None else _scalar(typing.get_args(kind)[0], value, where, meta)
     return _scalar(kind, value, where, meta)
 
 
@@ -229,6 +245,8 @@ def recipe_of(values: Any, where: str) -> Recipe:
         raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")
     if prune.method == "magnitude" and prune.structure == "unit":
         raise RecipeError(f"{where}: prune.structure: 'unit' is not for method magnitude", "method: threshold")
+    if recipe.skip.enabled and prune.method == "magnitude":
+        raise RecipeError(f"{where}: skip.enabled: TF-MOT's magnitudes would prune the gate", "prune.method: threshold")
     if recipe.cluster.values % 2:
         raise RecipeError(f"{where}: cluster.values: {recipe.cluster.values} is odd", "half of the values are negative")
     return recipe

@@ -23,8 +23,8 @@ def parse_overrides(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def compression(structure: str | None, sparsity: float | None, start: Path | None,
-                clusters: int | None = None) -> dict[str, str]:
-    """``--compress``, ``--target-sparsity``, ``--from`` and ``--clusters`` as overrides of recipe keys."""
+                clusters: int | None = None, skip: float | None = None) -> dict[str, str]:
+    """``--compress``, ``--target-sparsity``, ``--from``, ``--clusters`` and ``--skip`` as overrides of recipe keys."""
     found: dict[str, str] = {}
     if structure == "none":
         found["prune.method"] = "none"
@@ -36,6 +36,8 @@ def compression(structure: str | None, sparsity: float | None, start: Path | Non
         found["train.start"] = json.dumps(str(start))
     if clusters is not None:
         found["cluster.values"] = str(clusters)
+    if skip is not None:
+        found |= {"skip.enabled": "true", "skip.rate": str(skip)}
     return found
 
 
@@ -48,12 +50,15 @@ def compression(structure: str | None, sparsity: float | None, start: Path | Non
 @click.option("--target-sparsity", type=float, metavar="SHARE", help="Share of weights to prune, 0 to 0.999.")
 @click.option("--clusters", type=int, metavar="N",
               help="Non-zero values that a weight matrix may hold, half of them negative; 0 for any.")
+@click.option("--skip", type=float, metavar="RATE",
+              help="Train a Skip RNN, whose network runs on this share of the frames.")
 @click.option("--from", "start", type=click.Path(path_type=Path), metavar="RUN",
               help="Start from this dense run's float model in place of the float phase.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one key of the recipe.")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's last checkpoint.")
 def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | None, target_sparsity: float | None,
-            clusters: int | None, start: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
+            clusters: int | None, skip: float | None, start: Path | None, overrides: tuple[str, ...],
+            resume: bool) -> None:
     """Train RECIPE (a YAML file, or the name of a built-in one) into a run folder.
 
     \b
@@ -61,6 +66,7 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
       tinyse train quick --set train.float_steps=300 --out runs/try
       tinyse train full --compress block --target-sparsity 0.85 --from runs/full --out runs/block85
       tinyse train full --compress weight --target-sparsity 0.93 --clusters 4 --from runs/full --out runs/few
+      tinyse train full --compress unit --target-sparsity 0.66 --skip 0.55 --from runs/full --out runs/skip
       tinyse train full --resume
     """
     from tinyse.cli.draw import progress_bars
@@ -68,7 +74,8 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
     from tinyse.recipe import load_recipe
     from tinyse.training import train
 
-    loaded = load_recipe(recipe, compression(compress, target_sparsity, start, clusters) | parse_overrides(overrides))
+    asked = compression(compress, target_sparsity, start, clusters, skip)
+    loaded = load_recipe(recipe, asked | parse_overrides(overrides))
     if target_sparsity is not None and loaded.prune.method == "none":
         raise RecipeError(f"--target-sparsity {target_sparsity}: the recipe does not prune (prune.method: 'none')",
                           "add --compress weight, block or unit")

@@ -35,6 +35,7 @@ from tinyse.training.lanes import WORTH_COMPILING, Lanes
 from tinyse.training.mixer import Mixer
 from tinyse.training.pruning import make_compression, zero_share
 from tinyse.training.records import Records
+from tinyse.training.skipping import Budget, GatedLanes
 from tinyse.training.start import Start, load_start, take_weights
 from tinyse.training.validation import Validation
 
@@ -86,7 +87,7 @@ class Run:
         self.mixer = Mixer(corpus, recipe.mixing, self.spec, recipe.seed, progress)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.spec)
         features = self.mixer.batch(0, 999, 16).features
-        widths = NetworkSpec(self.spec.bands, recipe.network.lstm, recipe.network.dense)
+        widths = NetworkSpec(self.spec.bands, recipe.network.lstm, recipe.network.dense, recipe.skip.enabled)
         self.network = EnhancerNetwork(widths, float(features.mean()), float(features.std()))
         self.corpus_hash = corpus.hash
         self.phase = "float"
@@ -100,6 +101,7 @@ class Run:
         self.recent: list[float] = []
         self.ranges: dict[str, tuple[float, float]] | None = None
         self.pruning: PruningMethod | None = None
+        self.budget: Budget | None = None
         self.speed: dict[str, float] = {}
         self.records = Records(folder, [])
         self._begin_phase()
@@ -117,7 +119,8 @@ class Run:
         self.validation.forget()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING)
-        self.lanes = Lanes(*given, teacher=self.teacher)
+        self.lanes = (Lanes(*given, teacher=self.teacher) if self.budget is None
+                      else GatedLanes(*given, teacher=self.teacher, budget=self.budget))
 
         @tf.function
         def apply(gradients: list[Any]) -> Any:
@@ -149,6 +152,8 @@ class Run:
         if self.pruning is not None:
             gradients = self.pruning.gradients(self.step, gradients)
         self._apply(gradients)
+        if isinstance(self.lanes, GatedLanes):
+            self.lanes.settle(self.step)
         if self.pruning is not None:
             self.pruning.after_step(self.step)
         return loss
@@ -179,7 +184,9 @@ class Run:
         self._begin_phase()
 
     def _setup_compress(self) -> None:
-        self.pruning = make_compression(self.recipe, self.network, self.float_end, self.recipe.train.compress_steps)
+        steps = self.recipe.train.compress_steps
+        self.pruning = make_compression(self.recipe, self.network, self.float_end, steps)
+        self.budget = Budget(self.recipe.skip, self.float_end, steps) if self.recipe.skip.enabled else None
 
     def learn_from(self, given: Start) -> None:
         """Take the dense model of the start as the teacher."""
@@ -200,19 +207,24 @@ class Run:
         last = max([*self._freeze_steps(), self.float_end])
         if self.pruning is not None:
             last = max(last, self.pruning.last)
+        if self.budget is not None:
+            last = max(last, self.budget.last)
         return self.step > last
 
     # -- validation and checkpoints ---------------------------------------------------------------------
 
     def _validate(self) -> float:
         score = self.validation.si_sdr(self.network)
+        rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
             row["sparsity"] = zero_share(self.network)
+        if self.budget is not None:
+            row["update_rate"] = rate
         self.records.add(step=self.step, phase=self.phase, **row)
         if self._settled():
             if score > self.best["score"]:
-                self.best, self.stale = {"score": score, "step": self.step}, 0
+                self.best, self.stale = {"score": score, "step": self.step, "update_rate": rate}, 0
                 self.best_weights = self.network.get_weights()
             else:
                 self.stale += 1
@@ -223,7 +235,8 @@ class Run:
         state = {"step": self.step, "phase": self.phase, "float_end": self.float_end, "best": self.best,
                  "stale": self.stale, "ranges": self.ranges, "rows": self.records.rows, "recent": self.recent,
                  "normalizer": [self.network.shift, self.network.scale], "corpus": self.corpus_hash,
-                 "recipe": self.recipe.as_dict(), "start": self.start_hash}
+                 "recipe": self.recipe.as_dict(), "start": self.start_hash,
+                 "budget": self.budget.state() if self.budget is not None else None}
         arrays = {**pack("weights", self.network.weights), **pack("optimizer", self.optimizer.variables)}
         arrays |= {f"best.{n}": a for n, a in enumerate(self.best_weights)}
         if self.pruning is not None:
@@ -265,6 +278,8 @@ class Run:
         unpack("optimizer", self.optimizer.variables, arrays)
         count = len(self.network.weights)
         self.best_weights = [arrays[f"best.{n}"] for n in range(count)] if "best.0" in arrays else []
+        if self.budget is not None:
+            self.budget.restore(state["budget"])
         if self.pruning is not None:
             self.pruning.restore({k[5:]: v for k, v in arrays.items() if k.startswith("mask.")})
         return True
@@ -325,10 +340,11 @@ class Run:
         if self.best_weights:
             self.network.set_weights(self.best_weights)
         score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(self.network)
+        updates = self.best.get("update_rate", self.validation.update_rate)
         sparsity = self.pruning.sparsity() if self.pruning is not None else {}
         prunes = self.pruning is not None and self.recipe.prune.method != "none"
         meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
-                "structure": self.recipe.prune.structure if prunes else None}
+                "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates}
         model = snap(self.network.export(self.spec, self.ranges, meta))
         model.save(self.folder / "model.npz")
         with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
@@ -339,7 +355,7 @@ class Run:
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
             "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
-            "distinct": distinct_values(model), "start_sha256": self.start_hash,
+            "val_update_rate": updates, "distinct": distinct_values(model), "start_sha256": self.start_hash,
             "distill": self.recipe.train.distill})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)

@@ -1,0 +1,221 @@
+"""Skip RNN training: the gradient of p~, the budget's controller, warm starts, resuming, and the whole run's export."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from tests.export_models import random_model
+from tinyse import gated
+from tinyse.cli.train import compression
+from tinyse.corpus.store import Corpus
+from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.engines import load_engine
+from tinyse.errors import RecipeError
+from tinyse.export.pipeline import export_run
+from tinyse.gated import governors, pick
+from tinyse.groups import Structure, structure_groups
+from tinyse.keras import tf
+from tinyse.loss import compressed_frames
+from tinyse.model import TrainedModel
+from tinyse.network import EnhancerNetwork, NetworkSpec
+from tinyse.parity import measure_parity
+from tinyse.recipe import SkipPart, load_recipe
+from tinyse.shrink import shrink, widths
+from tinyse.training import train
+from tinyse.training.skipping import Budget, delays, push
+from tinyse.training.start import take_weights
+
+TINY = {
+    "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",
+    "train.float_steps": "4", "train.compress_steps": "30", "train.validate_every": "10", "train.compress_rate": "0.01",
+    "train.validate_count": "6", "train.warmup": "2", "prune.every": "2", "train.float_rate": "0.005",
+    "prune.multiple": "1", "quantize.freeze": "0.3",
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    synthetic_corpus(folder, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_graphs():
+    """Two packed lengths in place of eight: tracing is what these tests would spend their time on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gated, "BUCKETS", 2)
+        yield
+
+
+def recipe(**more):
+    asked = compression("unit", 0.4, None, None, 0.5)
+    return load_recipe("quick", {**TINY, **asked, **more})
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory):
+    return train(recipe(), tmp_path_factory.mktemp("whole"), corpus)
+
+
+def rows(folder):
+    with open(folder / "log.csv") as stream:
+        return list(csv.DictReader(stream))
+
+
+# -- the gradient ----------------------------------------------------------------------------------------------------
+
+LENGTH, BATCH, BANDS, BINS = 14, 2, 3, 5
+RNG = np.random.default_rng(0)
+SPECTRA = tuple(tf.constant(RNG.uniform(0.2, 1, (LENGTH, BATCH, BINS)).astype(np.float32)) for _ in range(3))
+LIFT = tf.constant(RNG.uniform(0, 0.5, (BANDS, BINS)).astype(np.float32))
+FRAMES = np.array([[0, 0], [3, 1], [4, 7], [9, LENGTH], [LENGTH, LENGTH]], np.int32)
+MASKS = tf.constant(RNG.uniform(0, 1, (5, BATCH, BANDS)).astype(np.float32))
+
+
+def total(frames):
+    """The loss with each frame under the mask of its update, summed."""
+    held = pick(MASKS, governors(tf.constant(frames), LENGTH))
+    return float(tf.reduce_sum(compressed_frames(held, *SPECTRA, LIFT)))
+
+
+def test_the_price_of_a_delay_is_the_loss_with_that_update_moved():
+    found, there = (part.numpy() for part in delays(MASKS, tf.constant(FRAMES), SPECTRA, LIFT))
+    assert there.tolist() == [[1, 1], [1, 1], [1, 0], [0, 0], [0, 0]]
+    for k, b in np.argwhere(there):
+        slopes = []
+        for way in (1, -1):
+            moved = FRAMES.copy()
+            moved[k + 1, b] += way
+            clash = moved[k + 1, b] <= moved[k, b]
+            if not clash:
+                slopes.append(way * (total(moved) - total(FRAMES)))
+        assert found[k, b] == pytest.approx(np.mean(slopes), abs=1e-5), (k, b)
+
+
+def test_the_push_on_p_is_the_budgets_gradient():
+    p = tf.constant(RNG.uniform(0.05, 0.9, (5, BATCH)).astype(np.float32))
+    found, there = delays(MASKS, tf.constant(FRAMES), SPECTRA, LIFT)
+    with tf.GradientTape() as tape:
+        tape.watch(p)
+        term, sums = push(p, found, there, 0.02, LENGTH * BATCH)
+    wanted = -(found - 0.02 * there) / (2 * p * p) / (LENGTH * BATCH)
+    assert np.allclose(tape.gradient(term, p), wanted, rtol=1e-4, atol=1e-7)
+    weight = there * (1 - p) / (2 * p)
+    assert np.allclose(sums, [tf.reduce_sum(weight * found), tf.reduce_sum(weight)], rtol=1e-4)
+
+
+# -- the controller --------------------------------------------------------------------------------------------------
+
+
+class Layer:
+    bias = tf.Variable([0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.5, 0.8])
+def test_the_controller_reaches_the_rate_on_a_plant(rate):
+    """Updates of p~ spread around the bias, as a network's are."""
+    budget, layer = Budget(SkipPart(enabled=True, rate=rate), 0, 200), Layer()
+    layer.bias.assign([0.0, 0.0, 1.0])
+    spread = np.random.default_rng(1).normal(0, 0.7, 4000)
+    found = []
+    for step in range(200):
+        p = 1 / (1 + np.exp(-(spread + float(layer.bias[-1]))))
+        found.append(1 / np.mean(np.ceil(128 / np.maximum(np.round(256 * p), 1))))
+        budget.after_step(step, 0.1, float(found[-1]), layer)
+    assert found[0] > 0.85
+    assert np.mean(found[-40:]) == pytest.approx(rate, abs=0.01)
+    assert budget.cost(200) == pytest.approx(0.1, rel=0.2)
+    assert layer.bias.numpy()[:2].tolist() == [0.0, 0.0]
+
+
+def test_a_cost_by_hand_leaves_the_bias_alone():
+    budget, layer = Budget(SkipPart(enabled=True, rate=0.5, cost=0.3), 0, 10), Layer()
+    before = layer.bias.numpy()
+    for step in range(10):
+        budget.after_step(step, 0.1, 1.0, layer)
+    assert budget.cost(5) == 0.3
+    assert np.array_equal(layer.bias, before)
+
+
+# -- recipes, starts, pruning ----------------------------------------------------------------------------------------
+
+
+def test_recipes_without_skip_are_as_they_were():
+    assert not load_recipe("full").skip.enabled
+    assert recipe().skip == SkipPart(enabled=True, rate=0.5)
+    assert load_recipe("quick", {"skip.cost": "0.25"}).skip.cost == 0.25
+    with pytest.raises(RecipeError, match="skip: rate: 0.0 is out of range"):
+        load_recipe("quick", {"skip.rate": "0.0"})
+    with pytest.raises(RecipeError, match="skip: cost: 'dear' is not a number"):
+        load_recipe("quick", {"skip.cost": "dear"})
+    with pytest.raises(RecipeError, match="skip.enabled: TF-MOT"):
+        load_recipe("quick", {"skip.enabled": "true", "prune.method": "magnitude"})
+
+
+def test_a_dense_start_gets_an_open_gate_and_keeps_its_mask():
+    dense = random_model((6,), (5,), bands=8, quantized=False)
+    network = EnhancerNetwork(NetworkSpec(8, (6,), (5,), skip=True))
+    take_weights(network, dense)
+    assert np.array_equal(network.denses[-1].kernel[:, :-1], dense.layers[-1].arrays["kernel"])
+    assert network.denses[-1].bias.numpy()[-1] == 1.0
+    back = EnhancerNetwork(NetworkSpec(8, (6,), (5,)))
+    take_weights(back, TrainedModel(network.export(dense.frontend, None, {}).layers, dense.frontend))
+    assert np.array_equal(back.denses[-1].kernel, dense.layers[-1].arrays["kernel"])
+
+
+@pytest.mark.parametrize("structure", list(Structure))
+def test_no_structure_may_prune_the_gate(structure):
+    shapes = {"lstm_0/kernel": (8, 24), "lstm_0/recurrent_kernel": (6, 24), "lstm_0/bias": (24,),
+              "dense_0/kernel": (6, 5), "dense_0/bias": (5,), "dense_1/kernel": (5, 9), "dense_1/bias": (9,)}
+    groups = structure_groups(shapes, structure, (4, 2))
+    if structure is Structure.UNIT:
+        assert "dense_1" not in [part.name for part in groups]
+        return
+    part = groups[-1]
+    labels = part.members[0][1]
+    gate = labels[0, -1]
+    assert (labels[:, -1] == gate).all() and not (labels[:, :-1] == gate).any()
+    assert sorted(np.unique(labels)) == list(range(part.count)) and (part.sizes() > 0).all()
+    assert part.strongest(np.where(np.arange(part.count) == gate, 0.0, 1.0))[gate]
+
+
+# -- the whole -------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_reaches_its_rate(whole):
+    logged = [float(row["update_rate"]) for row in rows(whole.folder) if row["update_rate"]]
+    assert logged[-1] == pytest.approx(0.5, abs=0.12)
+    model = TrainedModel.load(whole.model)
+    assert model.skip and TrainedModel.load(whole.float_model).skip
+    assert model.meta["val_update_rate"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_a_resumed_run_is_the_same(whole, corpus, tmp_path):
+    def halt(step):
+        if step.task == "train compress" and step.done == 21:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), tmp_path, corpus, halt)
+    again = train(recipe(), tmp_path, corpus, resume=True)
+    assert rows(tmp_path) == rows(whole.folder)
+    assert again.model.read_bytes() == whole.model.read_bytes()
+
+
+def test_the_export_streams_what_was_trained(whole, corpus):
+    model = TrainedModel.load(whole.model)
+    small = shrink(model)
+    assert widths(small)["dense_1"] == 129 and widths(small)["lstm_0"] < 24
+    made = export_run(whole.folder, "ethos-u55-128")
+    parity = measure_parity(whole.model, made.folder / "model_int8.tflite", Corpus.open(corpus), frames=150)
+    assert (parity.streamed_max, parity.streamed_gates) == (0, 0)
+    features = np.load(whole.folder / "calibration.npy")[:100]
+    tflm, npu = load_engine(made.folder, "tflm"), load_engine(made.folder, "npu")
+    for row in features:
+        assert tflm.gate.due() == npu.gate.due()
+        assert np.array_equal(tflm.mask(row), npu.mask(row))
+    assert 0.2 < tflm.update_rate < 0.9
