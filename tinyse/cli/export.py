@@ -12,10 +12,12 @@ import click
 @click.option("--target", default="ethos-u55-128", show_default=True, metavar="NAME|FILE",
               help="A target's name, or a YAML file of your own.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: RUN/export.")
+@click.option("--reorder", is_flag=True, help="Densest hidden units first: the same output, fewer bytes after Vela.")
 @click.option("--firmware", type=click.Path(path_type=Path), metavar="DIR",
               help="Also write a firmware project: sources, model, Makefile; builds with arm-none-eabi-gcc alone.")
 @click.option("--board", metavar="NAME", help="What plain make builds the project for. Default: the target's board.")
-def command(run: Path, target: str, out: Path | None, firmware: Path | None, board: str | None) -> None:
+def command(run: Path, target: str, out: Path | None, reorder: bool, firmware: Path | None,
+            board: str | None) -> None:
     """Export RUN as a streaming int8 model with Vela's compilation and C sources.
 
     RUN is a folder that tinyse train wrote, a .npz model, a released model's folder, or an int8 .tflite. Writes
@@ -38,7 +40,7 @@ def command(run: Path, target: str, out: Path | None, firmware: Path | None, boa
         raise click.UsageError("--board says what a firmware project is for: give --firmware DIR too")
 
     with progress_bars() as progress:
-        made = export_run(run, target, out, progress)
+        made = export_run(run, target, out, progress, reorder)
         project = write_project(made.folder, firmware, board, progress, load_target(target)) if firmware else None
     click.echo(summary(made))
     if project:

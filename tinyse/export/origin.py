@@ -21,6 +21,7 @@ from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.tflite import to_int8
 from tinyse.frontend import FrontEndSpec
 from tinyse.model import TrainedModel
+from tinyse.order import reorder
 from tinyse.shrink import shrink, widths
 
 INT8 = "model_int8.tflite"
@@ -67,18 +68,26 @@ def find(run: Path) -> tuple[Path, Path]:
     raise ModelError(f"{run}: no such run", "give the folder that tinyse train wrote, or a .npz")
 
 
-def load(file: Path, folder: Path) -> Callable[[Callable[[str], None]], Origin]:
+def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[Callable[[str], None]], Origin]:
     """Read ``file``; what comes back converts and checks it, and tells a callback of each of `STEPS`.
 
+    ``reordered``: with the densest units first (``tinyse.order``).
+
     Raises:
-        ModelError: a damaged model or calibration.
+        ModelError: a damaged model or calibration, or units that cannot be put in another order.
     """
     if file.suffix == ".tflite":
+        if reordered:
+            raise ModelError(f"{file}: an int8 file keeps its order of units", "export the run's model.npz")
         return lambda stage: finished(file, folder, stage)
     model = TrainedModel.load(file)
     calibration = calibration_frames(folder, model)
     if model.meta.get("structure") == "unit":  # other structures keep their width: tiles must stay where they are
         model = shrink(model)
+    if reordered:
+        if model.meta.get("structure") == "block":
+            raise ModelError(f"{file}: another order of units would tear its tiles", "export it without --reorder")
+        model = reorder(model)
     digest = sha256(file)
     return lambda stage: trained(model, digest, calibration, stage)
 

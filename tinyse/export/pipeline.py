@@ -54,7 +54,7 @@ class Export:
 
 
 def export_run(run: Path | str, target: str | Target, out: Path | str | None = None,
-               progress: Progress = silent) -> Export:
+               progress: Progress = silent, reordered: bool = False) -> Export:
     """Export a run folder (its model.npz, else float.npz), a single .npz, or an int8 .tflite as it is.
 
     Args:
@@ -64,16 +64,17 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
         out: destination folder; default ``RUN/export`` (beside a single file). One that holds anything but
             an earlier export is refused.
         progress: told of each stage.
+        reordered: put the densest units first (``tinyse.order``): the same output, fewer bytes after Vela.
 
     Raises:
-        ModelError: no such run, or a damaged model. RecipeError: unknown target.
+        ModelError: no such run, a damaged model, or ``reordered`` is not for it. RecipeError: unknown target.
         ExportError: the export would not be the trained model. ToolError: Vela or TFLM is missing or fails.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
     file, folder = origin.find(Path(run))
     destination = Path(out) if out is not None else folder / "export"
     _refuse_foreign(destination)
-    convert = origin.load(file, folder)
+    convert = origin.load(file, folder, reordered)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
