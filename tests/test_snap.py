@@ -35,15 +35,21 @@ def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
     arrays = {"kernel": kernel, "recurrent_kernel": rng.laplace(size=(4, 16)).astype(np.float32),
               "bias": rng.normal(size=16).astype(np.float32)}
     layer = LayerWeights("lstm", "lstm_0", arrays)
-    model = TrainedModel((layer,), FrontEndSpec(), {"lstm_0.h": (-0.5, 0.5)}, {})
-    found = snap(model).layers[0].arrays
+    model = TrainedModel((layer,), FrontEndSpec(), {"features": (0.0, 3.0), "lstm_0.h": (-0.5, 0.5)}, {})
+    snapped = snap(model)
+    found = snapped.layers[0].arrays
     scale = gate_scales(found["kernel"])
     np.testing.assert_array_equal(scale, snap_scale(scale))
     steps = found["kernel"] / np.repeat(scale, 4)
     np.testing.assert_array_equal(steps, np.round(steps))
     assert np.all(found["kernel"][kernel == 0] == 0)
     np.testing.assert_array_equal(np.round(kernel / np.repeat(scale, 4)), steps)
-    np.testing.assert_array_equal(found["bias"], arrays["bias"])
+    unit = np.repeat(scale, 4) * Grid.of_range(*snapped.ranges["features"]).scale
+    whole = found["bias"] / unit
+    np.testing.assert_allclose(whole, np.round(arrays["bias"] / unit), atol=1e-3)
+    again = snap(snapped).layers[0].arrays
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, again[name])
 
 
 def test_a_float_model_is_left_alone():

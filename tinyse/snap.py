@@ -4,7 +4,8 @@ TFLM multiplies the scales of a product in double, Vela in float32; a multiplier
 an output by one step now and then, and a logit's step is several of the mask's. Where every scale has at most 11
 significant bits the float32 product is exact, and where the hidden state's is a power of two so is its quotient: the
 compiled network then equals the interpreted one (docs/npu.md). Rounding a scale **up** to 11 bits widens a range by at
-most 0.1 %.
+most 0.1 %. Biases become whole steps of their accumulators, because the converter divides in float32: one that lies
+between two steps could round otherwise there.
 """
 
 from __future__ import annotations
@@ -53,20 +54,33 @@ def _on_grid(matrix: NDArray[np.float32], axis: int | None) -> NDArray[np.float3
     return np.asarray(np.clip(np.rint(matrix / scale), -127, 127) * scale, np.float32)
 
 
-def _layer(layer: LayerWeights) -> LayerWeights:
+def _layer(layer: LayerWeights, unit: float) -> LayerWeights:
+    """The layer on its grids; ``unit`` is the scale of its input."""
     arrays = dict(layer.arrays)
+    axis, gates = (0, 1) if layer.kind == "dense" else (None, GATES)
     for name, matrix in layer.arrays.items():
-        if name == "bias":
-            continue
-        if layer.kind == "dense":
-            arrays[name] = _on_grid(matrix, axis=0)
-        else:
-            arrays[name] = np.concatenate([_on_grid(gate, None) for gate in np.split(matrix, GATES, axis=1)], axis=1)
+        if name != "bias":
+            arrays[name] = np.concatenate([_on_grid(gate, axis) for gate in np.split(matrix, gates, axis=1)], axis=1)
+    parts = zip(np.split(layer.arrays["bias"], gates), np.split(arrays["kernel"], gates, axis=1), strict=True)
+    arrays["bias"] = np.concatenate([_whole(bias, kernel, axis, unit) for bias, kernel in parts])
     return replace(layer, arrays=arrays)
+
+
+def _whole(bias: NDArray[np.float32], kernel: NDArray[np.float32], axis: int | None,
+           unit: float) -> NDArray[np.float32]:
+    """Biases that are whole accumulator steps: the converter's float32 quotient then rounds as everybody's does."""
+    peak = np.max(np.abs(kernel), axis=axis).astype(np.float64)
+    step = np.broadcast_to(peak / 127.0 * unit, bias.shape)
+    whole = np.rint(np.divide(bias, step, out=np.zeros(bias.shape), where=step > 0)) * step
+    return np.where((step > 0) & (np.abs(bias) < step * 2.0**22), whole, bias).astype(np.float32)
 
 
 def snap(model: TrainedModel) -> TrainedModel:
     """The model with snapped ranges, its weights on snapped int8 grids; a float model stays as it is."""
     if model.ranges is None:
         return model
-    return replace(model, layers=tuple(_layer(layer) for layer in model.layers), ranges=snap_ranges(model.ranges))
+    ranges = snap_ranges(model.ranges)
+    names = ["features", *(f"{each.name}.{'h' if each.kind == 'lstm' else 'out'}" for each in model.layers)]
+    units = [Grid.of_range(*ranges[name]).scale for name in names[:-1]]
+    layers = tuple(_layer(layer, unit) for layer, unit in zip(model.layers, units, strict=True))
+    return replace(model, layers=layers, ranges=ranges)
