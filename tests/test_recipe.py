@@ -27,7 +27,7 @@ def test_overrides_change_one_key():
     ("text", "line"),
     [
         ("name: a\nsped: 1", "unknown key 'sped' (value 1) (one of: name, seed, corpus, network, mixing, train, prune, "
-         "quantize)"),
+         "cluster, quantize, skip)"),
         ("name: a\ntrain: {float_steps: many}",
          "train: float_steps: 'many' is not a whole number (give a whole number)"),
         ("name: a\ntrain: {loss: mse}", "train: loss: 'mse' is not known (one of: compressed, si_sdr)"),
