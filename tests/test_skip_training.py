@@ -18,7 +18,7 @@ from tinyse.export.pipeline import export_run
 from tinyse.gated import governors, pick
 from tinyse.groups import Structure, structure_groups
 from tinyse.keras import tf
-from tinyse.loss import compressed_frames
+from tinyse.loss import compressed_error, enhanced_magnitude
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.parity import measure_parity
@@ -79,7 +79,9 @@ MASKS = tf.constant(RNG.uniform(0, 1, (5, BATCH, BANDS)).astype(np.float32))
 def total(frames):
     """The loss with each frame under the mask of its update, summed."""
     held = pick(MASKS, governors(tf.constant(frames), LENGTH))
-    return float(tf.reduce_sum(compressed_frames(held, *SPECTRA, LIFT)))
+    clean, noisy, cosine = SPECTRA
+    error = compressed_error(enhanced_magnitude(held, noisy, LIFT), clean, cosine)
+    return float(tf.reduce_sum(tf.reduce_mean(error, -1)))
 
 
 def test_the_price_of_a_delay_is_the_loss_with_that_update_moved():

@@ -57,7 +57,7 @@ Conventions are in evaluation.json.
 
 ## Parity over {parity.frames} frames of noisy test speech: measured (host)
 
-{_table(("difference", "figure"), _parity(parity))}
+{_table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None))}
 
 ## Reproduce
 
@@ -124,8 +124,11 @@ def _layers(int8: Path, dense: TrainedModel) -> Rows:
     return rows
 
 
-def _parity(parity: Parity) -> Rows:
-    return [("mask, streaming Keras against TFLM, largest", f"{parity.streamed_max} / 256"),
+def _parity(parity: Parity, skips: bool) -> Rows:
+    gates = [("frames that one ran and the other did not, streaming Keras and TFLM", f"{parity.streamed_gates}"),
+             ("frames that one ran and the other did not, training pass and TFLM", f"{parity.trained_gates}")]
+    return [*(gates if skips else []),
+            ("mask, streaming Keras against TFLM, largest", f"{parity.streamed_max} / 256"),
             ("mask, streaming Keras against TFLM, mean", f"{parity.streamed_mean:.4f} / 256"),
             ("mask, training pass against TFLM, largest", f"{parity.trained_max} / 256"),
             ("mask, training pass against TFLM, mean", f"{parity.trained_mean:.4f} / 256"),

@@ -35,12 +35,7 @@ def enhanced_magnitude(mask: Any, noisy: Any, lift: Any) -> Any:
 
 
 def compressed_spectral(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
-    """The paper's loss, a scalar; arguments as for ``compressed_frames``."""
-    return tf.reduce_mean(_compressed(mask, clean, noisy, cosine, lift))
-
-
-def compressed_frames(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
-    """The paper's loss of every frame, [...].
+    """The paper's loss, a scalar.
 
     Args:
         mask: mel mask [..., bands] in (0, 1).
@@ -48,11 +43,11 @@ def compressed_frames(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any)
         cosine: cos(arg X - arg N), [..., bins].
         lift: [bands, bins].
     """
-    return tf.reduce_mean(_compressed(mask, clean, noisy, cosine, lift), -1)
+    return tf.reduce_mean(compressed_error(enhanced_magnitude(mask, noisy, lift), clean, cosine))
 
 
-def _compressed(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
-    enhanced = enhanced_magnitude(mask, noisy, lift)
+def compressed_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
+    """The paper's loss of every bin, [..., bins], of |Y|^0.3; the others as for ``compressed_spectral``."""
     magnitude = tf.square(clean - enhanced)
     # |X^c - Y^c|^2 = (|X|^c - |Y|^c)^2 + 2 |X|^c |Y|^c (1 - cos)
     turned = 2.0 * clean * enhanced * (1.0 - cosine)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tinyse.keras import tf
@@ -56,6 +57,10 @@ class Lanes:
     def close(self) -> None:
         """Stop the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def around(self, step: int) -> AbstractContextManager[None]:
+        """Entered while the optimizer applies the gradients of step ``step``."""
+        return nullcontext()
 
     def _loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
         loss = self._recipe_loss(mask, batch)

@@ -151,9 +151,8 @@ class Run:
                                 "lower train.float_rate; the last checkpoint is kept")
         if self.pruning is not None:
             gradients = self.pruning.gradients(self.step, gradients)
-        self._apply(gradients)
-        if isinstance(self.lanes, GatedLanes):
-            self.lanes.settle(self.step)
+        with self.lanes.around(self.step):
+            self._apply(gradients)
         if self.pruning is not None:
             self.pruning.after_step(self.step)
         return loss

@@ -20,13 +20,15 @@ price, and the bias of p~ by what is missed, until the share of updates follows 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from tinyse.gated import Gated, Updates, pick
 from tinyse.keras import tf
-from tinyse.loss import compressed_frames
+from tinyse.loss import compressed_error, enhanced_magnitude
 from tinyse.recipe import SkipPart
 from tinyse.skip import FULL
 from tinyse.training.lanes import LANES, Lanes
@@ -37,6 +39,9 @@ GAIN, LIMIT = 4.0, 1.0
 """How the cost leaves the price, e^(GAIN log(rate / wanted)), by a factor e^LIMIT at most."""
 SHIFT, SHIFT_LIMIT = 0.1, 0.1
 """Part of the missing log rate that the bias makes good in one step, and at most how much."""
+SPEED = 10.0
+"""Steps of p~'s weights are so many times those of others: Adam's are alike for all, and these have a short phase to
+come from zero in (docs/skip.md)."""
 
 
 class Budget:
@@ -104,13 +109,14 @@ def delays(masks: Any, frames: Any, spectra: tuple[Any, Any, Any], lift: Any) ->
     """
     length = spectra[0].shape[0]
     after = tf.concat([frames[1:], tf.fill(frames[:1].shape, length)], 0)
-    new = tf.concat([masks[1:], masks[-1:]], 0)
+    old = enhanced_magnitude(masks, tf.ones(()), lift)  # gains: the same update is heard in several frames
+    new = tf.concat([old[1:], old[-1:]], 0)
     there = tf.cast(after < length, masks.dtype)
 
     def gained(at: Any) -> Any:
         clean, noisy, cosine = (pick(part, at) for part in spectra)
-        return (compressed_frames(masks, clean, noisy, cosine, lift)
-                - compressed_frames(new, clean, noisy, cosine, lift))
+        late, right = (compressed_error(gain * noisy, clean, cosine) for gain in (old, new))
+        return tf.reduce_mean(late - right, -1)
 
     later, sooner = gained(after), gained(after - 1)
     longer = after - frames > 1
@@ -180,9 +186,17 @@ class GatedLanes(Lanes):
         self._saved, self._sums = self.budget.cost(step) * self.budget.rate, []
         return super().gradient_step(step)
 
-    def settle(self, step: int) -> None:
-        """After the optimizer: tell the budget what the step saw."""
+    @contextmanager
+    def around(self, step: int) -> Iterator[None]:
+        """Around the optimizer: p~'s own weights go further, and the budget is told what the step saw."""
+        layer = self.network.denses[-1]
+        before = [variable.numpy()[..., -1] for variable in layer.weights]
+        yield
+        for variable, old in zip(layer.weights, before, strict=True):
+            value = variable.numpy()
+            value[..., -1] = old + SPEED * (value[..., -1] - old)
+            variable.assign(value)
         delay, weight, rate = (sum(column) for column in zip(*sorted(self._sums), strict=True))
         rate /= LANES
         price = delay / weight / rate if weight > 0 else None
-        self.budget.after_step(step, price, rate, self.network.denses[-1])
+        self.budget.after_step(step, price, rate, layer)
