@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ from tinyse.export.pipeline import export_run
 from tinyse.gated import governors, pick
 from tinyse.groups import Structure, structure_groups
 from tinyse.keras import tf
-from tinyse.loss import compressed_error, enhanced_magnitude
+from tinyse.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.parity import measure_parity
 from tinyse.recipe import SkipPart, load_recipe
 from tinyse.shrink import shrink, widths
 from tinyse.training import train
-from tinyse.training.skipping import Budget, delays, push
+from tinyse.training.skipping import Budget, GatedLanes, delays, push
 from tinyse.training.start import take_weights
 
 TINY = {
@@ -33,6 +34,7 @@ TINY = {
     "train.float_steps": "4", "train.compress_steps": "30", "train.validate_every": "10", "train.compress_rate": "0.01",
     "train.validate_count": "6", "train.warmup": "2", "prune.every": "2", "train.float_rate": "0.005",
     "prune.multiple": "1", "quantize.freeze": "0.3",
+    "skip.price": "loss",  # in 30 steps from nothing a network has no energy errors to rank updates by
 }
 
 
@@ -76,16 +78,21 @@ FRAMES = np.array([[0, 0], [3, 1], [4, 7], [9, LENGTH], [LENGTH, LENGTH]], np.in
 MASKS = tf.constant(RNG.uniform(0, 1, (5, BATCH, BANDS)).astype(np.float32))
 
 
-def total(frames):
-    """The loss with each frame under the mask of its update, summed."""
+def errors(frames, kind):
+    """Each sequence's error with each frame under the mask of its update, summed over frames."""
     held = pick(MASKS, governors(tf.constant(frames), LENGTH))
     clean, noisy, cosine = SPECTRA
-    error = compressed_error(enhanced_magnitude(held, noisy, LIFT), clean, cosine)
-    return float(tf.reduce_sum(tf.reduce_mean(error, -1)))
+    error = kind(enhanced_magnitude(held, noisy, LIFT), clean, cosine)
+    return tf.reduce_sum(tf.reduce_mean(error, -1), 0).numpy().astype(float)
 
 
-def test_the_price_of_a_delay_is_the_loss_with_that_update_moved():
-    found, there = (part.numpy() for part in delays(MASKS, tf.constant(FRAMES), SPECTRA, LIFT))
+def total(frames, kind):
+    return errors(frames, kind).sum()
+
+
+@pytest.mark.parametrize("kind", [compressed_error, energy_error])
+def test_the_price_of_a_delay_is_the_loss_with_that_update_moved(kind):
+    found, there = (part.numpy() for part in delays(MASKS, tf.constant(FRAMES), SPECTRA, LIFT, kind))
     assert there.tolist() == [[1, 1], [1, 1], [1, 0], [0, 0], [0, 0]]
     for k, b in np.argwhere(there):
         slopes = []
@@ -94,8 +101,25 @@ def test_the_price_of_a_delay_is_the_loss_with_that_update_moved():
             moved[k + 1, b] += way
             clash = moved[k + 1, b] <= moved[k, b]
             if not clash:
-                slopes.append(way * (total(moved) - total(FRAMES)))
+                slopes.append(way * (total(moved, kind) - total(FRAMES, kind)))
         assert found[k, b] == pytest.approx(np.mean(slopes), abs=1e-5), (k, b)
+
+
+def test_energy_is_the_error_of_the_waveform():
+    one, clean, cosine = 0.7, 0.4, 0.3
+    wanted = abs(one - clean * np.exp(1j * np.arccos(cosine))) ** 2
+    assert float(energy_error(one ** EXPONENT, clean ** EXPONENT, cosine)) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["si_sdr", "compressed"])
+def test_the_price_by_energy_is_in_units_of_the_loss(loss):
+    """One update moved: the share by which its sequence's error grows, as dB of SDR or of the loss that there is."""
+    lanes = SimpleNamespace(budget=Budget(SkipPart(enabled=True), 0, 10), loss=loss, _lift=LIFT)
+    governor = governors(tf.constant(FRAMES), LENGTH)
+    found, _ = GatedLanes._delays(lanes, MASKS, tf.constant(FRAMES), governor, SPECTRA, tf.constant(0.3))
+    plain, _ = delays(MASKS, tf.constant(FRAMES), SPECTRA, LIFT, energy_error)
+    share = plain.numpy() / errors(FRAMES, energy_error) * LENGTH
+    assert np.allclose(found, share * (10 / np.log(10) if loss == "si_sdr" else 0.3), rtol=1e-4)
 
 
 def test_the_push_on_p_is_the_budgets_gradient():
@@ -148,7 +172,7 @@ def test_a_cost_by_hand_leaves_the_bias_alone():
 
 def test_recipes_without_skip_are_as_they_were():
     assert not load_recipe("full").skip.enabled
-    assert recipe().skip == SkipPart(enabled=True, rate=0.5)
+    assert recipe().skip == SkipPart(enabled=True, rate=0.5, price="loss")
     assert load_recipe("quick", {"skip.cost": "0.25"}).skip.cost == 0.25
     with pytest.raises(RecipeError, match="skip: rate: 0.0 is out of range"):
         load_recipe("quick", {"skip.rate": "0.0"})

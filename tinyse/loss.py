@@ -54,6 +54,12 @@ def compressed_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
     return (1.0 + COMPLEX_WEIGHT) * magnitude + COMPLEX_WEIGHT * turned
 
 
+def energy_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
+    """|X - Y|^2 of every bin, [..., bins], of |Y|^0.3; the others as for ``compressed_spectral``."""
+    one, other = tf.pow(enhanced, 1.0 / EXPONENT), tf.pow(clean, 1.0 / EXPONENT)
+    return tf.square(one) + tf.square(other) - 2.0 * one * other * cosine
+
+
 def si_sdr(estimate: Any, reference: Any) -> Any:
     """Scale-invariant SDR in dB of [batch, samples], without removing means; a vector [batch]."""
     tiny = 1e-9

@@ -122,12 +122,14 @@ class SkipPart:
     """A Skip RNN: the network runs on some frames only; begin and end are shares of the compressed phase.
 
     ``rate``: share of frames that it should run on, reached at ``end`` by a controller. ``cost``: of an update, set by
-    hand in place of the controller; loss + cost * mean(updates).
+    hand in place of the controller; loss + cost * mean(updates). ``price``: what an update's delay is measured by, the
+    error's energy (as SDR does) or the spectral loss.
     """
 
     enabled: bool = False
     rate: float = _within(0.02, 1, default=0.5)
     cost: float | None = _within(0, 1e6, default=None)
+    price: str = _one_of("energy", "loss", default="energy")
     begin: float = _within(0, 1, default=0.0)
     end: float = _within(0, 1, default=0.4)
 

@@ -20,7 +20,7 @@ price, and the bias of p~ by what is missed, until the share of updates follows 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from tinyse.gated import Gated, Updates, pick
 from tinyse.keras import tf
-from tinyse.loss import compressed_error, enhanced_magnitude
+from tinyse.loss import compressed_error, energy_error, enhanced_magnitude
 from tinyse.recipe import SkipPart
 from tinyse.skip import FULL
 from tinyse.training.lanes import LANES, Lanes
@@ -39,6 +39,8 @@ GAIN, LIMIT = 4.0, 1.0
 """How the cost leaves the price, e^(GAIN log(rate / wanted)), by a factor e^LIMIT at most."""
 SHIFT, SHIFT_LIMIT = 0.1, 0.1
 """Part of the missing log rate that the bias makes good in one step, and at most how much."""
+DECIBEL = 10.0 / float(np.log(10.0))
+"""dB of SDR for a share of the error's energy."""
 SPEED = 10.0
 """Steps of p~'s weights are so many times those of others: Adam's are alike for all, and these have a short phase to
 come from zero in (docs/skip.md)."""
@@ -95,7 +97,8 @@ class Budget:
         self.price, self.rate = state["price"], state["rate"]
 
 
-def delays(masks: Any, frames: Any, spectra: tuple[Any, Any, Any], lift: Any) -> tuple[Any, Any]:
+def delays(masks: Any, frames: Any, spectra: tuple[Any, Any, Any], lift: Any,
+           error: Callable[[Any, Any, Any], Any] = compressed_error) -> tuple[Any, Any]:
     """What each update's successor would cost one frame later.
 
     Args:
@@ -103,6 +106,7 @@ def delays(masks: Any, frames: Any, spectra: tuple[Any, Any, Any], lift: Any) ->
         frames: int32 [K, B], theirs; the length T where there is none.
         spectra: clean, noisy, cosine, each [T, B, bins], as ``tinyse.loss`` takes them.
         lift: [bands, bins].
+        error: of every bin, from ``tinyse.loss``; its mean over a frame's bins is l.
 
     Returns:
         D [K, B], zero where there is no successor; and where there is one, as 0 and 1.
@@ -115,7 +119,7 @@ def delays(masks: Any, frames: Any, spectra: tuple[Any, Any, Any], lift: Any) ->
 
     def gained(at: Any) -> Any:
         clean, noisy, cosine = (pick(part, at) for part in spectra)
-        late, right = (compressed_error(gain * noisy, clean, cosine) for gain in (old, new))
+        late, right = (error(gain * noisy, clean, cosine) for gain in (old, new))
         return tf.reduce_mean(late - right, -1)
 
     later, sooner = gained(after), gained(after - 1)
@@ -166,10 +170,21 @@ class GatedLanes(Lanes):
             found, _ = self.network.run(packed, self.network.zero_states(packed.shape[1]))
             loss = self._loss(pick(found, governor)[..., :bands], batch)
             masks = tf.stop_gradient(found[..., :bands])
-            delay, there = delays(masks, frames, batch[1:4], self._lift)
+            delay, there = self._delays(masks, frames, governor, batch[1:4], tf.stop_gradient(loss))
             term, sums = push(found[..., bands], delay, there, saved, count)
             total = loss + term
         return loss, tape.gradient(total, weights), sums
+
+    def _delays(self, masks: Any, frames: Any, governor: Any, spectra: Any, loss: Any) -> tuple[Any, Any]:
+        """``delays`` in units of the loss."""
+        if self.budget.part.price == "loss":
+            return delays(masks, frames, spectra, self._lift)
+        clean, noisy, cosine = spectra
+        heard = enhanced_magnitude(pick(masks, governor), noisy, self._lift)
+        whole = tf.reduce_mean(energy_error(heard, clean, cosine), (0, 2))  # of each sequence, [B]
+        delay, there = delays(masks, frames, spectra, self._lift, energy_error)
+        unit = DECIBEL if self.loss == "si_sdr" else loss
+        return delay * unit / tf.maximum(whole, 1e-12), there
 
     def _lane_gradient(self, *batch: Any) -> Any:
         found: Updates = self._gated.updates(batch[0])
