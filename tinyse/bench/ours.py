@@ -1,0 +1,132 @@
+"""A tinyse model behind the peers' interface: float weights under Keras, int8 files under TFLM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinyse.bench.peer import Framed, Real, Size
+from tinyse.engines import Engine, frontend_of, load_engine
+from tinyse.evaluate.systems import System
+from tinyse.frontend import StreamingEnhancer
+
+INT8 = "model_int8.tflite"
+
+
+class Model(Framed):
+    """A model on one of tinyse's engines between its own front and back end."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Take over ``engine``."""
+        spec = frontend_of(engine)
+        self.rate, self.hop, self.delay = spec.sample_rate, spec.hop, spec.delay
+        self.engine = engine
+        self._enhancer = StreamingEnhancer(engine, spec)
+
+    @staticmethod
+    def load(system: System) -> Model:
+        """The model of a path; ModelError where it is none for that engine."""
+        return Model(load_engine(system.path, system.engine))
+
+    def reset(self) -> None:
+        """Return to the state before the first frame."""
+        self._enhancer.reset()
+
+    def push(self, frame: Real) -> Real:
+        """Advance one hop: float32 [hop] to float32 [hop]."""
+        return self._enhancer.push(frame)
+
+
+def released(models: Path, runs: Path) -> tuple[list[System], dict[str, str]]:
+    """Every model of ``models`` as int8, and the dense ones' float weights where their runs are there.
+
+    Returns:
+        Systems in the order of their names, and why a float model is missing, by label.
+    """
+    systems: list[System] = []
+    missing: dict[str, str] = {}
+    floats = {digest(path): path for path in sorted(runs.glob("*/float.npz"))}
+    for folder in sorted(file.parent for file in models.glob(f"*/{INT8}")):
+        systems.append(System(f"{folder.name} int8", "tflm", folder / INT8))
+        manifest = _json(folder / "manifest.json")
+        if manifest.get("start"):
+            continue  # its float weights are those of the model it started from
+        label = f"{folder.name} float"
+        wanted = manifest.get("float")
+        named = next((path for path in (runs / folder.name / "float.npz", *_by_recipe(folder, runs))
+                      if path.is_file()), None)
+        if (path := floats.get(str(wanted)) or (named if not wanted else None)) is not None:
+            systems.append(System(label, "keras", path))
+        else:
+            missing[label] = f"no float weights under {runs}: make model-run NAME={folder.name}"
+    return systems, missing
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a model file."""
+    from tinyse.artifacts import sha256
+
+    return sha256(path)
+
+
+def model_size(system: System, update_rate: float | None = None) -> Size:
+    """Counted in the model's own file.
+
+    An int8 model's bytes are those of Vela's weight stream where its profile.json is beside it, else one a weight.
+
+    Args:
+        system: the model.
+        update_rate: share of the frames on which a Skip RNN runs, measured; 1 where None.
+    """
+    share = 1.0 if update_rate is None else update_rate
+    if system.engine == "keras":
+        from tinyse.model import TrainedModel
+
+        model = TrainedModel.load(system.path)
+        per_second = model.frontend.sample_rate / model.frontend.hop
+        return Size(model.parameters, 4 * model.parameters, model.macs_per_frame * per_second * share,
+                    "exact: the layers, four bytes a parameter")
+    from tinyse.engines import exported_frontend
+    from tinyse.export.network import DenseLayer, LstmLayer, parse
+
+    data = system.path.read_bytes()
+    spec = exported_frontend(system.path, data)
+    weights = biases = 0
+    for layer in parse(data).layers:
+        if isinstance(layer, LstmLayer):
+            weights += sum(gate.kernel.size + gate.recurrent.size for gate in layer.gates)
+            biases += sum(gate.bias.size for gate in layer.gates)
+        elif isinstance(layer, DenseLayer):
+            weights += layer.weights.size
+            biases += layer.bias.size
+    encoded = _encoded(system.path)
+    kind = "Vela-encoded weights" if encoded else "one byte a weight"
+    skips = "" if update_rate is None else f", on the {update_rate:.1%} of frames that run (measured)"
+    return Size(weights + biases, encoded or weights, weights * spec.sample_rate / spec.hop * share,
+                f"exact: the .tflite; {kind}; zeros counted in{skips}")
+
+
+def _encoded(file: Path) -> int | None:
+    """Bytes of Vela's weight stream from the profile beside a model, if it is this model's."""
+    profile = _json(file.parent / "profile.json")
+    if profile.get("sha256", {}).get(file.name) != digest(file):
+        return None
+    found: int | None = profile.get("sizes", {}).get("encoded")
+    return found
+
+
+def _by_recipe(folder: Path, runs: Path) -> list[Path]:
+    import yaml
+
+    recipe = folder / "recipe.yaml"
+    if not recipe.is_file():
+        return []
+    name = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("name", "")
+    return [runs / str(name) / "float.npz"]
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,183 @@
+"""Scores of one contender on the bench's mixtures, kept clip by clip so that nothing is scored twice.
+
+A contender's file is named by a hash over the contender, the mixtures' samples and the metrics; a run that was cut
+short goes on after the last whole line of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyse.artifacts import writing
+from tinyse.bench.contenders import Contender
+from tinyse.bench.peer import enhance
+from tinyse.errors import TinyseError, ToolError
+from tinyse.evaluate.metrics import METRICS, score, select
+from tinyse.evaluate.pairs import Pair
+from tinyse.evaluate.result import ClipScore, Evaluation
+from tinyse.progress import Progress, Step, silent
+from tinyse.workers import Workers
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One clip of one contender: values by metric column, reasons of what is missing, share of frames that ran."""
+
+    clip: str
+    values: Mapping[str, float]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    update_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """The clips of one table, and the SHA-256 of all their samples."""
+
+    pairs: tuple[Pair, ...]
+    sha256: str
+
+    @staticmethod
+    def of(pairs: Iterable[Pair]) -> Mixtures:
+        """Hash in the order and form that ``tinyse evaluate`` does."""
+        kept = tuple(pairs)
+        digest = hashlib.sha256()
+        for pair in kept:
+            for signal in (pair.noisy, pair.clean):
+                digest.update(np.ascontiguousarray(signal, np.float32).tobytes())
+        return Mixtures(kept, digest.hexdigest())
+
+
+def conventions(metrics: Sequence[str]) -> dict[str, str]:
+    """What each metric means, and the package and version that computed it."""
+    return {metric.name: f"{metric.convention} ({metric.package} {metric.version})" for metric in select(metrics)}
+
+
+def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[str], cache: Path, workers: int = 1,
+                    progress: Progress = silent) -> list[Scored]:
+    """Scores on every mixture, in order; what the cache holds is not scored again.
+
+    Args:
+        contender: whom.
+        mixtures: on what.
+        metrics: names from ``tinyse.evaluate.metrics``.
+        cache: folder of finished scores.
+        workers: processes.
+        progress: receives the contender's name as the task.
+
+    Raises:
+        TinyseError: it cannot be loaded, or a worker died.
+    """
+    file = cache / f"{_slug(contender.name)}-{_key(contender, mixtures, metrics)}.jsonl"
+    done = _read(file)
+    todo = [pair for pair in mixtures.pairs if pair.name not in done]
+    total = len(mixtures.pairs)
+    progress(Step(contender.name, total - len(todo), total))
+    if todo:
+        with writing(file):
+            cache.mkdir(parents=True, exist_ok=True)
+            with open(file, "a", encoding="utf-8") as stream:
+                for scored in _scores(contender, todo, list(metrics), workers):
+                    stream.write(json.dumps(asdict(scored)) + "\n")
+                    stream.flush()
+                    done[scored.clip] = scored
+                    progress(Step(contender.name, len(done), total, scored.clip))
+    return [done[pair.name] for pair in mixtures.pairs]
+
+
+def evaluation_of(scores: Mapping[str, Sequence[Scored]], mixtures: Mixtures, metrics: Sequence[str],
+                  provenance: Mapping[str, Any]) -> Evaluation:
+    """All contenders' scores as one evaluation: a mean covers the clips on which every one could be scored."""
+    by_clip = [{name: listed[index] for name, listed in scores.items()} for index in range(len(mixtures.pairs))]
+    clips = tuple(
+        ClipScore(pair.name, pair.snr, {name: one.values for name, one in found.items()},
+                  {name: one.skipped for name, one in found.items() if one.skipped},
+                  {name: one.update_rate for name, one in found.items() if one.update_rate is not None})
+        for pair, found in zip(mixtures.pairs, by_clip, strict=True))
+    columns = tuple(column for metric in select(metrics) for column, _ in metric.columns)
+    return Evaluation(tuple(scores), columns, clips, provenance)
+
+
+def _key(contender: Contender, mixtures: Mixtures, metrics: Sequence[str]) -> str:
+    parts = [contender.identity(), mixtures.sha256, conventions(metrics)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _read(file: Path) -> dict[str, Scored]:
+    """Whole lines of a score file; a last line that was cut short is taken off the file."""
+    if not file.is_file():
+        return {}
+    data = file.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        file.write_bytes(whole)
+    try:
+        found = [Scored(**json.loads(line)) for line in whole.decode().splitlines()]
+    except (ValueError, TypeError):
+        file.unlink()
+        return {}
+    return {scored.clip: scored for scored in found}
+
+
+_WORKER: dict[str, Any] = {}
+
+
+def _start(contender: Contender, metrics: list[str]) -> None:
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
+    _WORKER["metrics"] = select(metrics)
+    try:
+        _WORKER["suppressor"] = contender.open()
+    except TinyseError as error:  # an initializer that raises prints a traceback and breaks the pool
+        _WORKER["failure"] = error
+
+
+def _score(pair: Pair) -> Scored:
+    if failure := _WORKER.get("failure"):
+        raise failure
+    suppressor = _WORKER["suppressor"]
+    output = enhance(suppressor, pair.noisy)
+    values, skipped = score(_WORKER["metrics"], pair.clean, output)
+    rate = getattr(getattr(suppressor, "engine", None), "update_rate", None)
+    return Scored(pair.name, values, skipped, rate)
+
+
+def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], workers: int) -> Iterator[Scored]:
+    if workers < 1:
+        _start(contender, metrics)
+        try:
+            yield from map(_score, pairs)
+        finally:
+            _WORKER.clear()
+        return
+    coming = iter(pairs)
+    with Workers(workers, _start, (contender, metrics)) as pool:
+        try:
+            waiting: deque[Future[Scored]] = deque(
+                pool.submit(_score, pair) for pair in itertools.islice(coming, 2 * workers))
+            while waiting:
+                scored = waiting.popleft().result()
+                waiting.extend(pool.submit(_score, pair) for pair in itertools.islice(coming, 1))
+                yield scored
+        except BrokenProcessPool as error:
+            raise ToolError(f"{contender.name}: a worker died", "free some memory, or use --workers 1") from error
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
+ALL = tuple(METRICS)
