@@ -13,6 +13,7 @@ from export_models import random_model
 
 from tinyse.artifacts import sha256, write_json
 from tinyse.card import card
+from tinyse.dense import dense_file, dense_model
 from tinyse.errors import ModelError
 from tinyse.evaluate.result import Evaluation
 from tinyse.export.origin import INT8
@@ -59,6 +60,15 @@ def test_a_point_s_recipe_starts_from_a_released_model(point, tmp_path):
     assert reproducible(point, models, "unit").train.start == "models/dense"
     (point / "recipe.yaml").write_text(load_recipe("full").as_yaml())
     assert reproducible(point, models, "any") == load_recipe("full")
+
+
+def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(DENSE, models / "tinylstm-dense", ignore=shutil.ignore_patterns("*.png", "*vela*"))
+    with pytest.raises(ModelError, match="no model of"):
+        reproducible(point, models, "unit")
+    dense_model(dense_file(DENSE, "from"), "from").save(point / "float.npz")
+    assert reproducible(point, models, "unit").train.start == "models/tinylstm-dense"
 
 
 @pytest.mark.parametrize("rate", [None, 0.25])

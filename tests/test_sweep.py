@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -19,13 +20,18 @@ from hypothesis import strategies as st
 from sweep_files import SWEEP, hand_made, point, write_sweep
 
 from tinyse.artifacts import write_json
+from tinyse.chain import Chain
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.dense import dense_model
 from tinyse.errors import ModelError, RecipeError, TinyseError
+from tinyse.model import TrainedModel
+from tinyse.progress import silent
 from tinyse.sweep import pipeline, workers
 from tinyse.sweep.identity import decides, dense_recipe, family
 from tinyse.sweep.pipeline import plan_sweep, run_sweep
 from tinyse.sweep.plan import Kind
+from tinyse.sweep.point import _model as point_model
 from tinyse.sweep.pool import Pool, Task
 from tinyse.sweep.render import missing, points_csv, ratio_table, shown, write_presentation
 from tinyse.sweep.results import EMULATED, ESTIMATED, EXACT, MEASURED, Group, front, read_result
@@ -123,13 +129,30 @@ def test_a_bad_file_names_the_key_the_value_and_what_is_accepted(tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_released_int8_model_is_what_points_start_from(tmp_path: Path, corpus: Path) -> None:
+    from export_models import random_model
+
+    from tinyse.export.pipeline import export_run
+
+    random_model((24, 16), (16,), 128).save(tmp_path / "model.npz")
+    released = export_run(tmp_path / "model.npz", "cortex-m55", tmp_path / "released").folder
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path), str(released)), tmp_path / "out", corpus)
+    dense = plan.dense
+    assert Path(dense.source) == released / "model_int8.tflite"
+    assert Path(dense.floating) == Path(dense.folder) / "float.npz" and not Path(dense.floating).exists()
+    chain = Chain(Path(dense.folder), silent)
+    assert point_model(dense, chain, silent) == Path(dense.source)
+    np.testing.assert_array_equal(TrainedModel.load(dense.floating).layers[0].arrays["kernel"],
+                                  dense_model(Path(dense.source), "from").layers[0].arrays["kernel"])
+
+
 def test_what_is_missing_is_said_before_anything_runs(tmp_path: Path, corpus: Path) -> None:
     file = write_sweep(tmp_path)
     with pytest.raises(RecipeError, match="no such sweep"):
         load_sweep("papyrus")
     with pytest.raises(TinyseError, match="holds no corpus"):
         plan_sweep(load_sweep(file), tmp_path / "out", tmp_path / "nowhere")
-    with pytest.raises(ModelError, match="no float model"):
+    with pytest.raises(ModelError, match="from: .*: no model there"):
         plan_sweep(load_sweep(file, str(tmp_path)), tmp_path / "out", corpus)
     dry = CliRunner().invoke(main, ["sweep", str(file), "--corpus", str(corpus), "--dry-run", "--workers", "3",
                                     "--out", str(tmp_path / "out")])

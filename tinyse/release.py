@@ -13,9 +13,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from tinyse.artifacts import sha256, write_json, write_manifest, write_text
 from tinyse.card import card
 from tinyse.corpus.store import Corpus
+from tinyse.dense import dense_file, dense_model
 from tinyse.errors import ModelError
 from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import Evaluation
@@ -23,6 +26,7 @@ from tinyse.evaluate.scoring import ALL, SNRS, evaluate
 from tinyse.evaluate.systems import System
 from tinyse.export.origin import INT8
 from tinyse.export.pipeline import export_run
+from tinyse.model import TrainedModel
 from tinyse.parity import Parity, measure_parity
 from tinyse.profile.pipeline import profile
 from tinyse.profile.render import to_json
@@ -115,10 +119,25 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
     if recipe.train.start is None:
         return recipe
     wanted = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["start_sha256"]
-    for file in sorted(models.glob("*/manifest.json")):
-        held = json.loads(file.read_text(encoding="utf-8"))
-        for place, digest in (("runs", held.get("float")), ("models", held["sha256"].get(INT8))):
-            if digest == wanted and held["name"] != name:
-                return replace(recipe, train=replace(recipe.train, start=f"{place}/{held['name']}"))
+    others = {held["name"]: held for file in sorted(models.glob("*/manifest.json"))
+              if (held := json.loads(file.read_text(encoding="utf-8")))["name"] != name}
+    places = [f"models/{other}" for other, held in others.items() if held["sha256"].get(INT8) == wanted]
+    places += [f"runs/{other}" for other, held in others.items() if held.get("float") == wanted]
+    if not places:  # the start may have been an int8 file's weights, kept as floats
+        float_weights = TrainedModel.load(run / "float.npz")
+        places = [f"models/{other}" for other in others if _same_weights(models / other / INT8, float_weights)]
+    for place in places:
+        return replace(recipe, train=replace(recipe.train, start=place))
     raise ModelError(f"{run}: no model of {models} is what it starts from, {recipe.train.start}",
                      f"release that first: tinyse release {recipe.train.start} --name NAME")
+
+
+def _same_weights(int8: Path, model: TrainedModel) -> bool:
+    """Whether a dense int8 file holds exactly these weights."""
+    try:
+        held = dense_model(dense_file(int8, "release"), "release")
+    except ModelError:
+        return False
+    return len(held.layers) == len(model.layers) and all(
+        np.array_equal(ours.arrays[key], theirs.arrays[key])
+        for ours, theirs in zip(model.layers, held.layers, strict=True) for key in theirs.arrays)

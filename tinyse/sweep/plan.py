@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.artifacts import sha256, versions
-from tinyse.errors import ModelError
+from tinyse.dense import dense_file
 from tinyse.firmware.build import COMPILER
 from tinyse.firmware.qemu import PROGRAM
 from tinyse.groups import Structure
@@ -108,10 +108,10 @@ def can_emulate() -> bool:
 
 
 def dense_job(spec: SweepSpec, common: Common) -> Job:
-    """The dense baseline: the given run, or the sweep's recipe trained without pruning.
+    """The dense baseline: the given run or int8 file, or the sweep's recipe trained without pruning.
 
     Raises:
-        ModelError: the given run has no float model.
+        ModelError: there is no model.
     """
     if spec.start is None:
         recipe = dense_recipe(spec.recipe)
@@ -119,9 +119,10 @@ def dense_job(spec: SweepSpec, common: Common) -> Job:
         made = common.job("dense", recipe.seed, Kind.DENSE, "dense", "", 0.0, makes, recipe)
         return dataclasses.replace(made, floating=str(Path(made.folder) / "float.npz"))
     given = Path(spec.start)
-    floating = given / "float.npz" if given.is_dir() else given
-    if not floating.is_file():
-        raise ModelError(f"from: {given}: no float model there", "a finished dense run's folder, or a float .npz")
+    floating = dense_file(given, "from")
+    if floating.suffix == ".tflite":
+        made = common.job("dense", 0, Kind.DENSE, "dense", "", 0.0, {"int8": sha256(floating)}, None, str(floating))
+        return dataclasses.replace(made, floating=str(Path(made.folder) / "float.npz"))
     source = dense_source(given)
     makes = {"float": sha256(floating), "source": sha256(source)}
     return common.job("dense", 0, Kind.DENSE, "dense", "", 0.0, makes, None, str(source), str(floating))

@@ -12,6 +12,7 @@ from typing import Any
 from tinyse.artifacts import sha256, versions, write_bytes, write_json
 from tinyse.chain import Chain, Outcome
 from tinyse.corpus.store import Corpus
+from tinyse.dense import dense_model
 from tinyse.errors import TinyseError
 from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import NOISY, Evaluation
@@ -73,12 +74,18 @@ def finished(job: Job, out: Path) -> PointResult | None:
 
 
 def _model(job: Job, chain: Chain, progress: Progress) -> Path:
-    """What is exported: the run trained here, the given dense model, or an offline-pruned int8 file."""
+    """What is exported: the run trained here, the given dense model, or an offline-pruned int8 file.
+
+    Of a dense int8 file the float model is written too: it is what the others start from and are held against.
+    """
     folder = Path(job.folder)
     if job.kind is Kind.OFFLINE:
         return _pruned(job, chain)
     if job.recipe is None:
-        return Path(job.source)
+        source = Path(job.source)
+        if source.suffix == ".tflite":
+            dense_model(source, "from").save(Path(job.floating))
+        return source
     recipe = recipe_of(job.recipe, job.folder)
     if (folder / "checkpoints" / "last.npz").is_file() and (folder / "recipe.yaml").is_file():
         held = load_recipe(folder / "recipe.yaml")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from tinyse.artifacts import sha256
-from tinyse.engines.base import exported_frontend
-from tinyse.errors import ExportError, ModelError, RecipeError
-from tinyse.export.dequantize import dequantized, floating
-from tinyse.export.origin import INT8
+from tinyse.dense import dense_file, dense_model
+from tinyse.errors import RecipeError
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, open_gate, spec_of
 
@@ -31,14 +28,8 @@ def load_start(source: str, widths: NetworkSpec) -> Start:
         ModelError: there is none, it is damaged, or it is a run's quantized model.
         RecipeError: the recipe's network has other widths.
     """
-    path = Path(source)
-    file = next((path / name for name in ("float.npz", INT8) if (path / name).is_file()), path)
-    if not file.is_file():
-        raise ModelError(f"train.start: {source}: no model there",
-                         f"a folder with float.npz or {INT8}, such as models/tinylstm-dense")
-    model = _released(file) if file.suffix == ".tflite" else TrainedModel.load(file)
-    if model.ranges is not None:
-        raise ModelError(f"train.start: {file} is quantized already", "give the run's float.npz")
+    file = dense_file(source, "train.start")
+    model = dense_model(file, "train.start")
     found = spec_of(model)
     for key, ours, theirs in (("lstm", widths.lstm, found.lstm), ("dense", widths.dense, found.dense)):
         if ours != theirs:
@@ -47,14 +38,6 @@ def load_start(source: str, widths: NetworkSpec) -> Start:
     if widths.bands != found.bands:
         raise RecipeError(f"train.start: {file} has {found.bands} bands, not {widths.bands}", "train it again")
     return Start(model, sha256(file))
-
-
-def _released(file: Path) -> TrainedModel:
-    data = file.read_bytes()
-    try:
-        return floating(dequantized(data, exported_frontend(file, data), str(file)))
-    except (ExportError, ModelError) as error:
-        raise ModelError(f"train.start: {error}", error.hint) from error
 
 
 def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:
