@@ -6,11 +6,8 @@ validation everything that decides the next step is in checkpoints/last.npz.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +23,16 @@ from tinyse.keras import tf, tf_keras
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.progress import Progress, Step
 from tinyse.prune import PruningMethod
-from tinyse.recipe import Recipe, recipe_of
+from tinyse.recipe import Recipe
 from tinyse.snap import snap
 from tinyse.training.calibration import learn_ranges
-from tinyse.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from tinyse.training.distillation import Teacher
+from tinyse.training.interrupt import interrupts
 from tinyse.training.lanes import WORTH_COMPILING, Lanes
 from tinyse.training.mixer import Mixer
 from tinyse.training.pruning import make_compression, zero_share
 from tinyse.training.records import Records
+from tinyse.training.resume import resume_run, save_run
 from tinyse.training.skipping import Budget, GatedLanes
 from tinyse.training.start import Start, load_start, take_weights
 from tinyse.training.validation import Validation
@@ -61,20 +59,6 @@ class TrainResult:
     si_sdr: float
     noisy_si_sdr: float
     frames_per_second: dict[str, float]
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C into a flag that the loop reads between steps."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Run:
@@ -104,11 +88,11 @@ class Run:
         self.budget: Budget | None = None
         self.speed: dict[str, float] = {}
         self.records = Records(folder, [])
-        self._begin_phase()
+        self.begin_phase()
 
     # -- one step ---------------------------------------------------------------------------------------
 
-    def _begin_phase(self) -> None:
+    def begin_phase(self) -> None:
         """A fresh optimizer, and gradient lanes traced for the network as it is now."""
         self.optimizer = tf_keras.optimizers.Adam(self.recipe.train.float_rate, epsilon=1e-7)
         self.optimizer.build(self.network.trainable_weights)
@@ -177,12 +161,13 @@ class Run:
         self.network.fold_normalizer()
         self.phase, self.float_end, self.stale = "compress", self.step, 0
         self.best, self.best_weights = {"score": -1e9, "step": -1}, []
-        self._setup_compress()
+        self.setup_compress()
         if self.recipe.quantize.enabled and self.recipe.train.compress_steps:
             self._relearn()
-        self._begin_phase()
+        self.begin_phase()
 
-    def _setup_compress(self) -> None:
+    def setup_compress(self) -> None:
+        """What the recipe prunes, clusters and skips."""
         steps = self.recipe.train.compress_steps
         self.pruning = make_compression(self.recipe, self.network, self.float_end, steps)
         self.budget = Budget(self.recipe.skip, self.float_end, steps) if self.recipe.skip.enabled else None
@@ -210,7 +195,7 @@ class Run:
             last = max(last, self.budget.last)
         return self.step > last
 
-    # -- validation and checkpoints ---------------------------------------------------------------------
+    # -- validation -------------------------------------------------------------------------------------
 
     def _validate(self) -> float:
         score = self.validation.si_sdr(self.network)
@@ -229,60 +214,6 @@ class Run:
                 self.stale += 1
         return score
 
-    def save(self) -> None:
-        """Write checkpoints/last.npz and log.csv."""
-        state = {"step": self.step, "phase": self.phase, "float_end": self.float_end, "best": self.best,
-                 "stale": self.stale, "ranges": self.ranges, "rows": self.records.rows, "recent": self.recent,
-                 "normalizer": [self.network.shift, self.network.scale], "corpus": self.corpus_hash,
-                 "recipe": self.recipe.as_dict(), "start": self.start_hash,
-                 "budget": self.budget.state() if self.budget is not None else None}
-        arrays = {**pack("weights", self.network.weights), **pack("optimizer", self.optimizer.variables)}
-        arrays |= {f"best.{n}": a for n, a in enumerate(self.best_weights)}
-        if self.pruning is not None:
-            arrays |= {f"mask.{name}": mask for name, mask in self.pruning.state().items()}
-        save_checkpoint(self.folder / "checkpoints" / "last.npz", state, arrays)
-        self.records.write()
-
-    def resume(self) -> bool:
-        """Take up checkpoints/last.npz, where there is one.
-
-        Raises:
-            TrainingError: it is of another recipe or corpus, or damaged.
-        """
-        path = self.folder / "checkpoints" / "last.npz"
-        if not path.exists():
-            return False
-        state, arrays = load_checkpoint(path)
-        missing = {"step", "phase", "float_end", "best", "stale", "ranges", "rows", "recent", "normalizer",
-                   "corpus", "recipe"} - state.keys()
-        if missing:
-            raise TrainingError(f"{path}: damaged checkpoint: no {', '.join(sorted(missing))}",
-                                "delete it and train again")
-        if recipe_of(state["recipe"], str(path)) != self.recipe or state["corpus"] != self.corpus_hash:
-            raise TrainingError(f"{path}: written by another recipe or corpus", "train into another folder")
-        if self.teacher is not None and state.get("start") != self.teacher.sha256:
-            raise TrainingError(f"{path}: train.start: {self.recipe.train.start} is not the model that this run began "
-                                "with, and train.distill learns from it", "put it back, or train into another folder")
-        self.step, self.phase, self.float_end = state["step"], state["phase"], state["float_end"]
-        self.best, self.stale, self.start_hash = state["best"], state["stale"], state.get("start")
-        self.records.rows[:], self.recent = state["rows"], state["recent"]
-        self.network.shift, self.network.scale = state["normalizer"]
-        if self.phase == "compress":
-            self._setup_compress()
-        if state["ranges"] is not None:
-            self.ranges = {k: (v[0], v[1]) for k, v in state["ranges"].items()}
-            self.network.quantize(self.ranges)
-        self._begin_phase()
-        unpack("weights", self.network.weights, arrays)
-        unpack("optimizer", self.optimizer.variables, arrays)
-        count = len(self.network.weights)
-        self.best_weights = [arrays[f"best.{n}"] for n in range(count)] if "best.0" in arrays else []
-        if self.budget is not None:
-            self.budget.restore(state["budget"])
-        if self.pruning is not None:
-            self.pruning.restore({k[5:]: v for k, v in arrays.items() if k.startswith("mask.")})
-        return True
-
     # -- the whole ----------------------------------------------------------------------------------------
 
     def train(self) -> TrainResult:
@@ -292,11 +223,11 @@ class Run:
             TrainingError: interrupted (the checkpoint is written first), or the loss is not finite.
         """
         try:
-            with _interrupts() as asked:
+            with interrupts() as asked:
                 if self.phase == "float":
                     self._run_phase(asked)
                     self._enter_compress()
-                    self.save()
+                    save_run(self)
                 self._run_phase(asked)
             return self._finish()
         except tf.errors.OpError as error:  # TensorBoard's writer on a full disk, or no memory for a batch
@@ -312,7 +243,7 @@ class Run:
         score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
         while self.step < end and self.stale < train.patience:
             if asked():
-                self.save()
+                save_run(self)
                 raise TrainingError(f"stopped at step {self.step}; the checkpoint is written",
                                     "go on with --resume")
             self.recent = [*self.recent[1 - LOG_EVERY :], self._take_step()]
@@ -330,7 +261,7 @@ class Run:
                 self._trace()
             if self.step % train.validate_every == 0 or self.step == end:
                 score = self._validate()
-                self.save()
+                save_run(self)
             self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,
                                values={"loss": self.recent[-1], "si_sdr": score,
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
@@ -374,7 +305,7 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     if given is not None and recipe.train.distill:
         run.learn_from(given)
     if resume:
-        run.resume()
+        resume_run(run)
     if given is not None and begins:
         run.start_from(given)
     write_text(folder / "recipe.yaml", recipe.as_yaml())
