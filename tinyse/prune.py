@@ -39,6 +39,9 @@ class PruningMethod(Protocol):
     def after_step(self, step: int) -> None:
         """Update masks where the schedule says so; re-apply them to the weights."""
 
+    def project(self) -> None:
+        """Bring weights that were set from outside, a mean of earlier ones, to what is allowed; keep no trace."""
+
     def sparsity(self) -> dict[str, float]:
         """Share of zeros in each prunable matrix, by "<layer>/<matrix>"."""
 
@@ -190,6 +193,11 @@ class MagnitudePruning:
         for masks in self.masks.values():
             if self.schedule.due(step):
                 masks.update(step)
+        self.project()
+
+    def project(self) -> None:
+        """Zero what is pruned."""
+        for masks in self.masks.values():
             masks.apply()
 
     def sparsity(self) -> dict[str, float]:

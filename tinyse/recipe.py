@@ -66,6 +66,8 @@ class MixingPart:
 class TrainPart:
     """Schedule of both phases; the compressed phase quantizes and prunes.
 
+    ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
+
     ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
     weight of the distance to that model's output in the compressed phase's loss.
     """
@@ -80,6 +82,7 @@ class TrainPart:
     validate_every: int = _within(1, 1_000_000, default=100)
     validate_count: int = _within(1, 10_000, default=36)
     patience: int = _within(1, 10_000, default=10)
+    average: float = _within(0, 0.99999, default=0.0)
     start: str | None = None
     distill: float = _within(0, 1000, default=0.0)
 

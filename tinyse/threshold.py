@@ -269,6 +269,10 @@ class ThresholdPruning:
             self.kept = self._keep(norms, self.thresholds)
             if final:
                 self.frozen, self.dense = True, {}
+        self.project()
+
+    def project(self) -> None:
+        """Mask the network's weights."""
         for name, mask in self._masks().items():
             variable = self.variables[name]
             variable.assign(variable.numpy() * mask)

@@ -71,6 +71,15 @@ class Clustering:
             clustered = self._clustered(name, real, step >= self.freeze)
             variable.assign(clustered if share == 1.0 else real + np.float32(share) * (clustered - real))
 
+    def project(self) -> None:
+        """Cluster the network's weights by the codebooks as they are now, which stay as they are."""
+        for name, books in self.books.items():
+            parts = split(self.variables[name].numpy(), self.lstm[name])
+            index = self.index.get(name) or [book.assign(rows) for book, rows in zip(books, parts, strict=True)]
+            fitted = [book.refit(rows, where) for book, rows, where in zip(books, parts, index, strict=True)]
+            values = [book.values(rows, where) for book, rows, where in zip(fitted, parts, index, strict=True)]
+            self.variables[name].assign(join(values, self.variables[name].shape, self.lstm[name]))
+
     def _clustered(self, name: str, real: Rows, frozen: bool) -> Rows:
         parts = split(real, self.lstm[name])
         books = self.books.get(name) or [Codebook.fit(rows, self.levels) for rows in parts]

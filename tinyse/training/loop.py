@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tinyse.progress import Progress, Step
 from tinyse.prune import PruningMethod
 from tinyse.recipe import Recipe
 from tinyse.snap import snap
+from tinyse.training.averaging import Average
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.distillation import Teacher
 from tinyse.training.interrupt import interrupts
@@ -86,6 +88,7 @@ class Run:
         self.ranges: dict[str, tuple[float, float]] | None = None
         self.pruning: PruningMethod | None = None
         self.budget: Budget | None = None
+        self.average = Average(recipe.train.average) if recipe.train.average else None
         self.speed: dict[str, float] = {}
         self.records = Records(folder, [])
         self.begin_phase()
@@ -139,6 +142,8 @@ class Run:
             self._apply(gradients)
         if self.pruning is not None:
             self.pruning.after_step(self.step)
+        if self.average is not None and self._settled():
+            self.average.add(self.network)
         return loss
 
     # -- phases -----------------------------------------------------------------------------------------
@@ -161,6 +166,8 @@ class Run:
         self.network.fold_normalizer()
         self.phase, self.float_end, self.stale = "compress", self.step, 0
         self.best, self.best_weights = {"score": -1e9, "step": -1}, []
+        if self.average is not None:
+            self.average.forget()
         self.setup_compress()
         if self.recipe.quantize.enabled and self.recipe.train.compress_steps:
             self._relearn()
@@ -198,6 +205,11 @@ class Run:
     # -- validation -------------------------------------------------------------------------------------
 
     def _validate(self) -> float:
+        shown = self.average.shown(self.network, self.pruning) if self.average is not None else nullcontext()
+        with shown:
+            return self._score()
+
+    def _score(self) -> float:
         score = self.validation.si_sdr(self.network)
         rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}

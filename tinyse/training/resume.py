@@ -21,6 +21,9 @@ def save_run(run: Run) -> None:
              "budget": run.budget.state() if run.budget is not None else None}
     arrays = {**pack("weights", run.network.weights), **pack("optimizer", run.optimizer.variables)}
     arrays |= {f"best.{n}": a for n, a in enumerate(run.best_weights)}
+    if run.average is not None:
+        state["averaged"] = run.average.count
+        arrays |= {f"average.{n}": a for n, a in enumerate(run.average.mean)}
     if run.pruning is not None:
         arrays |= {f"mask.{name}": mask for name, mask in run.pruning.state().items()}
     save_checkpoint(run.folder / "checkpoints" / "last.npz", state, arrays)
@@ -61,6 +64,9 @@ def resume_run(run: Run) -> bool:
     unpack("optimizer", run.optimizer.variables, arrays)
     count = len(run.network.weights)
     run.best_weights = [arrays[f"best.{n}"] for n in range(count)] if "best.0" in arrays else []
+    if run.average is not None:
+        run.average.count = state["averaged"]
+        run.average.mean = [arrays[f"average.{n}"] for n in range(count)] if run.average.count else []
     if run.budget is not None:
         run.budget.restore(state["budget"])
     if run.pruning is not None:
