@@ -103,9 +103,9 @@ def test_the_mean_of_a_pruned_clustered_network_is_one(whole):
 def test_it_scores_differently_from_the_last_step(whole, corpus, tmp_path):
     plain = train(recipe(**{"train.average": "0"}), tmp_path, corpus)
     ours, theirs = rows(whole.folder), rows(plain.folder)
+    ours, theirs = ([row for row in found if row["phase"] == "float"] for found in (ours, theirs))
     assert [row["loss"] for row in ours] == [row["loss"] for row in theirs]  # steps do not see the mean
-    settled = [number for number, row in enumerate(ours) if row["phase"] == "compress" and row["val_si_sdr"]][-1]
-    assert ours[settled]["val_si_sdr"] != theirs[settled]["val_si_sdr"]
+    assert ours[-1]["val_si_sdr"] and ours[-1]["val_si_sdr"] != theirs[-1]["val_si_sdr"]
 
 
 def test_a_resumed_run_has_the_same_mean(whole, corpus, tmp_path):
