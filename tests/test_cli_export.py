@@ -31,7 +31,7 @@ def test_prints_counts_bytes_and_labelled_cycles(tmp_path):
         ("zero weights", f"{manifest['zeros']:,} of 6,912", "exact"),
         ("int8 .tflite", f"{memory['int8_bytes']:,} B", "exact"),
         ("compiled .tflite", f"{memory['model_bytes']:,} B", "exact"),
-        ("weights, encoded", f"{memory['weight_bytes']:,} B", "exact"),
+        ("constants", f"{memory['weight_bytes']:,} B", "exact"),
         ("cycles per frame", f"{total:,}", "estimated (Vela)"),
         ("NPU cycles alone", f"{npu:,}", "estimated (Vela)"),
         ("arena", f"{memory['arena_bytes']:,} B", "estimated (Vela's allocation)"),

@@ -19,7 +19,7 @@ def summary(made: Export) -> str:
     if made.cycles is not None:
         rows += [
             ("compiled .tflite", f"{memory.model_bytes:,} B", "exact"),
-            ("weights, encoded", f"{memory.weight_bytes:,} B", "exact"),
+            ("constants", f"{memory.weight_bytes:,} B", "exact"),
             ("cycles per frame", f"{made.cycles:,}", "estimated (Vela)"),
             ("NPU cycles alone", f"{made.npu_cycles:,}", "estimated (Vela)"),
         ]
