@@ -8,7 +8,7 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench fuzz-npu fuzz-firmware soak analyze explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-quality listen fuzz-npu fuzz-firmware soak analyze explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,16 @@ analyze: system-test setup-dev ## Stack bound, gcc -fanalyzer and cppcheck over 
 
 bench: setup ## Training speed against plain tf_keras, as ratios of one run
 	$(PY) bench/training_speed.py
+
+bench-quality: setup ## Peers and models on the same mixtures (resumable); writes docs/benchmarks.md
+	$(PY) -m tinyse data fetch --tier default
+	$(PY) -m tinyse data fetch --tier unseen
+	$(PY) -m tinyse.bench install
+	$(PY) -m tinyse.bench quality
+
+listen: setup ## A page to listen to peers and models, after bench-quality; leaves build/bench/listen-*.html
+	$(PY) -m tinyse.bench install
+	$(PY) -m tinyse.bench listen
 
 EXPLORE ?= 20
 explore: setup-dev ## Property tests with new random examples, EXPLORE (20) times as many

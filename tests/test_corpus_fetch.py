@@ -12,11 +12,13 @@ import threading
 import zipfile
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+import tinyse.corpus
 from tinyse.corpus import archives, debian
 from tinyse.corpus.catalogue import Catalogue, Package, Take, load_catalogue
 from tinyse.corpus.decode import decode, gather, limit, read_sound, to_mono_16k, trim
@@ -298,8 +300,8 @@ def test_mirrors_come_from_the_machines_sources_then_debians_alias(tmp_path):
 
 def test_the_packaged_list_follows_the_corpus_rules():
     catalogue = load_catalogue()
-    packages = {item.name: item for item in catalogue.packages}
-    assert len(packages) == len(catalogue.packages) == 22
+    packages = {item.name: item for item in catalogue.tier("default")}
+    assert len(packages) == len(catalogue.tier("default")) == 22
     assert {item.name for item in catalogue.tier("small")} == {
         "asterisk-core-sounds-it-g722", "asterisk-core-sounds-ru-g722", "asterisk-core-sounds-fr-g722", "kajongg",
         "ufoai-sound", "minetest-data", "blanket"}
@@ -316,6 +318,24 @@ def test_the_packaged_list_follows_the_corpus_rules():
         "test", "test", "validation", "validation", "train", "train"]
     speakers = {name: packages[f"asterisk-core-sounds-{name}-g722"].take[0].speaker for name in ("en", "es", "fr")}
     assert speakers["en"] == speakers["es"] != speakers["fr"]
+
+
+def test_the_unseen_tier_shares_nothing_with_what_models_hear():
+    catalogue = load_catalogue()
+    unseen = catalogue.tier("unseen")
+    assert not {item.name for item in unseen} & {item.name for item in catalogue.tier("default")}
+    assert len(unseen) + 22 == len(catalogue.packages)
+    assert {catalogue.split("unseen", item, kind, "ru") for item in unseen for kind in ("speech", "noise")} == {"test"}
+    flare = next(item for item in unseen if item.name == "flare-game")
+    assert flare.take[0].match.search("/soundfx/environment/rain.ogg")
+    assert not flare.take[0].match.search("/soundfx/environment/open_fire.ogg")  # blanket's fireplace
+
+
+def test_a_package_of_the_unseen_tier_is_in_no_other(tmp_path):
+    text = (Path(tinyse.corpus.__file__).parent / "packages.yaml").read_text()
+    (tmp_path / "list.yaml").write_text(text.replace("tier: unseen", "tier: unseen\n    small: test"))
+    with pytest.raises(CorpusError, match="tier"):
+        load_catalogue(tmp_path / "list.yaml")
 
 
 @pytest.mark.parametrize("package, path, taken", [

@@ -1,7 +1,7 @@
 """Scores of one contender on the bench's mixtures, kept clip by clip so that nothing is scored twice.
 
-A contender's file is named by a hash over the contender, the mixtures' samples and the metrics; a run that was cut
-short goes on after the last whole line of it.
+A contender's file is named by a hash over the contender and the metrics, and a line of it by one over a clip's
+samples: a run that was cut short goes on, and a longer one takes over what a shorter one scored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", 
 
 @dataclass(frozen=True)
 class Scored:
-    """One clip of one contender: values by metric column, reasons of what is missing, share of frames that ran."""
+    """One clip of one contender: values by metric column, reasons of what is missing, share of frames that ran.
+
+    ``clip`` is the SHA-256 of its samples, as of ``clip_digest``.
+    """
 
     clip: str
     values: Mapping[str, float]
@@ -48,6 +51,7 @@ class Mixtures:
     """The clips of one table, and the SHA-256 of all their samples."""
 
     pairs: tuple[Pair, ...]
+    clips: tuple[str, ...]
     sha256: str
 
     @staticmethod
@@ -56,9 +60,17 @@ class Mixtures:
         kept = tuple(pairs)
         digest = hashlib.sha256()
         for pair in kept:
-            for signal in (pair.noisy, pair.clean):
-                digest.update(np.ascontiguousarray(signal, np.float32).tobytes())
-        return Mixtures(kept, digest.hexdigest())
+            digest.update(_bytes(pair))
+        return Mixtures(kept, tuple(clip_digest(pair) for pair in kept), digest.hexdigest())
+
+
+def clip_digest(pair: Pair) -> str:
+    """SHA-256 of a clip's noisy and clean samples."""
+    return hashlib.sha256(_bytes(pair)).hexdigest()
+
+
+def _bytes(pair: Pair) -> bytes:
+    return b"".join(np.ascontiguousarray(signal, np.float32).tobytes() for signal in (pair.noisy, pair.clean))
 
 
 def conventions(metrics: Sequence[str]) -> dict[str, str]:
@@ -75,17 +87,18 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
         mixtures: on what.
         metrics: names from ``tinyse.evaluate.metrics``.
         cache: folder of finished scores.
-        workers: processes.
+        workers: processes; 0 scores in this one.
         progress: receives the contender's name as the task.
 
     Raises:
         TinyseError: it cannot be loaded, or a worker died.
     """
-    file = cache / f"{_slug(contender.name)}-{_key(contender, mixtures, metrics)}.jsonl"
+    file = cache / f"{_slug(contender.name)}-{_key(contender, metrics)}.jsonl"
     done = _read(file)
-    todo = [pair for pair in mixtures.pairs if pair.name not in done]
+    todo = [pair for pair, clip in zip(mixtures.pairs, mixtures.clips, strict=True) if clip not in done]
     total = len(mixtures.pairs)
-    progress(Step(contender.name, total - len(todo), total))
+    finished = total - len(todo)
+    progress(Step(contender.name, finished, total))
     if todo:
         with writing(file):
             cache.mkdir(parents=True, exist_ok=True)
@@ -94,8 +107,9 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
                     stream.write(json.dumps(asdict(scored)) + "\n")
                     stream.flush()
                     done[scored.clip] = scored
-                    progress(Step(contender.name, len(done), total, scored.clip))
-    return [done[pair.name] for pair in mixtures.pairs]
+                    finished += 1
+                    progress(Step(contender.name, finished, total))
+    return [done[clip] for clip in mixtures.clips]
 
 
 def evaluation_of(scores: Mapping[str, Sequence[Scored]], mixtures: Mixtures, metrics: Sequence[str],
@@ -111,8 +125,8 @@ def evaluation_of(scores: Mapping[str, Sequence[Scored]], mixtures: Mixtures, me
     return Evaluation(tuple(scores), columns, clips, provenance)
 
 
-def _key(contender: Contender, mixtures: Mixtures, metrics: Sequence[str]) -> str:
-    parts = [contender.identity(), mixtures.sha256, conventions(metrics)]
+def _key(contender: Contender, metrics: Sequence[str]) -> str:
+    parts = [contender.identity(), conventions(metrics)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -135,9 +149,13 @@ def _read(file: Path) -> dict[str, Scored]:
 _WORKER: dict[str, Any] = {}
 
 
-def _start(contender: Contender, metrics: list[str]) -> None:
+def _start_worker(contender: Contender, metrics: list[str]) -> None:
     for name in THREADS:
         os.environ.setdefault(name, "1")
+    _start(contender, metrics)
+
+
+def _start(contender: Contender, metrics: list[str]) -> None:
     _WORKER["metrics"] = select(metrics)
     try:
         _WORKER["suppressor"] = contender.open()
@@ -152,7 +170,7 @@ def _score(pair: Pair) -> Scored:
     output = enhance(suppressor, pair.noisy)
     values, skipped = score(_WORKER["metrics"], pair.clean, output)
     rate = getattr(getattr(suppressor, "engine", None), "update_rate", None)
-    return Scored(pair.name, values, skipped, rate)
+    return Scored(clip_digest(pair), values, skipped, rate)
 
 
 def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], workers: int) -> Iterator[Scored]:
@@ -164,7 +182,7 @@ def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], wor
             _WORKER.clear()
         return
     coming = iter(pairs)
-    with Workers(workers, _start, (contender, metrics)) as pool:
+    with Workers(workers, _start_worker, (contender, metrics)) as pool:
         try:
             waiting: deque[Future[Scored]] = deque(
                 pool.submit(_score, pair) for pair in itertools.islice(coming, 2 * workers))

@@ -13,7 +13,7 @@ from tinyse.corpus.store import KINDS, SPLITS
 from tinyse.errors import CorpusError
 
 READERS = ("file", "g722", "zip", "cat", "gresource")
-TIERS = ("small", "default")
+TIERS = ("small", "default", "unseen")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Package:
         licence: short names; its copyright file is the authority.
         small: split in the small tier, or empty.
         split: split of its noise in the default tier.
+        tier: "unseen" for a package of that tier alone.
         take: rules in order, first match wins.
     """
 
@@ -63,6 +64,7 @@ class Package:
     take: tuple[Take, ...]
     small: str = ""
     split: str = "train"
+    tier: str = "default"
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,25 @@ class Catalogue:
     never_noise: re.Pattern[str] | None = None
 
     def tier(self, name: str) -> tuple[Package, ...]:
-        """Packages of a tier: "small" or "default" (all).
+        """Packages of a tier: "small" is a part of "default"; "unseen" shares none with them.
 
         Raises:
             CorpusError: there is no such tier.
         """
         if name not in TIERS:
             raise CorpusError(f"{name!r} is no tier", f"tiers: {', '.join(TIERS)}")
-        return tuple(item for item in self.packages if name == "default" or item.small)
+        if name == "small":
+            return tuple(item for item in self.packages if item.small)
+        return tuple(item for item in self.packages if item.tier == name)
 
     def split(self, tier: str, package: Package, kind: str, language: str) -> str:
         """The split of a clip.
 
-        In the small tier it is the package's; in the default tier speech goes by language and noise by package.
+        In the small tier it is the package's; in the default tier speech goes by language and noise by package; the
+        unseen tier is all test.
         """
+        if tier == "unseen":
+            return "test"
         if tier == "small":
             return package.small
         if kind == "noise":
@@ -122,6 +129,8 @@ def rules_text(packages: Iterable[Package]) -> str:
 def _package(row: dict[str, Any]) -> Package:
     takes = tuple(_take(take) for take in row["take"])
     package = Package(**{**row, "take": takes})
+    if package.tier not in ("default", "unseen") or (package.small and package.tier == "unseen"):
+        raise ValueError(f"{package.name}: tier {package.tier!r}")
     for split in filter(None, (package.small, package.split)):
         if split not in SPLITS:
             raise ValueError(f"{package.name}: split {split!r} is none of {', '.join(SPLITS)}")

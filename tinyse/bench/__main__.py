@@ -1,0 +1,76 @@
+"""``python -m tinyse.bench``: parses, makes one call into the library, prints what it wrote."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tinyse.bench.quality import COUNT, HELD_OUT, UNSEEN, Plan
+from tinyse.cli.draw import progress_bars
+from tinyse.errors import TinyseError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Compare tinyse with what people would use instead."""
+
+
+@command.command()
+def install() -> None:
+    """Fetch every peer's package into a folder of its own; the Python environment stays as it is."""
+    from tinyse.bench.quality import install_peers
+
+    with progress_bars() as progress:
+        missing = install_peers(progress=progress)
+    for name, reason in missing.items():
+        click.echo(f"{name} is missing: {reason}")
+
+
+@command.command()
+@click.option("--models", default="models", type=PATH, show_default=True, help="Released models.")
+@click.option("--runs", default="runs", type=PATH, show_default=True, help="Training runs, for float weights.")
+@click.option("--docs", default="docs", type=PATH, show_default=True, help="Where benchmarks.md lies.")
+@click.option("--out", default="build/bench", type=PATH, show_default=True, help="Scores of every clip.")
+@click.option("--count", default=COUNT, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
+@click.option("--table", "tables", multiple=True, type=click.Choice([HELD_OUT, UNSEEN]), help="Only this table.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
+def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables: tuple[str, ...], workers: int) -> None:
+    """Score every peer and model on the same mixtures; writes docs/benchmarks.md. What is scored stays scored."""
+    from tinyse.bench.output import write_quality
+    from tinyse.bench.quality import bench_quality
+
+    places = {name: tier for name, tier in Plan().tables.items() if not tables or name in tables}
+    with progress_bars() as progress:
+        found = bench_quality(Plan(models, runs, places, count=count, workers=workers), progress)
+    for path in write_quality(found, docs, out):
+        click.echo(path)
+
+
+@command.command()
+@click.option("--models", default="models", type=PATH, show_default=True, help="Released models.")
+@click.option("--runs", default="runs", type=PATH, show_default=True, help="Training runs, for float weights.")
+@click.option("--out", default="build/bench", type=PATH, show_default=True, help="Where the pages go.")
+def listen(models: Path, runs: Path, out: Path) -> None:
+    """Write a page to listen to ten clips of each table through everyone."""
+    from tinyse.bench.quality import listening_pages
+
+    with progress_bars() as progress:
+        for path in listening_pages(Plan(models, runs), out, progress):
+            click.echo(path)
+
+
+def main() -> None:
+    """Run the command; an expected failure is one line."""
+    try:
+        command(prog_name="python -m tinyse.bench")
+    except TinyseError as error:
+        click.echo(f"error: {error.line()}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

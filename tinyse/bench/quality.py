@@ -1,0 +1,169 @@
+"""The comparison: every peer and every model of ours on the same held-out mixtures.
+
+    result = bench_quality(Plan(), progress)
+    write_quality(result, Path("docs"), Path("build/bench"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinyse.artifacts import versions
+from tinyse.bench.contenders import NOISY_INPUT, Contender
+from tinyse.bench.facts import Facts, facts_of
+from tinyse.bench.listening import choose, write_page
+from tinyse.bench.ours import released
+from tinyse.bench.packages import bench_dir, install
+from tinyse.bench.peers import PEERS
+from tinyse.bench.scores import ALL, Mixtures, Scored, conventions, evaluation_of, score_contender
+from tinyse.corpus.store import Corpus, corpus_dir
+from tinyse.errors import CorpusError, TinyseError
+from tinyse.evaluate.pairs import corpus_pairs
+from tinyse.evaluate.result import SOURCE, Evaluation
+from tinyse.evaluate.scoring import SECONDS, SNRS
+from tinyse.progress import Progress, Step, silent
+
+SEED = 2026
+COUNT = 20
+HELD_OUT, UNSEEN = "held-out", "unseen"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, on what.
+
+    Attributes:
+        models: folder of released models.
+        runs: folder of training runs, for float weights.
+        tables: corpus folder or tier of each table, by the table's name.
+        cache: packages, scores and speeds; None for ``bench_dir``.
+        metrics, snrs, count, seconds, seed: as of ``tinyse evaluate``.
+        workers: processes that score.
+    """
+
+    models: Path = Path("models")
+    runs: Path = Path("runs")
+    tables: Mapping[str, Path | str] = field(default_factory=lambda: {HELD_OUT: "default", UNSEEN: "unseen"})
+    cache: Path | None = None
+    metrics: tuple[str, ...] = ALL
+    snrs: tuple[float, ...] = SNRS
+    count: int = COUNT
+    seconds: float = SECONDS
+    seed: int = SEED
+    workers: int = 2
+
+    @property
+    def place(self) -> Path:
+        """The cache's folder."""
+        return self.cache or bench_dir()
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The comparison.
+
+    Attributes:
+        facts: of each contender but the noisy input, peers first.
+        missing: why a contender takes no part, by name.
+        tables: evaluations by table, all with the same systems.
+    """
+
+    facts: tuple[Facts, ...]
+    missing: Mapping[str, str]
+    tables: Mapping[str, Evaluation]
+
+
+def install_peers(cache: Path | None = None, progress: Progress = silent) -> dict[str, str]:
+    """Install every peer's package; why not, by name, for those that cannot be."""
+    missing: dict[str, str] = {}
+    for done, each in enumerate(PEERS, 1):
+        try:
+            install(each.wheel, cache)
+        except TinyseError as error:
+            missing[each.name] = error.line()
+        progress(Step("install", done, len(PEERS), each.name))
+    return missing
+
+
+def bench_quality(plan: Plan, progress: Progress = silent) -> Quality:
+    """Score everyone on every table and gather the facts; what was scored before comes from the cache.
+
+    Raises:
+        CorpusError: no table's corpus is there. TinyseError: a metric's package is missing.
+    """
+    tables = {name: mixtures_of(place, plan) for name, place in plan.tables.items() if _folder(place).is_dir()}
+    if not tables:
+        raise CorpusError("no corpus to compare on", "tinyse data fetch --tier default")
+    contenders, missing = contenders_of(plan)
+    missing |= {f"table {name}": f"no corpus at {_folder(place)}: tinyse data fetch --tier {place}"
+                for name, place in plan.tables.items() if name not in tables}
+    scores: dict[str, dict[str, list[Scored]]] = {name: {} for name in tables}
+    facts: list[Facts] = []
+    for contender in contenders:
+        try:
+            found = {name: score_contender(contender, mixtures, plan.metrics, plan.place / "scores", plan.workers,
+                                           _named(progress, name)) for name, mixtures in tables.items()}
+            if contender is not NOISY_INPUT:
+                facts.append(facts_of(contender, plan.place / "speed", _update_rate(next(iter(found.values())))))
+        except TinyseError as error:
+            if contender is NOISY_INPUT:
+                raise
+            missing[contender.name] = error.line()
+            continue
+        for name, listed in found.items():
+            scores[name][contender.name] = listed
+    evaluations = {name: evaluation_of(scores[name], mixtures, plan.metrics, _provenance(plan, name, mixtures))
+                   for name, mixtures in tables.items()}
+    return Quality(tuple(facts), missing, evaluations)
+
+
+def contenders_of(plan: Plan) -> tuple[list[Contender], dict[str, str]]:
+    """The noisy input, the peers, our models; and why a model of ours is missing, by name."""
+    systems, missing = released(plan.models, plan.runs)
+    return [NOISY_INPUT, *(Contender(each.name) for each in PEERS),
+            *(Contender(system.label, system) for system in systems)], missing
+
+
+def listening_pages(plan: Plan, folder: Path, progress: Progress = silent) -> list[Path]:
+    """``folder/listen-<table>.html`` for every table whose corpus is there: ten clips through everyone.
+
+    Raises:
+        TinyseError: a page cannot be written.
+    """
+    contenders, _ = contenders_of(plan)
+    pages = []
+    for name, place in plan.tables.items():
+        if _folder(place).is_dir():
+            pairs = choose(mixtures_of(place, plan).pairs)
+            pages.append(write_page(contenders, pairs, folder / f"listen-{name}.html",
+                                    f"tinyse and its peers: {name} mixtures", progress))
+    return pages
+
+
+def _folder(place: Path | str) -> Path:
+    return place if isinstance(place, Path) else corpus_dir(place)
+
+
+def mixtures_of(place: Path | str, plan: Plan) -> Mixtures:
+    """The test mixtures of a corpus folder, or of a tier by name."""
+    return Mixtures.of(corpus_pairs(_folder(place), "test", plan.snrs, plan.count, plan.seconds, plan.seed))
+
+
+def _provenance(plan: Plan, name: str, mixtures: Mixtures) -> dict[str, Any]:
+    place = plan.tables[name]
+    corpus = Corpus.open(_folder(place))
+    return {"source": SOURCE, "corpus": corpus.hash, "audio_sha256": mixtures.sha256, "split": "test",
+            "snrs": [float(snr) for snr in plan.snrs], "count_per_snr": plan.count, "seconds": plan.seconds,
+            "seed": plan.seed, "conventions": conventions(plan.metrics), "versions": versions()}
+
+
+def _update_rate(scored: list[Scored]) -> float | None:
+    rates = [one.update_rate for one in scored if one.update_rate is not None]
+    return sum(rates) / len(rates) if rates else None
+
+
+def _named(progress: Progress, table: str) -> Progress:
+    return lambda step: progress(Step(f"{step.task}, {table}", step.done, step.total, step.note))
