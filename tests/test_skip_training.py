@@ -34,7 +34,6 @@ TINY = {
     "train.float_steps": "4", "train.compress_steps": "30", "train.validate_every": "10", "train.compress_rate": "0.01",
     "train.validate_count": "6", "train.warmup": "2", "prune.every": "2", "train.float_rate": "0.005",
     "prune.multiple": "1", "quantize.freeze": "0.3",
-    "skip.price": "loss",  # in 30 steps from nothing a network has no energy errors to rank updates by
 }
 
 
@@ -114,7 +113,8 @@ def test_energy_is_the_error_of_the_waveform():
 @pytest.mark.parametrize("loss", ["si_sdr", "compressed"])
 def test_the_price_by_energy_is_in_units_of_the_loss(loss):
     """One update moved: the share by which its sequence's error grows, as dB of SDR or of the loss that there is."""
-    lanes = SimpleNamespace(budget=Budget(SkipPart(enabled=True), 0, 10), loss=loss, _lift=LIFT)
+    part = SkipPart(enabled=True, price="energy")
+    lanes = SimpleNamespace(budget=Budget(part, 0, 10), loss=loss, _lift=LIFT)
     governor = governors(tf.constant(FRAMES), LENGTH)
     found, _ = GatedLanes._delays(lanes, MASKS, tf.constant(FRAMES), governor, SPECTRA, tf.constant(0.3))
     plain, _ = delays(MASKS, tf.constant(FRAMES), SPECTRA, LIFT, energy_error)
@@ -172,7 +172,7 @@ def test_a_cost_by_hand_leaves_the_bias_alone():
 
 def test_recipes_without_skip_are_as_they_were():
     assert not load_recipe("full").skip.enabled
-    assert recipe().skip == SkipPart(enabled=True, rate=0.5, price="loss")
+    assert recipe().skip == SkipPart(enabled=True, rate=0.5)
     assert load_recipe("quick", {"skip.cost": "0.25"}).skip.cost == 0.25
     with pytest.raises(RecipeError, match="skip: rate: 0.0 is out of range"):
         load_recipe("quick", {"skip.rate": "0.0"})

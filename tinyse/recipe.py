@@ -126,13 +126,13 @@ class SkipPart:
 
     ``rate``: share of frames that it should run on, reached at ``end`` by a controller. ``cost``: of an update, set by
     hand in place of the controller; loss + cost * mean(updates). ``price``: what an update's delay is measured by, the
-    error's energy (as SDR does) or the spectral loss.
+    spectral loss or the error's energy (as SDR does).
     """
 
     enabled: bool = False
     rate: float = _within(0.02, 1, default=0.5)
     cost: float | None = _within(0, 1e6, default=None)
-    price: str = _one_of("energy", "loss", default="energy")
+    price: str = _one_of("loss", "energy", default="loss")
     begin: float = _within(0, 1, default=0.0)
     end: float = _within(0, 1, default=0.4)
 
