@@ -43,9 +43,8 @@ def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables:
     from tinyse.bench.output import write_quality
     from tinyse.bench.quality import bench_quality
 
-    places = {name: tier for name, tier in Plan().tables.items() if not tables or name in tables}
     with progress_bars() as progress:
-        found = bench_quality(Plan(models, runs, places, count=count, workers=workers), progress)
+        found = bench_quality(Plan(models, runs, _places(tables), count=count, workers=workers), progress)
     for path in write_quality(found, docs, out):
         click.echo(path)
 
@@ -54,13 +53,18 @@ def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables:
 @click.option("--models", default="models", type=PATH, show_default=True, help="Released models.")
 @click.option("--runs", default="runs", type=PATH, show_default=True, help="Training runs, for float weights.")
 @click.option("--out", default="build/bench", type=PATH, show_default=True, help="Where the pages go.")
-def listen(models: Path, runs: Path, out: Path) -> None:
+@click.option("--table", "tables", multiple=True, type=click.Choice([HELD_OUT, UNSEEN]), help="Only this table.")
+def listen(models: Path, runs: Path, out: Path, tables: tuple[str, ...]) -> None:
     """Write a page to listen to ten clips of each table through everyone."""
     from tinyse.bench.quality import listening_pages
 
     with progress_bars() as progress:
-        for path in listening_pages(Plan(models, runs), out, progress):
+        for path in listening_pages(Plan(models, runs, _places(tables)), out, progress):
             click.echo(path)
+
+
+def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:
+    return {name: place for name, place in Plan().tables.items() if not tables or name in tables}
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ from tinyse.bench import deepfilter, dtln, gtcrn, nsnet2, rnnoise, speex, webrtc
 from tinyse.bench.packages import Wheel
 from tinyse.bench.peer import Size, Suppressor
 
-DNS = ("The DNS Challenge's noise is clips of AudioSet, Freesound and DEMAND, so it may hold some of blanket's public "
-       "clips; its speech is LibriVox readings")
+DNS = ("The DNS Challenge's noise is AudioSet, DEMAND and the CC0 part of Freesound, so it may hold some of blanket's "
+       "public clips and of flare-game's; its speech is LibriVox readings")
+LATER = f"{DNS}, VCTK, PTDB and six more languages, French and Russian among them"
 NOTHING = "Nothing: it has no trained weights"
 
 
@@ -47,15 +48,14 @@ PEERS = (
     Peer("RNNoise", rnnoise.WHEEL, rnnoise.Rnnoise, rnnoise.size,
          "version 0.2: public speech of many languages (OpenSLR and others) and public noise",
          "https://github.com/xiph/rnnoise/blob/main/datasets.txt",
-         "Its list names no Debian package; public noise collections share sources with blanket", "BSD-3-Clause"),
+         "Its list names no Debian package; what of its noise is in blanket too is not known", "BSD-3-Clause"),
     Peer("GTCRN", gtcrn.WHEEL, gtcrn.Gtcrn, gtcrn.size, "DNS Challenge 3",
-         "https://github.com/Xiaobin-Rong/gtcrn", f"{DNS} and other corpora in six languages, French among them",
-         "MIT"),
+         "https://github.com/Xiaobin-Rong/gtcrn", LATER, "MIT"),
     Peer("DTLN", dtln.WHEEL, dtln.Dtln, dtln.size, "DNS Challenge 1, 500 h of mixtures",
          "https://github.com/breizhn/DTLN", f"{DNS} in English", "MIT"),
     Peer("NSNet2", nsnet2.WHEEL, nsnet2.Nsnet2, nsnet2.size, "DNS Challenge, its baseline",
-         "https://github.com/microsoft/DNS-Challenge", DNS, "CC-BY-4.0 (weights), MIT (code)"),
+         "https://github.com/microsoft/DNS-Challenge", f"{DNS}; of which year is not said",
+         "CC-BY-4.0 (weights), MIT (code)"),
     Peer("DeepFilterNet 3", deepfilter.WHEEL, deepfilter.DeepFilter, deepfilter.size,
-         "DNS Challenge 4, with VCTK and PTDB", "https://arxiv.org/abs/2305.08227",
-         f"{DNS} and other corpora in six languages, French among them", "MIT or Apache-2.0"),
+         "DNS Challenge 4, as DeepFilterNet 2", "https://arxiv.org/abs/2205.05474", LATER, "MIT or Apache-2.0"),
 )
