@@ -27,6 +27,7 @@ from tinyse.dense import dense_model
 from tinyse.errors import ModelError, RecipeError, TinyseError
 from tinyse.model import TrainedModel
 from tinyse.progress import silent
+from tinyse.recipe import ClusterPart, SkipPart
 from tinyse.sweep import pipeline, workers
 from tinyse.sweep.identity import decides, dense_recipe, family
 from tinyse.sweep.pipeline import plan_sweep, run_sweep
@@ -78,8 +79,9 @@ offline:
 def test_the_shipped_sweep_is_valid_and_holds_every_baseline() -> None:
     spec = load_sweep("papers")
     families = {point.family for point in spec.points}
-    assert families == {"dense", "weight", "block", "unit"}
-    trained = {(p.recipe.prune.structure, p.recipe.prune.sparsity) for p in spec.points if p.family != "dense"}
+    assert families == {"dense", "weight, clustered", "block", "unit, clustered", "skip, unit, clustered"}
+    trained = {(p.recipe.prune.structure, p.recipe.prune.sparsity) for p in spec.points
+               if p.family != "dense" and not p.family.startswith("skip")}
     assert trained <= {(str(p.structure), p.sparsity) for p in spec.offline}
     assert sum(len(p.seeds) == 3 for p in spec.points) == 3
 
@@ -170,6 +172,10 @@ def test_families_are_named_after_what_is_unusual(tmp_path: Path) -> None:
 
     assert [pruned(method="none"), pruned(structure="unit"), pruned(method="magnitude", structure="block")] == [
         "dense", "unit", "block, magnitude"]
+    idle = dataclasses.replace(recipe, cluster=ClusterPart(end=0.5), skip=SkipPart(rate=0.3))
+    assert family(idle) == "weight" and decides(idle) == decides(recipe)
+    assert decides(dataclasses.replace(idle, cluster=ClusterPart(values=4, end=0.5)))["cluster"] == {
+        "values": 4, "end": 0.5}
     started = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, start="elsewhere"))
     assert family(started) == "weight"
     plain = dense_recipe(started)

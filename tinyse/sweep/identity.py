@@ -22,12 +22,15 @@ def digest(value: Any) -> str:
 
 
 def decides(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's values that are not their defaults, without the name and the path of its start.
+    """The recipe's values that are not their defaults, without the name, the path of its start, and what is off.
 
     A later version that adds a key with a default leaves this, and so a point's folder, as it was.
     """
     found = _changed(recipe)
-    found.pop("name", None)
+    off = [("prune", recipe.prune.method == "none"), ("cluster", not recipe.cluster.values),
+           ("skip", not recipe.skip.enabled)]
+    for key in ["name", *(key for key, idle in off if idle)]:
+        found.pop(key, None)
     if isinstance(found.get("train"), dict):
         found["train"].pop("start", None)
     return found
