@@ -22,7 +22,7 @@ import tinyse.corpus
 from tinyse.corpus import archives, debian
 from tinyse.corpus.catalogue import Catalogue, Package, Take, load_catalogue
 from tinyse.corpus.decode import decode, gather, limit, read_sound, to_mono_16k, trim
-from tinyse.corpus.fetch import _left, _rule, fetch
+from tinyse.corpus.fetch import _found, _left, _rule, fetch
 from tinyse.corpus.store import Corpus, disjoint
 from tinyse.errors import AudioError, CorpusError, ToolError
 
@@ -329,6 +329,9 @@ def test_the_unseen_tier_shares_nothing_with_what_models_hear():
     flare = next(item for item in unseen if item.name == "flare-game")
     assert flare.take[0].match.search("/soundfx/environment/rain.ogg")
     assert not flare.take[0].match.search("/soundfx/environment/open_fire.ogg")  # blanket's fireplace
+    rally = next(item for item in unseen if item.name == "trigger-rally-data")
+    voice = _found(rally, rally.take[0], "sounds/codriver/tim/left.wav", "sounds/codriver/tim/left.wav", b"")
+    assert (voice.source, voice.language) == ("rally-tim", "en")  # named by what is inside the archive
 
 
 def test_a_package_of_the_unseen_tier_is_in_no_other(tmp_path):

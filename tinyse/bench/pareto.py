@@ -56,7 +56,7 @@ def plot(evaluation: Evaluation, facts: Sequence[Facts], cost: Callable[[Facts],
         axes.plot([cost for cost, _ in edge], [value for _, value in edge], color=FRONT, linewidth=1, zorder=0,
                   drawstyle="steps-post")
         axes.set_xscale("log")
-        axes.margins(x=0.25, y=0.12)
+        axes.margins(x=0.35, y=0.12)
         axes.set_title(LABELS[column], fontsize=10)
         axes.set_xlabel(label, fontsize=9)
         axes.set_ylabel(UNITS[column], fontsize=9)

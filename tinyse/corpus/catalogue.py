@@ -27,7 +27,7 @@ class Take:
         reader: how the file is opened; one of `READERS`.
         inside: pattern of the names taken from a zip, catalogue or gresource.
         language: of speech; from the match where empty.
-        speaker: template over the match's named groups.
+        speaker: template over the named groups of `match`, or of `inside` in an archive.
         gather: seconds; shorter noise is joined into tracks. 0 leaves it alone.
     """
 

@@ -145,7 +145,7 @@ def _left(take: Take, path: str, catalogue: Catalogue) -> bool:
 
 
 def _found(package: Package, take: Take, path: str, name: str, data: bytes) -> Found:
-    match = take.match.search(path)
+    match = take.inside.search(path) if take.reader in archives.ARCHIVES and take.inside else take.match.search(path)
     groups = {key: value or "" for key, value in (match.groupdict() if match else {}).items()}
     language = take.language or groups.get("language", "")
     source = take.speaker.format(**{**groups, "language": language}) if take.kind == "speech" else package.name
