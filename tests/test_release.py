@@ -98,8 +98,9 @@ def test_the_card_has_layers_costs_and_where_to_start(point, tmp_path, rate):
     zeros = float(rows["all, of the dense network's"][4].rstrip("%"))
     assert zeros == pytest.approx(100 * (1 - nonzero / dense), abs=0.05)
     means = [rows.get(f"{what} per mean frame{more}") for what, more in (
-        ("operations", ", 2 a non-zero weight"), ("cycles", ""))]
-    assert means == ([None, None] if rate is None else [
+        ("operations", ", 2 a weight"), ("operations", ", 2 a non-zero weight"), ("cycles", ""))]
+    assert means == ([None] * 3 if rate is None else [
+        [f"{2 * rate * whole / 1e6:.3f} M", "exact x measured (host)"],
         [f"{2 * rate * nonzero / 1e6:.3f} M", "exact x measured (host)"],
         [f"{rate * costs.npu.cycles:,.0f}", "estimated (Vela) x measured (host)"]])
     alone = card("dense", point, int8, found, costs, Parity(1000, 0, 0.0, 5, 0.2, 0.01))

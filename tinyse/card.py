@@ -93,6 +93,7 @@ def _costs(costs: Profile, rate: float | None) -> Rows:
     if rate is not None:
         rows += [("frames of the test split that run the network (the rows above are of such a frame)", f"{rate:.1%}",
                   "measured (host)"),
+                 ("operations per mean frame, 2 a weight", f"{2 * rate * macs / 1e6:.3f} M", "exact x measured (host)"),
                  ("operations per mean frame, 2 a non-zero weight", f"{2 * rate * nonzero / 1e6:.3f} M",
                   "exact x measured (host)")]
         if npu is not None:
