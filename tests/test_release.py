@@ -18,11 +18,14 @@ from tinyse.errors import ModelError
 from tinyse.evaluate.result import Evaluation
 from tinyse.export.origin import INT8
 from tinyse.groups import Structure
+from tinyse.model import TrainedModel
+from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.offline import prune_offline
 from tinyse.parity import Parity
 from tinyse.profile.pipeline import profile
 from tinyse.recipe import load_recipe
 from tinyse.release import reproducible
+from tinyse.training.start import take_weights
 
 REPOSITORY = Path(__file__).parents[1]
 MAKEFILE, DENSE = REPOSITORY / "Makefile", REPOSITORY / "models" / "tinylstm-dense"
@@ -67,8 +70,13 @@ def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
     shutil.copytree(DENSE, models / "tinylstm-dense", ignore=shutil.ignore_patterns("*.png", "*vela*"))
     with pytest.raises(ModelError, match="no model of"):
         reproducible(point, models, "unit")
-    dense_model(dense_file(DENSE, "from"), "from").save(point / "float.npz")
-    assert reproducible(point, models, "unit").train.start == "models/tinylstm-dense"
+    dense = dense_model(dense_file(DENSE, "from"), "from")
+    for skip in (False, True):
+        network = EnhancerNetwork(NetworkSpec(skip=skip))
+        take_weights(network, dense)
+        network.export(dense.frontend, None, {}).save(point / "float.npz")
+        assert TrainedModel.load(point / "float.npz").skip == skip
+        assert reproducible(point, models, "unit").train.start == "models/tinylstm-dense"
 
 
 @pytest.mark.parametrize("rate", [None, 0.25])

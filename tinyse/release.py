@@ -133,11 +133,11 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
 
 
 def _same_weights(int8: Path, model: TrainedModel) -> bool:
-    """Whether a dense int8 file holds exactly these weights."""
+    """Whether a dense int8 file holds exactly these weights, but for a Skip RNN's gate."""
     try:
         held = dense_model(dense_file(int8, "release"), "release")
     except ModelError:
         return False
     return len(held.layers) == len(model.layers) and all(
-        np.array_equal(ours.arrays[key], theirs.arrays[key])
+        np.array_equal(ours.arrays[key][..., : theirs.arrays[key].shape[-1]], theirs.arrays[key])
         for ours, theirs in zip(model.layers, held.layers, strict=True) for key in theirs.arrays)
