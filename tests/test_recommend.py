@@ -137,3 +137,10 @@ def test_what_is_taken_meets_all_and_none_that_does_is_better(rows: list[tuple[i
         assert {limit.option for limit in found.unmet} == {
             option for option, none in ((f"--budget-kb {budget}", all(size > budget for _, size, _ in rows)),
                                         (f"--max-cycles {cycles}", all(cost > cycles for _, _, cost in rows))) if none}
+
+
+def test_the_results_in_docs_answer_the_readme_s_question() -> None:
+    docs = Path(__file__).parents[1] / "docs" / "papers"
+    answer = CliRunner().invoke(main, ["recommend", str(docs), "--budget-kb", "90", "--max-cycles", "200000"])
+    assert answer.exit_code == 0
+    assert answer.output.startswith("take weight-94-c4-mean.s1: best on validation of the ")
