@@ -23,6 +23,13 @@ MASK_SCALE = 1.0 / 256.0
 MASK_ZERO_POINT = -128
 
 
+def nearest(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """round(values / scale) in float32, halves away from zero: how every engine and the firmware quantize features."""
+    ratio = np.asarray(values, np.float32) / np.float32(scale)
+    # Just below a half: adding a half itself would carry 0.49999997 over to 1.
+    return np.trunc(ratio + np.copysign(np.nextafter(np.float32(0.5), np.float32(0)), ratio))
+
+
 @dataclass(frozen=True)
 class Grid:
     """An int8 activation grid: real = scale * (q - zero_point), q in [-128, 127]."""

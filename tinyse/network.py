@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tinyse.errors import ModelError
 from tinyse.export.fixedpoint import sigmoid8_table
 from tinyse.frontend import FrontEndSpec
-from tinyse.grid import MASK_SCALE, Grid, cell_power
+from tinyse.grid import MASK_SCALE, Grid, cell_power, nearest
 from tinyse.keras import tf, tf_keras
 from tinyse.lstm import LstmGrids, Rescale, SequenceLSTM, product_gradient, ste, to_grid
 from tinyse.model import LayerWeights, TrainedModel
@@ -252,6 +252,7 @@ class StreamingNetwork:
     def __init__(self, model: TrainedModel) -> None:
         self.network = restore(model, exact=True)
         self.bands = self.network.spec.bands
+        self._grid = Grid.of_range(*model.ranges["features"]) if model.ranges is not None else None
         self._step = tf.function(self._run)
         self.reset()
 
@@ -264,5 +265,7 @@ class StreamingNetwork:
 
     def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
         """feature [bands] -> mask [outputs]; the states move on by one frame."""
+        if self._grid is not None:  # TensorFlow multiplies by 1 / scale, which takes a feature on a boundary across it
+            feature = nearest(feature, self._grid.scale) * np.float32(self._grid.scale)
         mask, self._states = self._step(tf.constant(feature.reshape(1, 1, -1), tf.float32), self._states)
         return mask.numpy().reshape(-1)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tinyse.engines.base import Masking, exported_frontend
 from tinyse.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+from tinyse.grid import nearest
 
 Integers = NDArray[Any]
 ARENA_FLOOR = 1 << 20
@@ -46,11 +47,8 @@ class Affine:
 
     def quantize(self, values: Real) -> Integers:
         """Nearest integers, halves away from zero, saturated."""
-        ratio = np.asarray(values, np.float32) / np.float32(self.scale)
-        # Just below a half: adding a half itself would carry 0.49999997 over to 1.
-        rounded = np.trunc(ratio + np.copysign(np.nextafter(np.float32(0.5), np.float32(0)), ratio))
         limits = np.iinfo(self.dtype)
-        return np.clip(rounded + self.zero_point, limits.min, limits.max).astype(self.dtype)
+        return np.clip(nearest(values, self.scale) + self.zero_point, limits.min, limits.max).astype(self.dtype)
 
     def dequantize(self, integers: Integers) -> Real:
         """Real values, float32."""
