@@ -1,5 +1,7 @@
 """Stream equals sequence, from the quantization-aware network to the exported file under TFLM."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from tinyse.grid import Grid
 from tinyse.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, StreamingNetwork, restore
+from tinyse.snap import snap
 
 FRAMES = 400
 
@@ -57,6 +60,23 @@ def test_the_streamed_keras_network_equals_tflm_bit_for_bit(case, tmp_path):
     for frame in frames:
         worst = max(worst, np.abs(mask_steps(tflm.mask(frame)) - mask_steps(keras.step(frame))).max())
     assert worst == 0
+
+
+def test_features_on_boundaries_fall_the_same_way(case, tmp_path):
+    """A step's half, and the float32 beside it on either side; multiplied by 1 / scale some would cross it."""
+    scale = np.float32(0.0128173828125)  # of a trained model in which one of 128,000 features crossed
+    model = snap(replace(case[0], ranges={**case[0].ranges, "features": (0.0, 255 * float(scale))}))
+    assert Grid.of_range(*model.ranges["features"]).scale == scale
+    path = tmp_path / "model_int8.tflite"
+    path.write_bytes(to_int8(model))
+    tflm, keras = load_engine(path, "tflm"), StreamingNetwork(model)
+    rng = np.random.default_rng(0)
+    halves = ((rng.integers(0, 200, (150, 32)) + np.float32(0.5)) * scale).astype(np.float32)
+    beside = rng.choice(np.float32([-np.inf, 0.0, np.inf]), halves.shape)
+    close = np.where(beside == 0.0, halves, np.nextafter(halves, beside))
+    assert (np.rint(close / scale) != np.rint(close * (np.float32(1) / scale))).any()
+    for frame in close:
+        assert np.array_equal(mask_steps(tflm.mask(frame)), mask_steps(keras.step(frame)))
 
 
 def test_training_s_forward_pass_stays_within_two_steps_of_the_export():
