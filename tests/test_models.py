@@ -47,7 +47,9 @@ def test_the_card_s_bars_hold(folder):
     """Streaming Keras equals TFLM; int8 loses at most 0.1 dB SI-SDR and 0.03 PESQ against float."""
     parity = json.loads((folder / "parity.json").read_text())
     assert parity["frames"] >= 1000 and parity["streamed_max"] <= 2 and parity["streamed_mean"] <= 0.2
-    assert parity["si_sdr_apart"] <= 0.02
+    # One step in p~ moves an update of the training pass to another frame (docs/skip.md): its audio is not TFLM's then.
+    assert parity["si_sdr_apart"] <= (0.02 if not parity.get("trained_gates") else 0.2)
+    assert parity.get("streamed_gates", 0) == 0
     scores = Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text()))
     if folder.name == "tinylstm-dense":
         assert scores.mean("float", "si_sdr") - scores.mean("int8", "si_sdr") <= 0.1
