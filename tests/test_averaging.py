@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from halted import halt_and_resume, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,11 +80,6 @@ def whole(corpus, tmp_path_factory):
     return train(recipe(), tmp_path_factory.mktemp("whole"), corpus)
 
 
-def rows(folder):
-    with open(folder / "log.csv") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_the_mean_of_a_pruned_clustered_network_is_one(whole):
     model = TrainedModel.load(whole.model)
     zeros = count = 0
@@ -109,12 +104,4 @@ def test_it_scores_differently_from_the_last_step(whole, corpus, tmp_path):
 
 
 def test_a_resumed_run_has_the_same_mean(whole, corpus, tmp_path):
-    def halt(step):
-        if step.task == "train compress" and step.done == 20:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe(), tmp_path, corpus, halt)
-    again = train(recipe(), tmp_path, corpus, resume=True)
-    assert rows(tmp_path) == rows(whole.folder)
-    assert again.model.read_bytes() == whole.model.read_bytes()
+    halt_and_resume(recipe(), 20, tmp_path, corpus, whole)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.export_models import random_model
+from tests.halted import halt_and_resume, rows
 from tinyse import gated
 from tinyse.cli.train import compression
 from tinyse.corpus.store import Corpus
@@ -60,11 +60,6 @@ def recipe(**more):
 @pytest.fixture(scope="module")
 def whole(corpus, tmp_path_factory):
     return train(recipe(), tmp_path_factory.mktemp("whole"), corpus)
-
-
-def rows(folder):
-    with open(folder / "log.csv") as stream:
-        return list(csv.DictReader(stream))
 
 
 # -- the gradient ----------------------------------------------------------------------------------------------------
@@ -221,15 +216,7 @@ def test_a_run_reaches_its_rate(whole):
 
 
 def test_a_resumed_run_is_the_same(whole, corpus, tmp_path):
-    def halt(step):
-        if step.task == "train compress" and step.done == 21:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe(), tmp_path, corpus, halt)
-    again = train(recipe(), tmp_path, corpus, resume=True)
-    assert rows(tmp_path) == rows(whole.folder)
-    assert again.model.read_bytes() == whole.model.read_bytes()
+    halt_and_resume(recipe(), 21, tmp_path, corpus, whole)
 
 
 def test_the_export_streams_what_was_trained(whole, corpus):

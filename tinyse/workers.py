@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from types import TracebackType
 from typing import Any
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+"""Variables that set how many threads a worker's libraries start."""
+
+
+def single_threaded() -> None:
+    """One thread a library, where the user has not said otherwise; before the libraries are loaded."""
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
 
 
 class Workers(ProcessPoolExecutor):
@@ -22,6 +34,16 @@ class Workers(ProcessPoolExecutor):
         """At most ``workers`` processes, each running ``initializer(*arguments)`` first."""
         # spawn: a fork after TensorFlow has started its threads can hang
         super().__init__(workers, get_context("spawn"), initializer, arguments)
+        self.workers = workers
+
+    def in_order(self, call: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """``call`` of each item, in their order; ``items`` is read lazily, two a worker ahead."""
+        coming = iter(items)
+        waiting = deque(self.submit(call, item) for item in itertools.islice(coming, 2 * self.workers))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(self.submit(call, item) for item in itertools.islice(coming, 1))
+            yield result
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call; processes are started here, on demand."""

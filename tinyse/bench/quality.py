@@ -18,12 +18,13 @@ from tinyse.bench.listening import choose, write_page
 from tinyse.bench.ours import released
 from tinyse.bench.packages import bench_dir, install
 from tinyse.bench.peers import PEERS
-from tinyse.bench.scores import ALL, Mixtures, Scored, conventions, evaluation_of, score_contender
+from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
 from tinyse.corpus.store import Corpus, corpus_dir
 from tinyse.errors import CorpusError, TinyseError
+from tinyse.evaluate.metrics import conventions
 from tinyse.evaluate.pairs import corpus_pairs
 from tinyse.evaluate.result import SOURCE, Evaluation
-from tinyse.evaluate.scoring import SECONDS, SNRS
+from tinyse.evaluate.scoring import ALL, SECONDS, SNRS
 from tinyse.progress import Progress, Step, silent
 
 SEED = 2026

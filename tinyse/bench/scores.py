@@ -7,12 +7,8 @@ samples: a run that was cut short goes on, and a longer one takes over what a sh
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,13 +20,11 @@ from tinyse.artifacts import writing
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
 from tinyse.errors import TinyseError, ToolError
-from tinyse.evaluate.metrics import METRICS, score, select
+from tinyse.evaluate.metrics import conventions, score, select
 from tinyse.evaluate.pairs import Pair
 from tinyse.evaluate.result import ClipScore, Evaluation
 from tinyse.progress import Progress, Step, silent
-from tinyse.workers import Workers
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+from tinyse.workers import Workers, single_threaded
 
 
 @dataclass(frozen=True)
@@ -71,11 +65,6 @@ def clip_digest(pair: Pair) -> str:
 
 def _bytes(pair: Pair) -> bytes:
     return b"".join(np.ascontiguousarray(signal, np.float32).tobytes() for signal in (pair.noisy, pair.clean))
-
-
-def conventions(metrics: Sequence[str]) -> dict[str, str]:
-    """What each metric means, and the package and version that computed it."""
-    return {metric.name: f"{metric.convention} ({metric.package} {metric.version})" for metric in select(metrics)}
 
 
 def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[str], cache: Path, workers: int = 1,
@@ -150,8 +139,7 @@ _WORKER: dict[str, Any] = {}
 
 
 def _start_worker(contender: Contender, metrics: list[str]) -> None:
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
+    single_threaded()
     _start(contender, metrics)
 
 
@@ -181,21 +169,12 @@ def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], wor
         finally:
             _WORKER.clear()
         return
-    coming = iter(pairs)
     with Workers(workers, _start_worker, (contender, metrics)) as pool:
         try:
-            waiting: deque[Future[Scored]] = deque(
-                pool.submit(_score, pair) for pair in itertools.islice(coming, 2 * workers))
-            while waiting:
-                scored = waiting.popleft().result()
-                waiting.extend(pool.submit(_score, pair) for pair in itertools.islice(coming, 1))
-                yield scored
+            yield from pool.in_order(_score, pairs)
         except BrokenProcessPool as error:
             raise ToolError(f"{contender.name}: a worker died", "free some memory, or use --workers 1") from error
 
 
 def _slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-
-
-ALL = tuple(METRICS)

@@ -9,8 +9,7 @@ import numpy as np
 
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import Real, Suppressor
-from tinyse.bench.scores import THREADS
-from tinyse.workers import Workers
+from tinyse.workers import THREADS, Workers
 
 SECONDS = 10.0
 REPEATS = 3

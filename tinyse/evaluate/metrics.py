@@ -213,6 +213,11 @@ def select(names: Iterable[str]) -> tuple[Metric, ...]:
     return tuple(metric for name, metric in METRICS.items() if name in wanted)
 
 
+def conventions(names: Iterable[str]) -> dict[str, str]:
+    """What each metric means, and the package and version that computed it."""
+    return {metric.name: f"{metric.convention} ({metric.package} {metric.version})" for metric in select(names)}
+
+
 def score(
     metrics: Iterable[Metric], clean: Signal, estimate: Signal
 ) -> tuple[dict[str, float], dict[str, str]]:

@@ -7,11 +7,7 @@ result does not depend on which worker was faster.
 from __future__ import annotations
 
 import hashlib
-import itertools
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -21,13 +17,13 @@ import numpy as np
 from tinyse.artifacts import versions
 from tinyse.engines import Engine, frontend_of, update_rate
 from tinyse.errors import CorpusError, TinyseError, ToolError
-from tinyse.evaluate.metrics import METRICS, Metric, Signal, score, select
+from tinyse.evaluate.metrics import METRICS, Metric, Signal, conventions, score, select
 from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs
 from tinyse.evaluate.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.evaluate.systems import System, describe, load, resolve
 from tinyse.frontend import StreamingEnhancer
 from tinyse.progress import Progress, Step, silent
-from tinyse.workers import Workers
+from tinyse.workers import Workers, single_threaded
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 ALL = tuple(METRICS)
@@ -57,9 +53,7 @@ def _start(systems: Sequence[System], metrics: Sequence[str]) -> None:
 
 
 def _start_worker(systems: Sequence[System], metrics: Sequence[str]) -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
-                 "TF_NUM_INTEROP_THREADS"):
-        os.environ.setdefault(name, "1")
+    single_threaded()
     try:
         _start(systems, metrics)
     except TinyseError as error:  # an initializer that raises prints a traceback and breaks the pool
@@ -131,8 +125,7 @@ def score_pairs(
             "source": SOURCE,
             "models": [describe(system) for system in systems],
             "audio_sha256": digest.hexdigest(),
-            "conventions": {metric.name: f"{metric.convention} ({metric.package} {metric.version})"
-                            for metric in chosen},
+            "conventions": conventions(names),
             "versions": versions(),
             **(provenance or {}),
         },
@@ -150,12 +143,7 @@ def _scores(systems: Sequence[System], pairs: Iterator[Pair], metrics: list[str]
         return
     with Workers(workers, _start_worker, (systems, metrics)) as pool:
         try:
-            waiting: deque[Future[ClipScore]] = deque(
-                pool.submit(_score_pair, pair) for pair in itertools.islice(pairs, 2 * workers))
-            while waiting:
-                clip = waiting.popleft().result()
-                waiting.extend(pool.submit(_score_pair, pair) for pair in itertools.islice(pairs, 1))
-                yield clip
+            yield from pool.in_order(_score_pair, pairs)
         except BrokenProcessPool as error:
             raise ToolError("an evaluation worker died", "free some memory, or use --workers 1") from error
 

@@ -74,22 +74,23 @@ class Clustering:
     def project(self) -> None:
         """Cluster the network's weights by the codebooks as they are now, which stay as they are."""
         for name, books in self.books.items():
-            parts = split(self.variables[name].numpy(), self.lstm[name])
-            index = self.index.get(name) or [book.assign(rows) for book, rows in zip(books, parts, strict=True)]
-            fitted = [book.refit(rows, where) for book, rows, where in zip(books, parts, index, strict=True)]
-            values = [book.values(rows, where) for book, rows, where in zip(fitted, parts, index, strict=True)]
-            self.variables[name].assign(join(values, self.variables[name].shape, self.lstm[name]))
+            values, _, _ = self._fitted(name, self.variables[name].numpy(), books)
+            self.variables[name].assign(values)
 
     def _clustered(self, name: str, real: Rows, frozen: bool) -> Rows:
-        parts = split(real, self.lstm[name])
-        books = self.books.get(name) or [Codebook.fit(rows, self.levels) for rows in parts]
-        index = self.index.get(name) or [book.assign(rows) for book, rows in zip(books, parts, strict=True)]
+        books = self.books.get(name) or [Codebook.fit(rows, self.levels) for rows in split(real, self.lstm[name])]
+        values, self.books[name], index = self._fitted(name, real, books)
         if frozen:
             self.index[name] = index
+        return values
+
+    def _fitted(self, name: str, real: Rows, books: list[Codebook]) -> tuple[Rows, list[Codebook], list[Index]]:
+        """``real`` on its levels after one step of k-means, with the codebooks and places that gives."""
+        parts = split(real, self.lstm[name])
+        index = self.index.get(name) or [book.assign(rows) for book, rows in zip(books, parts, strict=True)]
         books = [book.refit(rows, where) for book, rows, where in zip(books, parts, index, strict=True)]
-        self.books[name] = books
-        return join([book.values(rows, where) for book, rows, where in zip(books, parts, index, strict=True)],
-                    real.shape, self.lstm[name])
+        values = [book.values(rows, where) for book, rows, where in zip(books, parts, index, strict=True)]
+        return join(values, real.shape, self.lstm[name]), books, index
 
     # -- what training asks -------------------------------------------------------------------------------
 
