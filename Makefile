@@ -8,7 +8,7 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-quality listen fuzz-npu fuzz-firmware soak analyze explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-speed bench-quality listen fuzz-npu fuzz-firmware soak analyze explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,8 +89,9 @@ soak: system-test setup-dev ## SOAK (60) minutes of noisy speech through the emu
 analyze: system-test setup-dev ## Stack bound, gcc -fanalyzer and cppcheck over the firmware
 	$(PY) -m pytest tests/test_firmware_analysis.py
 
-bench: setup ## Training speed against plain tf_keras, as ratios of one run
-	$(PY) bench/training_speed.py
+bench: bench-speed ## The same as bench-speed
+bench-speed: setup ## Training, export, engines, simulator beside the plain way, as ratios of one run; writes docs/benchmarks.md
+	$(PY) -m tinyse.bench speed
 
 bench-quality: setup ## Peers and models on the same mixtures (resumable); writes docs/benchmarks.md
 	$(PY) -m tinyse data fetch --tier default

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tinyse.bench.pace.catalogue import NAMES, ROUNDS
 from tinyse.bench.quality import COUNT, HELD_OUT, UNSEEN, Plan
 from tinyse.cli.draw import progress_bars
 from tinyse.errors import TinyseError
@@ -61,6 +62,24 @@ def listen(models: Path, runs: Path, out: Path, tables: tuple[str, ...]) -> None
     with progress_bars() as progress:
         for path in listening_pages(Plan(models, runs, _places(tables)), out, progress):
             click.echo(path)
+
+
+@command.command()
+@click.option("--model", default="models/tinylstm-dense", type=PATH, show_default=True, help="A released model.")
+@click.option("--docs", default="docs", type=PATH, show_default=True, help="Where benchmarks.md lies.")
+@click.option("--out", default="build/bench", type=PATH, show_default=True, help="Where speed.json and .csv go.")
+@click.option("--rounds", default=ROUNDS, show_default=True, type=click.IntRange(1, 100), help="Timed runs of each.")
+@click.option("--only", multiple=True, type=click.Choice(NAMES), help="Only this; leaves benchmarks.md as it is.")
+def speed(model: Path, docs: Path, out: Path, rounds: int, only: tuple[str, ...]) -> None:
+    """Time training, export, engines and simulator beside the plain way to do it; writes docs/benchmarks.md."""
+    from tinyse.bench.pace.catalogue import Contests, bench_speed
+    from tinyse.bench.pace.page import summary, write_speed
+
+    with progress_bars() as progress:
+        found = bench_speed(Contests(model, rounds, only), progress)
+    for path in write_speed(found, docs, out):
+        click.echo(path)
+    click.echo(summary(found))
 
 
 def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:

@@ -58,6 +58,11 @@ class Lanes:
         """Stop the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def settle(self) -> None:
+        """Wait for what is mixed ahead: nothing runs until the next step."""
+        for drawn in self._ahead[1] if self._ahead is not None else ():
+            drawn.result()
+
     def around(self, step: int) -> AbstractContextManager[None]:
         """Entered while the optimizer applies the gradients of step ``step``."""
         return nullcontext()

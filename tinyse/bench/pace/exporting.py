@@ -1,0 +1,136 @@
+"""Ways from a trained network to a file for the NPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinyse.bench.pace.race import Lap, Run
+from tinyse.errors import ToolError
+from tinyse.export.capture import quiet_stderr
+
+INT8, COMPILED = "model_int8.tflite", "model_vela.tflite"
+TARGET = "ethos-u55-128"
+CALIBRATION = 100
+"""Frames that post-training quantization sees."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The int8 .tflite, and bytes of the compiled one."""
+
+    int8: bytes
+    compiled: int
+
+
+def ours(model: Path, folder: Path) -> Run:
+    """``tinyse export``: two runs of Vela, every check, the memory report and the C files included.
+
+    Args:
+        model: a trained .npz.
+        folder: where the export goes.
+    """
+    from tinyse.export.pipeline import export_run
+
+    def run() -> Lap:
+        started = time.perf_counter()
+        made = export_run(model, TARGET, folder)
+        seconds = time.perf_counter() - started
+        return Lap(1, seconds, Made(made.files[INT8].read_bytes(), made.files[COMPILED].stat().st_size))
+
+    return run
+
+
+def plain(model: Path, folder: Path) -> Run:
+    """TensorFlow's converter with post-training quantization, then the ``vela`` command; nothing is checked."""
+    from tinyse.export.origin import synthetic_frames
+    from tinyse.model import TrainedModel
+    from tinyse.targets import load_target
+
+    trained = TrainedModel.load(model)
+    high = trained.ranges["features"][1] if trained.ranges else 1.0
+    frames = synthetic_frames(trained.frontend.bands, high, CALIBRATION)
+    options = load_target(TARGET).vela_arguments()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "model.tflite"
+
+    def run() -> Lap:
+        started = time.perf_counter()
+        file.write_bytes(_converted(keras_model(trained), frames))
+        done = subprocess.run([sys.executable, "-m", "ethosu.vela", str(file), "--output-dir", str(folder), *options],
+                              capture_output=True, text=True, errors="replace", check=False)
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            raise ToolError(f"Vela failed on the plain way's file: {(done.stdout + done.stderr).strip()[-200:]}")
+        return Lap(1, seconds, Made(file.read_bytes(), (folder / "model_vela.tflite").stat().st_size))
+
+    return run
+
+
+def keras_model(trained: Any, stateful: bool = False) -> Any:
+    """The network from tf_keras' own layers, one frame a call: [1, 1, bands] to [1, 1, outputs]."""
+    from tinyse.keras import tf_keras
+
+    tensor = source = tf_keras.Input(batch_shape=(1, 1, trained.layers[0].inputs))
+    for layer in trained.layers:
+        if layer.kind == "lstm":
+            made = tf_keras.layers.LSTM(layer.units, return_sequences=True, stateful=stateful)
+            arrays = [layer.arrays[name] for name in ("kernel", "recurrent_kernel", "bias")]
+        else:
+            made = tf_keras.layers.Dense(layer.units, activation=layer.activation)
+            arrays = [layer.arrays[name] for name in ("kernel", "bias")]
+        tensor = made(tensor)
+        made.set_weights(arrays)
+    return tf_keras.Model(source, tensor)
+
+
+def _converted(network: Any, frames: Any) -> bytes:
+    from tinyse.keras import tf
+
+    def dataset() -> Iterator[list[Any]]:
+        for frame in frames:
+            yield [frame.reshape(1, 1, -1)]
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = dataset
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    with quiet_stderr():
+        return bytes(converter.convert())
+
+
+def same_weights(ours: Made, plain: Made) -> str:
+    """Both files hold the same network; its activations' scales are trained in one and calibrated in the other.
+
+    Raises:
+        ToolError: they hold other networks.
+    """
+    import numpy as np
+
+    from tinyse.export.network import parse
+
+    first, second = _int8_weights(parse(ours.int8)), _int8_weights(parse(plain.int8))
+    if first.shape != second.shape:
+        raise ToolError(f"the two files differ: {first.size:,} and {second.size:,} weights")
+    return (f"{np.mean(first == second):.2%} of the {first.size:,} int8 weights are the same; compiled "
+            f"{ours.compiled:,} and {plain.compiled:,} bytes")
+
+
+def _int8_weights(network: Any) -> Any:
+    import numpy as np
+
+    from tinyse.export.network import DenseLayer, LstmLayer
+
+    parts = []
+    for layer in network.layers:
+        if isinstance(layer, LstmLayer):
+            parts += [part.ravel() for gate in layer.gates for part in (gate.kernel, gate.recurrent)]
+        elif isinstance(layer, DenseLayer):
+            parts.append(layer.weights.ravel())
+    return np.concatenate(parts)

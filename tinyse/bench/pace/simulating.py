@@ -1,0 +1,80 @@
+"""Ways to run the device's int8 network on the host, network only, one thread each: int8 frames in, int8 masks out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinyse.bench.pace.race import Lap, Run
+from tinyse.errors import ToolError
+
+SECONDS = 10.0
+
+
+def ours(model: Path, seconds: float = SECONDS) -> Run:
+    """The compiled file on the NPU simulator."""
+    from tinyse.engines.npu import NpuEngine
+
+    engine = NpuEngine.load(model)
+    return _frames(engine.reset, engine.step, engine.frontend, engine.input.quantize, seconds)
+
+
+def tflm(model: Path, seconds: float = SECONDS) -> Run:
+    """The int8 file under TFLM's interpreter."""
+    from tinyse.engines.tflm import TflmEngine
+
+    engine = TflmEngine.load(model)
+    return _frames(engine.reset, engine.step, engine.frontend, engine.input.quantize, seconds)
+
+
+def numpy(model: Path, seconds: float = SECONDS) -> Run:
+    """The int8 file in plain NumPy, layer by layer: ``tinyse.export.integer``, which export is checked against."""
+    import numpy as np
+
+    from tinyse.engines import exported_frontend
+    from tinyse.engines.tflm import Affine
+    from tinyse.export.integer import IntegerNetwork
+    from tinyse.export.network import parse
+
+    data = model.read_bytes()
+    network, grid = IntegerNetwork(data), parse(data).features
+    quantize = Affine(grid.scale, grid.zero_point, np.dtype(np.int8)).quantize
+    return _frames(network.reset, network.step, exported_frontend(model, data), quantize, seconds)
+
+
+def _frames(reset: Callable[[], None], step: Callable[[Any], Any], spec: Any, quantize: Callable[[Any], Any],
+            seconds: float) -> Run:
+    import numpy as np
+
+    from tinyse.bench.speed import test_signal
+    from tinyse.frontend import features, stft
+
+    frames = list(quantize(features(stft(test_signal(spec.sample_rate, seconds), spec), spec)))
+
+    def run() -> Lap:
+        reset()
+        started = time.perf_counter()
+        masks = [step(frame) for frame in frames]
+        return Lap(len(frames), time.perf_counter() - started, np.stack(masks).reshape(len(frames), -1))
+
+    return run
+
+
+def same_masks(ours: Any, plain: Any, most: int) -> str:
+    """Both gave the same masks, at most ``most`` steps of 1/256 apart.
+
+    Raises:
+        ToolError: they did not.
+    """
+    import numpy as np
+
+    if ours.shape != plain.shape:
+        raise ToolError(f"the two outputs differ: {ours.shape} and {plain.shape}")
+    apart = np.abs(ours.astype(np.int64) - plain)
+    if apart.max() > most:
+        raise ToolError(f"the two masks differ by {apart.max()} steps, at most {most} are expected")
+    same = float(np.mean(apart == 0))
+    return "the masks are the same to the last bit" if same == 1 else (
+        f"{same:.2%} of the mask bytes are the same, the others {apart.max()} at most apart")

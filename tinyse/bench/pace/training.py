@@ -1,0 +1,106 @@
+"""Ways to train: tinyse, mixing on the fly, and plain tf_keras ``model.fit`` on arrays mixed beforehand.
+
+All see one shape: the quick recipe's batch and frames, 128 features, the network of the default widths. The plain ones
+have less to do a step: nothing to mix, and a mean squared error on masks.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tinyse.bench.pace.race import Lap, Run
+from tinyse.errors import ToolError
+
+STEPS = 6
+"""Steps a round; what a step of tinyse costs includes the mixing of one batch."""
+
+
+def ours(folder: Path, quantized: bool, steps: int = STEPS) -> Run:
+    """tinyse's own step, compiled as in every phase of 100 steps or more.
+
+    Args:
+        folder: an empty one, for a synthetic corpus; it must outlive what is returned.
+        quantized: on the integer grids.
+        steps: timed a round, after one that is not.
+    """
+    from tinyse.training.lanes import Lanes, use_lanes
+
+    use_lanes()
+    from tinyse.corpus.synthetic import synthetic_corpus
+    from tinyse.frontend import FrontEndSpec
+    from tinyse.keras import tf_keras
+    from tinyse.network import EnhancerNetwork, NetworkSpec
+    from tinyse.recipe import load_recipe
+    from tinyse.training.calibration import learn_ranges
+    from tinyse.training.mixer import Mixer
+
+    mixing = load_recipe("quick").mixing
+    mixer = Mixer(synthetic_corpus(folder, 1), mixing, FrontEndSpec(), 1)
+    network = EnhancerNetwork(NetworkSpec(), 0.5, 0.4)
+    if quantized:
+        network.fold_normalizer()
+        network.quantize(learn_ranges(network, mixer, 4, 0))
+    optimizer = tf_keras.optimizers.Adam(1e-4)
+    lanes = Lanes(network, mixer, "compressed", mixing.batch, compiled=True)
+    weights = network.trainable_weights
+    parameters = sum(int(weight.shape.num_elements()) for weight in weights)
+    step = 0
+
+    def run() -> Lap:
+        nonlocal step
+        started = 0.0
+        for number in range(steps + 1):
+            if number == 1:  # by now the next batch is being mixed, as it is at the end
+                started = time.perf_counter()
+            _, gradients = lanes.gradient_step(step)
+            optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            step += 1
+        seconds = time.perf_counter() - started
+        lanes.settle()
+        return Lap(lanes.batch * mixer.frames * steps, seconds, parameters)
+
+    return run
+
+
+def plain(quantized: bool, steps: int = STEPS) -> Run:
+    """``model.fit`` on ``steps`` batches; with fake quantization where ``quantized``."""
+    import numpy as np
+
+    from tinyse.keras import tf_keras
+    from tinyse.recipe import load_recipe
+
+    mixing = load_recipe("quick").mixing
+    frames = int(mixing.seconds * 16000) // 256 - 1
+    rng = np.random.default_rng(0)
+    x, y = (rng.random((mixing.batch * steps, frames, 128), np.float32) for _ in range(2))
+    if quantized:
+        from tinyse.bench.pace.fakequant import FakeQuantDense as Dense
+        from tinyse.bench.pace.fakequant import FakeQuantLstm as Lstm
+
+        layers: list[Any] = [Lstm(256), Lstm(256), Dense(128, "relu"), Dense(128, "sigmoid")]
+    else:
+        make = tf_keras.layers
+        layers = [make.LSTM(256, return_sequences=True), make.LSTM(256, return_sequences=True),
+                  make.Dense(128, activation="relu"), make.Dense(128, activation="sigmoid")]
+    model = tf_keras.Sequential([tf_keras.Input((frames, 128)), *layers])
+    model.compile("adam", "mse")
+
+    def run() -> Lap:
+        started = time.perf_counter()
+        model.fit(x, y, batch_size=mixing.batch, verbose=0)
+        return Lap(len(x) * frames, time.perf_counter() - started, int(model.count_params()))
+
+    return run
+
+
+def same_parameters(ours: int, plain: int) -> str:
+    """Both networks are of one size.
+
+    Raises:
+        ToolError: they are not.
+    """
+    if ours != plain:
+        raise ToolError(f"the two networks differ: {ours:,} and {plain:,} parameters")
+    return f"both have {ours:,} parameters"
