@@ -323,8 +323,15 @@ def test_the_packaged_list_follows_the_corpus_rules():
 def test_the_unseen_tier_shares_nothing_with_what_models_hear():
     catalogue = load_catalogue()
     unseen = catalogue.tier("unseen")
-    assert not {item.name for item in unseen} & {item.name for item in catalogue.tier("default")}
-    assert len(unseen) + 22 == len(catalogue.packages)
+    large = catalogue.tier("large")
+    assert set(catalogue.tier("default")) < set(large) and len(large) == 25
+    assert not {item.name for item in unseen} & {item.name for item in large}
+    assert len(unseen) + len(large) == len(catalogue.packages)
+    assert {catalogue.split("large", item, "noise", "") for item in large if item.tier == "large"} == {"train"}
+    karts = next(item for item in large if item.name == "supertuxkart-data")
+    track = karts.take[1].match
+    assert track.search("/data/tracks/black_forest/cow.ogg")
+    assert not track.search("/data/tracks/scotland/sheep.ogg")  # unknown-horizons'
     assert {catalogue.split("unseen", item, kind, "ru") for item in unseen for kind in ("speech", "noise")} == {"test"}
     flare = next(item for item in unseen if item.name == "flare-game")
     assert flare.take[0].match.search("/soundfx/environment/rain.ogg")

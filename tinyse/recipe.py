@@ -35,7 +35,7 @@ def _one_of(*choices: str, **kwargs: Any) -> Any:
 class CorpusPart:
     """Where speech and noise come from."""
 
-    tier: str = _one_of("small", "default", default="small")
+    tier: str = _one_of("small", "default", "large", default="small")
     path: str | None = None
 
 
@@ -49,7 +49,11 @@ class NetworkPart:
 
 @dataclass(frozen=True)
 class MixingPart:
-    """On-the-fly mixtures: lengths in seconds, levels in dB, shares in 0..1."""
+    """On-the-fly mixtures: lengths in seconds, levels in dB, shares in 0..1.
+
+    ``voice``: of speech resampled to another voice. ``speech_eq_db``: depth of its equalizer. ``room``: of speech in a
+    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones.
+    """
 
     seconds: float = _within(0.25, 60, default=2.0)
     batch: int = _within(2, 1024, default=32)
@@ -60,6 +64,11 @@ class MixingPart:
     second_noise: float = _within(0, 1, default=0.3)
     equalize: float = _within(0, 1, default=0.5)
     resample: float = _within(0, 1, default=0.5)
+    voice: float = _within(0, 1, default=0.0)
+    speech_eq_db: float = _within(0, 40, default=4.0)
+    room: float = _within(0, 1, default=0.0)
+    narrow: float = _within(0, 1, default=0.0)
+    overload: float = _within(0, 1, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class TrainPart:
     weight of the distance to that model's output in the compressed phase's loss.
     """
 
-    loss: str = _one_of("compressed", "si_sdr", default="compressed")
+    loss: str = _one_of("compressed", "si_sdr", "mixed", default="compressed")
     float_steps: int = _within(0, 10_000_000, default=1000)
     float_rate: float = _within(1e-7, 1, default=1e-3)
     compress_steps: int = _within(0, 10_000_000, default=200)

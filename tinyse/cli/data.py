@@ -36,8 +36,8 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--tier", type=click.Choice(["small", "default", "unseen"]), default="small", show_default=True,
-              help="small: 76 MB, 7 packages; default: 447 MB, 22; unseen: 670 MB, 5, for benchmarks only.")
+@click.option("--tier", type=click.Choice(["small", "default", "large", "unseen"]), default="small", show_default=True,
+              help="small: 76 MB, 7 packages; default: 447 MB, 22; large: 1.7 GB, 25; unseen: 670 MB, 5, for tests.")
 @click.option("--dir", "root", type=PATH, help="Where corpora lie [$TINYSE_DATA or ~/.cache/tinyse/corpus].")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that decode.")
 def fetch(tier: str, root: Path | None, workers: int) -> None:

@@ -13,7 +13,7 @@ from tinyse.corpus.store import KINDS, SPLITS
 from tinyse.errors import CorpusError
 
 READERS = ("file", "g722", "zip", "cat", "gresource")
-TIERS = ("small", "default", "unseen")
+TIERS = ("small", "default", "large", "unseen")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Package:
         licence: short names; its copyright file is the authority.
         small: split in the small tier, or empty.
         split: split of its noise in the default tier.
-        tier: "unseen" for a package of that tier alone.
+        tier: "large" for a package that the default tier lacks, "unseen" for one of that tier alone.
         take: rules in order, first match wins.
     """
 
@@ -76,7 +76,7 @@ class Catalogue:
     never_noise: re.Pattern[str] | None = None
 
     def tier(self, name: str) -> tuple[Package, ...]:
-        """Packages of a tier: "small" is a part of "default"; "unseen" shares none with them.
+        """Packages of a tier: "small" is a part of "default", and that of "large"; "unseen" shares none with them.
 
         Raises:
             CorpusError: there is no such tier.
@@ -85,13 +85,14 @@ class Catalogue:
             raise CorpusError(f"{name!r} is no tier", f"tiers: {', '.join(TIERS)}")
         if name == "small":
             return tuple(item for item in self.packages if item.small)
-        return tuple(item for item in self.packages if item.tier == name)
+        tiers = ("default", "large") if name == "large" else (name,)
+        return tuple(item for item in self.packages if item.tier in tiers)
 
     def split(self, tier: str, package: Package, kind: str, language: str) -> str:
         """The split of a clip.
 
-        In the small tier it is the package's; in the default tier speech goes by language and noise by package; the
-        unseen tier is all test.
+        In the small tier it is the package's; in the default and large tiers speech goes by language and noise by
+        package; the unseen tier is all test.
         """
         if tier == "unseen":
             return "test"
@@ -129,7 +130,7 @@ def rules_text(packages: Iterable[Package]) -> str:
 def _package(row: dict[str, Any]) -> Package:
     takes = tuple(_take(take) for take in row["take"])
     package = Package(**{**row, "take": takes})
-    if package.tier not in ("default", "unseen") or (package.small and package.tier == "unseen"):
+    if package.tier not in TIERS[1:] or (package.small and package.tier != "default"):
         raise ValueError(f"{package.name}: tier {package.tier!r}")
     for split in filter(None, (package.small, package.split)):
         if split not in SPLITS:

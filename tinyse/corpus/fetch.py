@@ -53,7 +53,7 @@ def fetch(tier: str = "small", root: Path | str | None = None, progress: Progres
     """Bring a tier's corpus to ``<root>/<tier>`` and open it; a finished one is opened at once.
 
     Args:
-        tier: "small", "default" or "unseen".
+        tier: "small", "default", "large" or "unseen".
         root: where corpora lie; default `root_dir`.
         progress: receives the tasks "download", "decode" and "pack".
         catalogue: another package list, for tests.

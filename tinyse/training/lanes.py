@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tinyse.keras import tf
-from tinyse.loss import compressed_spectral, lifting, si_sdr
+from tinyse.loss import MIXED_WEIGHT, compressed_spectral, lifting, si_sdr
 from tinyse.network import EnhancerNetwork
 from tinyse.training.distillation import Teacher
 from tinyse.training.mixer import Mixer
@@ -73,15 +73,17 @@ class Lanes:
 
     def _recipe_loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
         _, clean, noisy, cosine, waves = batch[:5]
+        compressed = compressed_spectral(mask, clean, noisy, cosine, self._lift) if self.loss != "si_sdr" else 0.0
         if self.loss == "compressed":
-            return compressed_spectral(mask, clean, noisy, cosine, self._lift)
+            return compressed
         from tinyse import frontend_tf
 
         spectrum = frontend_tf.stft(waves[0], self.mixer.spec)
         linear = tf.tensordot(tf.transpose(mask, (1, 0, 2)), self._lift, 1)
         estimate = frontend_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.spec)
         edge = self.mixer.spec.hop
-        return -tf.reduce_mean(si_sdr(estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]))
+        ratio = si_sdr(estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge])
+        return MIXED_WEIGHT * compressed - tf.reduce_mean(ratio)
 
     def _differentiate(self, *batch: Any) -> Any:
         weights = self.network.trainable_weights

@@ -23,6 +23,7 @@ from tinyse.frontend import FrontEndSpec
 from tinyse.loss import EXPONENT
 from tinyse.progress import Progress, Step, silent
 from tinyse.recipe import MixingPart
+from tinyse.training import augment
 
 Wave = NDArray[np.float32]
 BANK = 160
@@ -63,15 +64,6 @@ def spectra(noisy: Wave, clean: Wave, spec: FrontEndSpec) -> Batch:
 
 def _rms(wave: Wave) -> float:
     return float(np.sqrt(np.mean(np.square(wave), dtype=np.float64))) + 1e-9
-
-
-def _equalize(wave: Wave, rng: np.random.Generator, depth_db: float) -> Wave:
-    """Shape the spectrum by a smooth random curve of up to ``depth_db`` at six octave-spaced points."""
-    spectrum = scipy.fft.rfft(wave)
-    points = np.linspace(0.0, 1.0, 6)
-    place = np.log2(1.0 + 63.0 * np.linspace(0.0, 1.0, spectrum.size)) / 6.0
-    gains = np.interp(place, points, rng.uniform(-depth_db, depth_db, points.size))
-    return scipy.fft.irfft(spectrum * np.power(10.0, gains / 20.0).astype(np.float32), wave.size).astype(np.float32)
 
 
 def _cut(wave: NDArray[Any], samples: int, rng: np.random.Generator) -> Wave:
@@ -142,19 +134,28 @@ class Mixer:
             source = self._noise[rng.choice(len(self._noise), p=self._noise_share)]
             if rng.random() < self.part.resample:
                 rate = float(2.0 ** rng.uniform(-0.7, 0.7))
-                stretch = _cut(source, int(samples * rate) + 2, rng)
-                wave = np.interp(np.arange(samples) * rate, np.arange(stretch.size), stretch).astype(np.float32)
+                wave = augment.stretched(_cut(source, int(samples * rate) + 2, rng), samples, rate)
             else:
                 wave = _cut(source, samples, rng)
         if rng.random() < self.part.equalize:
-            wave = _equalize(wave, rng, 12.0)
+            wave = augment.equalized(wave, rng, 12.0)
         return _unit(wave)
+
+    def _voice(self, rng: np.random.Generator) -> Wave:
+        part = self.part  # a share of 0 draws nothing: older recipes hear what they heard
+        if part.voice and rng.random() < part.voice:
+            rate = augment.voice_rate(rng)
+            needed = int(self.samples * rate) + 2
+            speech = augment.stretched(self._speech_wave(rng, needed), self.samples, rate)
+        else:
+            speech = self._speech_wave(rng, self.samples)
+        if rng.random() < part.equalize:
+            speech = augment.equalized(speech, rng, part.speech_eq_db)
+        return augment.in_a_room(speech, rng) if part.room and rng.random() < part.room else speech
 
     def mixture(self, rng: np.random.Generator) -> tuple[Wave, Wave]:
         """One mixture and its clean speech, float32 [samples]; peaks stay below one."""
-        speech = self._speech_wave(rng, self.samples)
-        if rng.random() < self.part.equalize:
-            speech = _equalize(speech, rng, 4.0)
+        speech = self._voice(rng)
         noise = self._noise_wave(rng, self.samples)
         if rng.random() < self.part.second_noise:
             noise = _unit(noise + float(10 ** rng.uniform(-0.5, 0.0)) * self._noise_wave(rng, self.samples))
@@ -164,6 +165,10 @@ class Mixer:
         ratio = 10.0 ** (-rng.uniform(self.part.snr_db[0], self.part.snr_db[1]) / 20.0)
         clean = speech * np.float32(level / max(active, 1e-6))
         mixed = clean + noise * np.float32(level * ratio)
+        if self.part.narrow and rng.random() < self.part.narrow:
+            mixed, clean = augment.narrowed((mixed, clean), rng)
+        if self.part.overload and rng.random() < self.part.overload:
+            return augment.overloaded(mixed, clean, rng)
         peak = float(np.abs(mixed).max())
         gain = np.float32(0.99 / peak if peak > 0.99 else 1.0)
         return mixed * gain, clean * gain
