@@ -118,7 +118,7 @@ def same_weights(ours: Made, plain: Made) -> str:
     first, second = _int8_weights(parse(ours.int8)), _int8_weights(parse(plain.int8))
     if first.shape != second.shape:
         raise ToolError(f"the two files differ: {first.size:,} and {second.size:,} weights")
-    return (f"{np.mean(first == second):.2%} of the {first.size:,} int8 weights are the same; compiled "
+    return (f"{int(np.sum(first == second)):,} of the {first.size:,} int8 weights are the same; compiled "
             f"{ours.compiled:,} and {plain.compiled:,} bytes")
 
 

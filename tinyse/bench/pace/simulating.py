@@ -11,6 +11,8 @@ from tinyse.bench.pace.race import Lap, Run
 from tinyse.errors import ToolError
 
 SECONDS = 10.0
+CLIPS = 16
+"""Sequences side by side, half a batch of the quick recipe."""
 
 
 def ours(model: Path, seconds: float = SECONDS) -> Run:
@@ -42,6 +44,34 @@ def numpy(model: Path, seconds: float = SECONDS) -> Run:
     network, grid = IntegerNetwork(data), parse(data).features
     quantize = Affine(grid.scale, grid.zero_point, np.dtype(np.int8)).quantize
     return _frames(network.reset, network.step, exported_frontend(model, data), quantize, seconds)
+
+
+def sequences(model: Path, seconds: float = SECONDS) -> Run:
+    """A quantized .npz on TFLM's grids, with its exact tables, as training sees it: ``CLIPS`` whole clips at once."""
+    import numpy as np
+
+    from tinyse.bench.speed import test_signal
+    from tinyse.frontend import features, stft
+    from tinyse.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
+    from tinyse.keras import tf
+    from tinyse.model import TrainedModel
+    from tinyse.network import restore
+
+    trained = TrainedModel.load(model)
+    spec, network = trained.frontend, restore(trained, exact=True)
+    scale = np.float32(Grid.of_range(*(trained.ranges or {})["features"]).scale)
+    one = nearest(features(stft(test_signal(spec.sample_rate, seconds), spec), spec), float(scale)) * scale
+    batch = tf.constant(np.repeat(one[:, None], CLIPS, axis=1))
+    states = network.zero_states(CLIPS)
+    masks = tf.function(lambda rows: network.run(rows, states)[0])
+
+    def run() -> Lap:
+        started = time.perf_counter()
+        found = masks(batch).numpy()
+        taken = time.perf_counter() - started
+        return Lap(found.shape[0] * CLIPS, taken, np.rint(found[:, 0] / MASK_SCALE).astype(np.int64) + MASK_ZERO_POINT)
+
+    return run
 
 
 def _frames(reset: Callable[[], None], step: Callable[[Any], Any], spec: Any, quantize: Callable[[Any], Any],

@@ -42,16 +42,18 @@ def ours(model: Path, kind: str, seconds: float = SECONDS) -> Run:
 
 
 def plain_keras(model: Path, seconds: float = SECONDS) -> Run:
-    """A stateful tf_keras model, called as ``model(x)`` once a frame; ``model.predict`` takes ten times as long."""
+    """A stateful tf_keras model once a frame, by ``predict_on_batch``: the fastest of Keras' own calls.
+
+    Frames per second of CPU time, measured: 119, ``model(x)`` 71, ``model.predict`` 18.
+    """
     from tinyse.bench.pace.exporting import keras_model
-    from tinyse.keras import tf
     from tinyse.model import TrainedModel
 
     trained = TrainedModel.load(model)
     network = keras_model(trained, stateful=True)
 
     def mask(feature: Any) -> Any:
-        return network(tf.constant(feature.reshape(1, 1, -1))).numpy().reshape(-1)
+        return network.predict_on_batch(feature.reshape(1, 1, -1)).reshape(-1)
 
     return _librosa(trained.frontend, mask, network.reset_states, seconds)
 
