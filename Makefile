@@ -8,7 +8,7 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-speed bench-quality listen fuzz-npu fuzz-firmware soak analyze explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-speed bench-device bench-quality listen fuzz-npu fuzz-firmware soak analyze explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ analyze: system-test setup-dev ## Stack bound, gcc -fanalyzer and cppcheck over 
 bench: bench-speed ## The same as bench-speed
 bench-speed: setup ## Training, export, engines, simulator beside the plain way, as ratios of one run; writes docs/benchmarks.md
 	$(PY) -m tinyse.bench speed
+
+bench-device: setup ## Vela cycles, arena, flash, CPU instructions of every model and others' shapes; writes docs/benchmarks.md
+	@scripts/system-packages "$(PYTHON)" $(APT_FIRMWARE) qemu-system-arm
+	$(PY) -m tinyse.bench device
 
 bench-quality: setup ## Peers and models on the same mixtures (resumable); writes docs/benchmarks.md
 	$(PY) -m tinyse data fetch --tier default

@@ -82,6 +82,22 @@ def speed(model: Path, docs: Path, out: Path, rounds: int, only: tuple[str, ...]
     click.echo(summary(found))
 
 
+@command.command()
+@click.option("--models", default="models", type=PATH, show_default=True, help="Released models.")
+@click.option("--docs", default="docs", type=PATH, show_default=True, help="Where benchmarks.md lies.")
+@click.option("--out", default="build/bench", type=PATH, show_default=True, help="Where device.json and .csv go.")
+def device(models: Path, docs: Path, out: Path) -> None:
+    """Cost every model and others' shapes on the NPU and the CPU of a device; writes docs/benchmarks.md."""
+    from tinyse.bench.device.catalogue import bench_device
+    from tinyse.bench.device.page import refuse_failed, write_device
+
+    with progress_bars() as progress:
+        found = bench_device(models, progress)
+    for path in write_device(found, docs, out):
+        click.echo(path)
+    refuse_failed(found)
+
+
 def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:
     return {name: place for name, place in Plan().tables.items() if not tables or name in tables}
 

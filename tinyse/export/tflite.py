@@ -57,7 +57,7 @@ def to_int8(model: TrainedModel, calibration: NDArray | None = None) -> bytes:
 
 
 @contextlib.contextmanager
-def _converting() -> Iterator[None]:
+def converting() -> Iterator[None]:
     """Hold back the converter's chatter and warnings; its failures become one line."""
     from tensorflow.lite.python.convert import ConverterError
 
@@ -137,7 +137,7 @@ def _calibrated(model: TrainedModel) -> Any:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     converter._experimental_calibrate_only = True
-    with _converting():
+    with converting():
         return unpack(bytes(converter.convert()), "calibrated model")
 
 
@@ -192,7 +192,7 @@ def _quantize(calibrated: bytes) -> bytes:
 
     from tinyse.keras import tf
 
-    with _converting():
+    with converting():
         return bytes(mlir_quantize(calibrated, input_data_type=tf.int8, output_data_type=tf.int8))
 
 

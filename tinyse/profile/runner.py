@@ -108,10 +108,10 @@ def run_on_qemu(model: Path, features: bytes = b"", qemu: str = "qemu-system-arm
             file.truncate(DDR_BYTES)  # sparse; how results come back without asking the runner for them
         text = _until(END, [
             found, "-M", "mps3-an547,memory-backend=ddr", "-object",
-            f"memory-backend-file,id=ddr,size={DDR_BYTES},mem-path={memory},share=on", "-display", "none",
+            f"memory-backend-file,id=ddr,size={DDR_BYTES},mem-path={_escaped(memory)},share=on", "-display", "none",
             "-monitor", "none", "-serial", "stdio", "-icount", f"shift={SHIFT}", "-kernel", str(program),
-            "-device", f"loader,file={model.resolve()},addr={MODEL:#x},force-raw=on",
-            "-device", f"loader,file={given},addr={INPUT:#x},force-raw=on"])
+            "-device", f"loader,file={_escaped(model.resolve())},addr={MODEL:#x},force-raw=on",
+            "-device", f"loader,file={_escaped(given)},addr={INPUT:#x},force-raw=on"])
         seen = read_log(text, model)
         with memory.open("rb") as file:
             file.seek(COUNTERS - DDR)
@@ -204,6 +204,11 @@ def _until(end: bytes, command: list[str]) -> str:
         why = f"did not end in {SECONDS} s" if late else "stopped"
         raise ToolError(f"{Path(command[0]).name} {why}: {_last(text)}", "see docs/profile.md")
     return text
+
+
+def _escaped(path: Path) -> str:
+    """A path within an option of QEMU, which parts its options at commas."""
+    return str(path).replace(",", ",,")
 
 
 def _last(text: str) -> str:
