@@ -233,3 +233,25 @@ def test_streaming_ways_give_the_same_sound(tmp_path):
     hop_by_hop, whole = streaming.ours(path, "keras", 0.5)(), streaming.plain_keras(path, 0.5)()
     assert hop_by_hop.units == whole.units == 31
     assert streaming.same_sound(hop_by_hop.output, whole.output, 80).startswith("the outputs differ by -")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_step_of_training_each_way(tmp_path, quantized):
+    """In this process, one step at the full widths."""
+    ours, plain = training.ours(tmp_path, quantized, 1), training.plain(quantized, 1)
+    first, other = ours(), plain()
+    assert first.units == other.units and first.seconds > 0 and other.seconds > 0
+    assert training.same_parameters(first.output, other.output) == "both have 968,960 parameters"
+    assert ours().seconds > 0  # once more: nothing of the round before is in the way
+
+
+@pytest.mark.slow
+def test_whole_clips_give_tflms_masks(tmp_path):
+    from tinyse.bench.pace.catalogue import _weights
+
+    int8 = MODELS / "tinylstm-small/model_int8.tflite"
+    trained, _ = _weights(int8, tmp_path)
+    clips, frames = simulating.sequences(trained, 1.0)(), simulating.tflm(int8, 1.0)()
+    assert "mask" in simulating.same_masks(clips.output, frames.output, 2)  # the bar of issue 2: 2 steps
+    assert clips.units == simulating.CLIPS * frames.units
