@@ -21,7 +21,7 @@ from tinyse.bench.pareto import front, plot
 from tinyse.bench.peer import Size
 from tinyse.bench.quality import Plan, Quality
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
-from tinyse.errors import CorpusError, ToolError
+from tinyse.errors import CorpusError, ModelError, ToolError
 from tinyse.evaluate.pairs import Pair
 from tinyse.evaluate.systems import System
 
@@ -69,6 +69,21 @@ def test_a_run_that_was_cut_short_goes_on_after_its_last_whole_line(tmp_path):
     assert file.read_bytes() == whole
     file.write_text("no json\n")
     assert score(NOISY_INPUT, mixtures, tmp_path) == wanted
+    assert file.read_bytes() == whole
+
+
+def test_a_damaged_line_costs_its_own_clip_alone(tmp_path, monkeypatch):
+    mixtures = Mixtures.of(pairs())
+    wanted = score(NOISY_INPUT, mixtures, tmp_path)
+    file = next(tmp_path.iterdir())
+    lines = file.read_text().splitlines(keepends=True)
+    scored = []
+    original = scores._score
+    monkeypatch.setattr(scores, "_score", lambda pair: scored.append(pair.name) or original(pair))
+    for number, damage in enumerate(("\0\0\n", "[1]\n", '{"clip": 1, "values": {}}\n', "\n")):
+        file.write_text("".join(damage if index == 1 else line for index, line in enumerate(lines)))
+        assert score(NOISY_INPUT, mixtures, tmp_path) == wanted
+        assert len(scored) == number + 1
 
 
 def test_other_samples_metrics_or_models_are_scored_anew(tmp_path):
@@ -223,6 +238,9 @@ def test_the_whole_comparison_without_peers(tmp_path, monkeypatch):
     result = quality.bench_quality(plan)
     assert set(result.missing) == {each.name for each in quality.PEERS} | {"tiny int8", "table unseen"}
     assert result.tables["held-out"].systems == ("noisy", "tiny float")
+    assert result.failed == ("tiny int8",)
+    with pytest.raises(ModelError, match="not scored: tiny int8: .*not a TFLite file"):
+        quality.refuse_failed(result)
     assert [fact.name for fact in result.facts] == ["tiny float"]
     assert result.facts[0].latency_ms == 32.0
 

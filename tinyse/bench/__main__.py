@@ -42,12 +42,13 @@ def install() -> None:
 def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables: tuple[str, ...], workers: int) -> None:
     """Score every peer and model on the same mixtures; writes docs/benchmarks.md. What is scored stays scored."""
     from tinyse.bench.output import write_quality
-    from tinyse.bench.quality import bench_quality
+    from tinyse.bench.quality import bench_quality, refuse_failed
 
     with progress_bars() as progress:
         found = bench_quality(Plan(models, runs, _places(tables), count=count, workers=workers), progress)
     for path in write_quality(found, docs, out):
         click.echo(path)
+    refuse_failed(found)
 
 
 @command.command()
@@ -109,6 +110,10 @@ def main() -> None:
     except TinyseError as error:
         click.echo(f"error: {error.line()}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {name}{error.strerror or error}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

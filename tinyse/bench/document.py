@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tinyse.artifacts import write_text
+from tinyse.errors import TinyseError
 
 HEAD = """# Benchmarks
 
@@ -17,9 +18,15 @@ def put_section(page: Path, name: str, command: str, text: str) -> None:
     """Write ``text`` between the marks of ``name``, at the end of the page where there are none yet.
 
     What stands outside of the marks stays. The page is made where it is missing.
+
+    Raises:
+        TinyseError: the page cannot be written, or is no text.
     """
     begin, end = f"<!-- {name}: written by {command} -->", f"<!-- {name}: end -->"
-    old = page.read_text(encoding="utf-8") if page.is_file() else HEAD
+    try:
+        old = page.read_text(encoding="utf-8") if page.is_file() else HEAD
+    except ValueError as error:
+        raise TinyseError(f"{page}: is no UTF-8 text: {error}", "move it away") from error
     section = f"{begin}\n\n{text.strip()}\n\n{end}"
     head, found, rest = old.partition(begin)
     if found and end in rest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -79,8 +80,9 @@ def facts_of(contender: Contender, cache: Path, update_rate: float | None = None
 def _speed(contender: Contender, cache: Path) -> float:
     file = cache / f"{contender.identity()[:20]}.json"
     if file.is_file():
-        kept: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return float(kept["real_time_factor"])
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a damaged file is measured again
+            kept: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return float(kept["real_time_factor"])
     value = real_time_factor(contender)
     write_json(file, {"name": contender.name, "real_time_factor": value})
     return value

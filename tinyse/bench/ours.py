@@ -9,6 +9,7 @@ from typing import Any
 
 from tinyse.bench.peer import Framed, Real, Size
 from tinyse.engines import Engine, frontend_of, load_engine
+from tinyse.errors import ModelError
 from tinyse.evaluate.systems import System
 from tinyse.frontend import StreamingEnhancer
 
@@ -44,24 +45,46 @@ def released(models: Path, runs: Path) -> tuple[list[System], dict[str, str]]:
 
     Returns:
         Systems in the order of their names, and why a float model is missing, by label.
+
+    Raises:
+        ModelError: the folder is missing or holds no model.
     """
+    folders = released_folders(models)
     systems: list[System] = []
     missing: dict[str, str] = {}
     floats = {digest(path): path for path in sorted(runs.glob("*/float.npz"))}
-    for folder in sorted(file.parent for file in models.glob(f"*/{INT8}")):
+    for folder in folders:
         systems.append(System(f"{folder.name} int8", "tflm", folder / INT8))
-        manifest = _json(folder / "manifest.json")
+        label = f"{folder.name} float"
+        try:
+            manifest, by_recipe = _json(folder / "manifest.json"), _by_recipe(folder, runs)
+        except ModelError as error:
+            missing[label] = error.line()
+            continue
         if manifest.get("start"):
             continue  # its float weights are those of the model it started from
-        label = f"{folder.name} float"
         wanted = manifest.get("float")
-        named = next((path for path in (runs / folder.name / "float.npz", *_by_recipe(folder, runs))
-                      if path.is_file()), None)
+        named = next((path for path in (runs / folder.name / "float.npz", *by_recipe) if path.is_file()), None)
         if (path := floats.get(str(wanted)) or (named if not wanted else None)) is not None:
             systems.append(System(label, "keras", path))
         else:
             missing[label] = f"no float weights under {runs}: make model-run NAME={folder.name}"
     return systems, missing
+
+
+def released_folders(models: Path) -> list[Path]:
+    """Folders of released models, by name.
+
+    Raises:
+        ModelError: the folder is missing or holds no model.
+    """
+    hint = "--models names a folder of released models"
+    if not models.is_dir():
+        raise ModelError(f"{models}: no such folder", hint)
+    folders = sorted(file.parent for file in models.glob(f"*/{INT8}"))
+    if not folders:
+        raise ModelError(f"{models}: holds no */{INT8}", hint)
+    return folders
 
 
 def digest(path: Path) -> str:
@@ -123,10 +146,16 @@ def _by_recipe(folder: Path, runs: Path) -> list[Path]:
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
         return []
-    name = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("name", "")
+    try:
+        name = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("name", "")
+    except (yaml.YAMLError, ValueError, AttributeError) as error:
+        raise ModelError(f"{recipe}: is no recipe: {error}") from error
     return [runs / str(name) / "float.npz"]
 
 
 def _json(path: Path) -> Mapping[str, Any]:
-    value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"{path}: is no JSON: {error}", "release the model again") from error
     return value if isinstance(value, dict) else {}

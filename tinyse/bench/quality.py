@@ -20,7 +20,7 @@ from tinyse.bench.packages import bench_dir, install
 from tinyse.bench.peers import PEERS
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
 from tinyse.corpus.store import Corpus, corpus_dir
-from tinyse.errors import CorpusError, TinyseError
+from tinyse.errors import CorpusError, ModelError, TinyseError
 from tinyse.evaluate.metrics import conventions
 from tinyse.evaluate.pairs import corpus_pairs
 from tinyse.evaluate.result import SOURCE, Evaluation
@@ -70,11 +70,24 @@ class Quality:
         facts: of each contender but the noisy input, peers first.
         missing: why a contender takes no part, by name.
         tables: evaluations by table, all with the same systems.
+        failed: those of ``missing`` that are models of ours: damaged, or a tool of theirs failed.
     """
 
     facts: tuple[Facts, ...]
     missing: Mapping[str, str]
     tables: Mapping[str, Evaluation]
+    failed: tuple[str, ...] = ()
+
+
+def refuse_failed(quality: Quality) -> None:
+    """End in an error, once everything else is written, where a model of ours could not be scored.
+
+    Raises:
+        ModelError: it names the models.
+    """
+    if quality.failed:
+        reasons = "; ".join(f"{name}: {quality.missing[name]}" for name in quality.failed)
+        raise ModelError(f"not scored: {reasons}", "the others are written")
 
 
 def install_peers(cache: Path | None = None, progress: Progress = silent) -> dict[str, str]:
@@ -103,6 +116,7 @@ def bench_quality(plan: Plan, progress: Progress = silent) -> Quality:
                 for name, place in plan.tables.items() if name not in tables}
     scores: dict[str, dict[str, list[Scored]]] = {name: {} for name in tables}
     facts: list[Facts] = []
+    failed: list[str] = []
     for contender in contenders:
         try:
             found = {name: score_contender(contender, mixtures, plan.metrics, plan.place / "scores", plan.workers,
@@ -113,12 +127,14 @@ def bench_quality(plan: Plan, progress: Progress = silent) -> Quality:
             if contender is NOISY_INPUT:
                 raise
             missing[contender.name] = error.line()
+            if contender.system is not None:
+                failed.append(contender.name)
             continue
         for name, listed in found.items():
             scores[name][contender.name] = listed
     evaluations = {name: evaluation_of(scores[name], mixtures, plan.metrics, _provenance(plan, name, mixtures))
                    for name, mixtures in tables.items()}
-    return Quality(tuple(facts), missing, evaluations)
+    return Quality(tuple(facts), missing, evaluations, tuple(failed))
 
 
 def contenders_of(plan: Plan) -> tuple[list[Contender], dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.artifacts import writing
+from tinyse.artifacts import write_bytes, writing
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
 from tinyse.errors import TinyseError, ToolError
@@ -120,19 +120,23 @@ def _key(contender: Contender, metrics: Sequence[str]) -> str:
 
 
 def _read(file: Path) -> dict[str, Scored]:
-    """Whole lines of a score file; a last line that was cut short is taken off the file."""
+    """Whole lines of a score file; what was cut short or damaged is taken off the file, the rest stays."""
     if not file.is_file():
         return {}
-    data = file.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        file.write_bytes(whole)
+    lines = file.read_bytes().splitlines(keepends=True)
+    found = [(line, scored) for line in lines if (scored := _parsed(line)) is not None]
+    if len(found) < len(lines):
+        write_bytes(file, b"".join(line for line, _ in found))
+    return {scored.clip: scored for _, scored in found}
+
+
+def _parsed(line: bytes) -> Scored | None:
     try:
-        found = [Scored(**json.loads(line)) for line in whole.decode().splitlines()]
+        scored = Scored(**json.loads(line))
     except (ValueError, TypeError):
-        file.unlink()
-        return {}
-    return {scored.clip: scored for scored in found}
+        return None
+    whole = line.endswith(b"\n") and isinstance(scored.values, dict) and isinstance(scored.skipped, dict)
+    return scored if whole and isinstance(scored.clip, str) else None
 
 
 _WORKER: dict[str, Any] = {}

@@ -11,10 +11,9 @@ from pathlib import Path
 from tinyse.artifacts import versions
 from tinyse.bench.device.costs import CORE, TARGET, Cost, measure
 from tinyse.bench.device.shapes import SHAPES, Shape
+from tinyse.bench.ours import INT8, released_folders
 from tinyse.errors import ModelError, TinyseError
 from tinyse.progress import Progress, Step, silent
-
-INT8 = "model_int8.tflite"
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,7 @@ def bench_device(models: Path, progress: Progress = silent, shapes: Sequence[Sha
         ModelError: the folder is missing or holds no model.
         TinyseError: nothing could be measured at all; the first reason.
     """
-    if not models.is_dir():
-        raise ModelError(f"{models}: no such folder", "--models names a folder of released models")
-    ours = sorted(file.parent for file in models.glob(f"*/{INT8}"))
-    if not ours:
-        raise ModelError(f"{models}: holds no */{INT8}", "--models names a folder of released models")
+    ours = released_folders(models)
     costs: list[Cost] = []
     missing: dict[str, str] = {}
     failed: dict[str, str] = {}
