@@ -66,6 +66,8 @@ model: model-run ## Train and release a model of models/ again: make model NAME=
 # A recipe that starts from another model's run, "  start: runs/OTHER", gets that run first.
 model-run: setup
 	$(PY) -m tinyse data fetch --tier default
+	@tier=$$(sed -n 's|^  tier: ||p' models/$(NAME)/recipe.yaml) || exit; \
+	  [ "$$tier" = default ] || $(PY) -m tinyse data fetch --tier "$$tier"
 	@start=$$(sed -n 's|^  start: runs/||p' models/$(NAME)/recipe.yaml) || exit; \
 	  [ -z "$$start" ] || [ -f "runs/$$start/model.npz" ] || $(MAKE) --no-print-directory model-run NAME="$$start"
 	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume

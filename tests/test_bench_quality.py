@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tests.tiny_models import tiny_trained
 from tinyse.artifacts import write_json
-from tinyse.bench import contenders, ours, packages, quality, scores
+from tinyse.bench import cards, contenders, ours, packages, quality, scores
 from tinyse.bench.__main__ import command
 from tinyse.bench.contenders import NOISY_INPUT, Contender
 from tinyse.bench.document import put_section, table
@@ -98,6 +98,30 @@ def test_other_samples_metrics_or_models_are_scored_anew(tmp_path):
     before = model.identity()
     path.write_bytes(path.read_bytes() + b"x")
     assert model.identity() != before
+
+
+def test_a_card_s_scores_are_taken_where_everything_is_the_same(tmp_path, monkeypatch):
+    from tinyse.corpus.synthetic import synthetic_corpus
+    from tinyse.evaluate.pairs import corpus_pairs
+    from tinyse.evaluate.scoring import evaluate
+
+    corpus = tmp_path / "corpus"
+    synthetic_corpus(corpus)
+    path = tmp_path / "float.npz"
+    tiny_trained().save(path)
+    card = evaluate(path, "keras", corpus, "test", (0.0, 6.0), 1, 3, metrics=METRICS, seconds=1.0, workers=1).to_dict()
+    mixtures = Mixtures.of(corpus_pairs(corpus, "test", (0.0, 6.0), 1, 1.0, 3))
+    model = Contender("ours", System("ours", "keras", path))
+    own = score(model, mixtures, tmp_path / "own")
+    write_json(tmp_path / "evaluation.json", card)
+    with monkeypatch.context() as context:
+        context.delattr(scores, "_score")
+        assert score(model, mixtures, tmp_path / "carded") == own
+    for change in ({"audio_sha256": "0"}, {"versions": {}}, {"conventions": {}}, {"models": []}):
+        write_json(tmp_path / "evaluation.json", {**card, "provenance": {**card["provenance"], **change}})
+        assert cards.carded(model.system, mixtures, METRICS) == {}
+    (tmp_path / "evaluation.json").write_text("{")
+    assert cards.carded(model.system, mixtures, METRICS) == {}
 
 
 def test_the_mixtures_hash_is_that_of_tinyse_evaluate():

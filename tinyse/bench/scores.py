@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.artifacts import write_bytes, writing
+from tinyse.bench.cards import carded
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
 from tinyse.errors import TinyseError, ToolError
@@ -69,7 +70,7 @@ def _bytes(pair: Pair) -> bytes:
 
 def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[str], cache: Path, workers: int = 1,
                     progress: Progress = silent) -> list[Scored]:
-    """Scores on every mixture, in order; what the cache holds is not scored again.
+    """Scores on every mixture, in order; what the cache or a model's card holds is not scored again.
 
     Args:
         contender: whom.
@@ -84,6 +85,8 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
     """
     file = cache / f"{_slug(contender.name)}-{_key(contender, metrics)}.jsonl"
     done = _read(file)
+    if contender.system is not None and len(done.keys() & set(mixtures.clips)) < len(mixtures.clips):
+        done |= carded(contender.system, mixtures, metrics)
     todo = [pair for pair, clip in zip(mixtures.pairs, mixtures.clips, strict=True) if clip not in done]
     total = len(mixtures.pairs)
     finished = total - len(todo)
