@@ -41,3 +41,15 @@ def test_results_come_back() -> None:
 
     with Workers(1) as pool:
         assert list(pool.map(abs, [-1, -2])) == [1, 2]
+
+
+def test_variables_are_there_when_a_worker_starts_and_nowhere_else(monkeypatch) -> None:
+    from tinyse.workers import ONE_THREAD, Workers, unless_set
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    variables = unless_set(ONE_THREAD)
+    assert "OMP_NUM_THREADS" in variables and "OPENBLAS_NUM_THREADS" not in variables
+    with Workers(1, variables=variables) as pool:
+        found = [pool.submit(os.getenv, name).result() for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
+    assert found == ["1", "3"] and "OMP_NUM_THREADS" not in os.environ

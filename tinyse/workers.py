@@ -6,8 +6,9 @@ import itertools
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from types import TracebackType
 from typing import Any
@@ -16,10 +17,27 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", 
 """Variables that set how many threads a worker's libraries start."""
 
 
-def single_threaded() -> None:
-    """One thread a library, where the user has not said otherwise; before the libraries are loaded."""
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
+ONE_THREAD = dict.fromkeys(THREADS, "1")
+
+
+def unless_set(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``variables`` that the user has not set."""
+    return {name: value for name, value in variables.items() if name not in os.environ}
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What a process started in the block inherits: a library reads it when it is imported, before any initializer."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class Workers(ProcessPoolExecutor):
@@ -30,11 +48,12 @@ class Workers(ProcessPoolExecutor):
     """
 
     def __init__(self, workers: int, initializer: Callable[..., Any] | None = None,
-                 arguments: tuple[Any, ...] = ()) -> None:
-        """At most ``workers`` processes, each running ``initializer(*arguments)`` first."""
+                 arguments: tuple[Any, ...] = (), variables: Mapping[str, str] | None = None) -> None:
+        """At most ``workers`` processes, each running ``initializer(*arguments)`` first, with ``variables`` set."""
         # spawn: a fork after TensorFlow has started its threads can hang
         super().__init__(workers, get_context("spawn"), initializer, arguments)
         self.workers = workers
+        self.variables = dict(variables or {})
 
     def in_order(self, call: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """``call`` of each item, in their order; ``items`` is read lazily, two a worker ahead."""
@@ -49,7 +68,8 @@ class Workers(ProcessPoolExecutor):
         """Queue a call; processes are started here, on demand."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
-            return super().submit(fn, *args, **kwargs)
+            with environment(self.variables):
+                return super().submit(fn, *args, **kwargs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

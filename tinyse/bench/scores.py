@@ -25,7 +25,7 @@ from tinyse.evaluate.metrics import conventions, score, select
 from tinyse.evaluate.pairs import Pair
 from tinyse.evaluate.result import ClipScore, Evaluation
 from tinyse.progress import Progress, Step, silent
-from tinyse.workers import Workers, single_threaded
+from tinyse.workers import ONE_THREAD, Workers, unless_set
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,6 @@ def _parsed(line: bytes) -> Scored | None:
 _WORKER: dict[str, Any] = {}
 
 
-def _start_worker(contender: Contender, metrics: list[str]) -> None:
-    single_threaded()
-    _start(contender, metrics)
-
-
 def _start(contender: Contender, metrics: list[str]) -> None:
     _WORKER["metrics"] = select(metrics)
     try:
@@ -176,7 +171,7 @@ def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], wor
         finally:
             _WORKER.clear()
         return
-    with Workers(workers, _start_worker, (contender, metrics)) as pool:
+    with Workers(workers, _start, (contender, metrics), unless_set(ONE_THREAD)) as pool:
         try:
             yield from pool.in_order(_score, pairs)
         except BrokenProcessPool as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import numpy as np
 
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import Real, Suppressor
-from tinyse.workers import THREADS, Workers
+from tinyse.workers import ONE_THREAD, Workers
 
 SECONDS = 10.0
 REPEATS = 3
@@ -25,7 +24,7 @@ def real_time_factor(contender: Contender) -> float:
     Raises:
         TinyseError: it cannot be loaded.
     """
-    with Workers(1, _one_thread) as pool:
+    with Workers(1, variables=ONE_THREAD) as pool:
         return pool.submit(_measure, contender).result()
 
 
@@ -49,11 +48,6 @@ def test_signal(rate: int, seconds: float) -> Real:
 
 
 test_signal.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect
-
-
-def _one_thread() -> None:
-    for name in THREADS:
-        os.environ[name] = "1"
 
 
 def _measure(contender: Contender) -> float:

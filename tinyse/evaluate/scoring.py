@@ -23,7 +23,7 @@ from tinyse.evaluate.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.evaluate.systems import System, describe, load, resolve
 from tinyse.frontend import StreamingEnhancer
 from tinyse.progress import Progress, Step, silent
-from tinyse.workers import Workers, single_threaded
+from tinyse.workers import ONE_THREAD, Workers, unless_set
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 ALL = tuple(METRICS)
@@ -53,7 +53,6 @@ def _start(systems: Sequence[System], metrics: Sequence[str]) -> None:
 
 
 def _start_worker(systems: Sequence[System], metrics: Sequence[str]) -> None:
-    single_threaded()
     try:
         _start(systems, metrics)
     except TinyseError as error:  # an initializer that raises prints a traceback and breaks the pool
@@ -141,7 +140,7 @@ def _scores(systems: Sequence[System], pairs: Iterator[Pair], metrics: list[str]
         finally:
             _WORKER.clear()
         return
-    with Workers(workers, _start_worker, (systems, metrics)) as pool:
+    with Workers(workers, _start_worker, (systems, metrics), unless_set(ONE_THREAD)) as pool:
         try:
             yield from pool.in_order(_score_pair, pairs)
         except BrokenProcessPool as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 from tinyse.errors import ToolError
 from tinyse.progress import Progress, Step, silent
-from tinyse.workers import THREADS, Workers
+from tinyse.workers import ONE_THREAD as SINGLE_THREAD
+from tinyse.workers import Workers
 
 ONE_THREAD = "1 thread"
 DEFAULT_THREADS = "its libraries' own number of threads"
@@ -137,9 +137,9 @@ def compete(contests: Sequence[Contest], rounds: int, progress: Progress = silen
         outputs: dict[str, Any] = {}
         for name, way in ways.items():
             progress(Step(task, done, total, f"{name}: warming up"))
-            pools[name] = stack.enter_context(Workers(1))
-            with _threads(way.threads == ONE_THREAD):
-                outputs[name] = _result(pools[name], name, _prepare, way.prepare).output
+            variables = SINGLE_THREAD if way.threads == ONE_THREAD else None
+            pools[name] = stack.enter_context(Workers(1, variables=variables))
+            outputs[name] = _result(pools[name], name, _prepare, way.prepare).output
             done += 1
         agreements = [contest.agree(outputs[contest.ours.name], outputs[contest.plain.name]) for contest in contests]
         for number in range(rounds):
@@ -156,22 +156,6 @@ def compete(contests: Sequence[Contest], rounds: int, progress: Progress = silen
     return [Result(contest.name, contest.title, timed(contest.ours), timed(contest.plain), agreement,
                    contest.real_time, contest.unit)
             for contest, agreement in zip(contests, agreements, strict=True)]
-
-
-@contextlib.contextmanager
-def _threads(single: bool) -> Iterator[None]:
-    """What a process started in the block inherits: set here, since a library reads it as soon as it is imported."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    try:
-        if single:
-            os.environ.update(dict.fromkeys(THREADS, "1"))
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _result(pool: Workers, name: str, call: Callable[..., Lap], *arguments: Any) -> Lap:
