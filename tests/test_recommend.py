@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from sweep_files import hand_made, point
 from tinyse.artifacts import write_json
 from tinyse.cli import main
 from tinyse.errors import TinyseError
-from tinyse.sweep.recommend import limits, recommend
+from tinyse.sweep.recommend import limits, recommend, released
 from tinyse.sweep.results import SweepResult
 
 WEIGHT = point("weight-94", 5.8, 88_000, 166_000, val_sdr=5.6)
@@ -141,6 +143,19 @@ def test_what_is_taken_meets_all_and_none_that_does_is_better(rows: list[tuple[i
 
 def test_the_results_in_docs_answer_the_readme_s_question() -> None:
     docs = Path(__file__).parents[1] / "docs" / "papers"
-    answer = CliRunner().invoke(main, ["recommend", str(docs), "--budget-kb", "90", "--max-cycles", "200000"])
+    answer = CliRunner().invoke(main, ["recommend", str(docs), "--budget-kb", "90", "--max-cycles", "200000",
+                                       "--models", str(docs.parents[1] / "models")])
     assert answer.exit_code == 0
-    assert answer.output.startswith("take weight-94-c4-mean.s1: best on validation of the ")
+    assert answer.output.startswith("take weight-94-c4-mean.s3: best on validation of the ")
+    assert answer.output.splitlines()[-1].endswith("models/tinylstm-weight")
+
+
+def test_a_released_point_is_named(tmp_path: Path) -> None:
+    for name, data in (("one", b"1"), ("two", b"2")):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "model_int8.tflite").write_bytes(data)
+    found = replace(point("weight-94", 5.8, 80_000, 1),
+                    sha256={"export/model_int8.tflite": hashlib.sha256(b"2").hexdigest()})
+    assert released(found, tmp_path / "models") == tmp_path / "models" / "two"
+    assert released(found, tmp_path / "none") is None
+    assert released(replace(found, sha256={}), tmp_path / "models") is None

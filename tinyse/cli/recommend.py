@@ -20,8 +20,10 @@ NOTHING_FITS = 3
               help="What --budget-kb counts.  [default: encoded by Vela; without an NPU, bitmask]")
 @click.option("--cost", default="cycles", show_default=True, metavar="COLUMN",
               help="What --max-cycles counts: cycles, cycles_sram_only, network_cortex-m7, macs, ...")
+@click.option("--models", default="models", show_default=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="Released models; says which of them the named point is.")
 def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_loss_db: float | None,
-            size: str | None, cost: str) -> None:
+            size: str | None, cost: str, models: Path) -> None:
     """Name the model of SWEEP_DIR (what tinyse sweep wrote) that is best within every limit.
 
     Chosen by SDR on the validation split. Where nothing fits, names the limit and the nearest point; exit code 3.
@@ -39,5 +41,8 @@ def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_
     chosen = recommend.limits(result, budget_kb, max_cycles, max_loss_db, size, cost)
     found = recommend.recommend(result, chosen)
     click.echo("\n".join(recommend.lines(result, found)))
+    named = found.point or found.nearest
+    if named is not None and (folder := recommend.released(named, models)) is not None:
+        click.echo(f"  released as {folder}")
     if found.point is None:
         raise SystemExit(NOTHING_FITS)

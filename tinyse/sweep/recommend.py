@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from tinyse.artifacts import sha256
 from tinyse.errors import TinyseError
+from tinyse.export.origin import INT8
 from tinyse.sweep.columns import MEAN, RATE, SIZES, VAL_RATE, costs
 from tinyse.sweep.results import Column, PointResult, SweepResult
 
@@ -115,6 +118,12 @@ def recommend(result: SweepResult, chosen: tuple[Limit, ...]) -> Recommendation:
     reckoned = [(sum(limit.excess(point) for limit in chosen), index) for index, point in enumerate(result.points)]
     least, index = min(reckoned)
     return Recommendation(None, result.points[index] if least < float("inf") else None, chosen, unmet, 0)
+
+
+def released(point: PointResult, models: Path) -> Path | None:
+    """The folder of ``models`` that holds the point's int8 file, byte for byte, if any does."""
+    wanted = point.sha256.get(f"export/{INT8}")
+    return next((file.parent for file in sorted(models.glob(f"*/{INT8}")) if sha256(file) == wanted), None)
 
 
 def lines(result: SweepResult, found: Recommendation) -> list[str]:
