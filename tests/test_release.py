@@ -151,7 +151,7 @@ def test_make_model_trains_what_a_recipe_starts_from_first(tmp_path):
     for name, start in (("one", None), ("two", "runs/one"), ("three", "runs/two"), ("own", "/elsewhere/run"),
                         ("one-broken", None), ("four", "runs/one-broken")):
         (tmp_path / "models" / name).mkdir(parents=True)
-        recipe = load_recipe("quick", {"train.start": json.dumps(start)})
+        recipe = load_recipe("quick", {"train.start": json.dumps(start), "corpus.tier": "default"})
         (tmp_path / "models" / name / "recipe.yaml").write_text(recipe.as_yaml())
 
     def trained(name):
@@ -169,3 +169,11 @@ def test_make_model_trains_what_a_recipe_starts_from_first(tmp_path):
     assert code != 0 and calls == [fetch, fetch, trained("one-broken")]
     code, calls = make_model(tmp_path, "five")
     assert code != 0 and calls == [fetch]
+
+
+def test_make_model_fetches_the_tier_that_a_recipe_learns_from(tmp_path):
+    (tmp_path / "models" / "wide").mkdir(parents=True)
+    (tmp_path / "models/wide/recipe.yaml").write_text(load_recipe("quick", {"corpus.tier": "large"}).as_yaml())
+    assert make_model(tmp_path, "wide") == (0, [
+        "data fetch --tier default", "data fetch --tier large",
+        "train models/wide/recipe.yaml --out runs/wide --resume", "release runs/wide --name wide"])
