@@ -13,7 +13,7 @@ from tinyse.bench import cards, contenders, ours, packages, quality, scores
 from tinyse.bench.__main__ import command
 from tinyse.bench.contenders import NOISY_INPUT, Contender
 from tinyse.bench.document import put_section, table
-from tinyse.bench.facts import Facts
+from tinyse.bench.facts import Facts, learnt_from
 from tinyse.bench.listening import choose, matched, write_page
 from tinyse.bench.output import to_dict, write_quality
 from tinyse.bench.packages import Wheel
@@ -26,6 +26,7 @@ from tinyse.evaluate.pairs import Pair
 from tinyse.evaluate.systems import System
 
 METRICS = ("si_sdr",)
+DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense"
 
 
 def pairs(count=2, snrs=(0.0, 6.0), samples=8000):
@@ -267,6 +268,12 @@ def test_the_whole_comparison_without_peers(tmp_path, monkeypatch):
         quality.refuse_failed(result)
     assert [fact.name for fact in result.facts] == ["tiny float"]
     assert result.facts[0].latency_ms == 32.0
+    assert result.facts[0].trained_on == "not known: no recipe beside it"
+
+
+def test_what_a_model_learnt_from_is_its_recipe_s_corpus():
+    assert learnt_from(DENSE) == "the default tier's training split"
+    assert learnt_from(DENSE.parent / "tinylstm-robust") == "the large tier's training split"
 
 
 def test_without_a_corpus_it_says_what_to_fetch(tmp_path):

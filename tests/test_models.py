@@ -102,3 +102,22 @@ def tile_macs(matrix):
     padded[:outputs, :inputs] = matrix
     tiles = padded.reshape(padded.shape[0] // 4, 4, padded.shape[1] // 16, 16).any((1, 3))
     return 64 * int(tiles.sum())
+
+
+QUALITY = Path(__file__).parents[1] / "docs" / "benchmarks" / "quality.json"
+
+
+def test_tinylstm_robust_is_above_rnnoise_on_both_tables_and_near_the_best_small_peer():
+    """Issue 6's bar, in the comparison that docs/benchmarks.md shows; its costs are in test_bench_device.py."""
+    found = json.loads(QUALITY.read_text())
+    tables, ours = found["tables"], "tinylstm-robust int8"
+    for table in ("held-out", "unseen"):
+        for column in ("si_sdr", "pesq"):
+            means = tables[table]["means"][column]
+            assert means[ours]["mean"] > means["RNNoise"]["mean"], (table, column)
+    small = [fact["name"] for fact in found["facts"]
+             if not fact["ours"] and fact["size"]["parameters"] < 1_000_000]
+    pesq = tables["held-out"]["means"]["pesq"]
+    assert "DTLN" in small and pesq[ours]["mean"] > max(pesq[name]["mean"] for name in small) - 0.1
+    card = Evaluation.from_dict(json.loads((DENSE.parent / "tinylstm-robust" / "evaluation.json").read_text()))
+    assert card.mean("int8", "pesq") == pytest.approx(pesq[ours]["mean"])

@@ -14,8 +14,9 @@ from tinyse.bench.contenders import Contender
 from tinyse.bench.ours import model_size
 from tinyse.bench.peer import Size, latency_ms
 from tinyse.bench.speed import real_time_factor
+from tinyse.errors import RecipeError
+from tinyse.recipe import load_recipe
 
-OURS_TRAINED = "the default tier's training split"
 OURS_SOURCE = "docs/corpus.md"
 OURS_HEARD = "Neither speech nor noise of the test split, nor any language of its speech"
 
@@ -69,12 +70,22 @@ def facts_of(contender: Contender, cache: Path, update_rate: float | None = None
     if contender.system is not None:
         engine = {"keras": "float, Keras", "tflm": "int8, TFLM", "npu": "int8, NPU simulator"}
         return Facts(**common, ours=True, package=f"tinyse ({engine[contender.system.engine]})",
-                     size=model_size(contender.system, update_rate), trained_on=OURS_TRAINED, source=OURS_SOURCE,
-                     heard=OURS_HEARD, licence="Apache-2.0")
+                     size=model_size(contender.system, update_rate),
+                     trained_on=learnt_from(contender.system.path.parent), source=OURS_SOURCE, heard=OURS_HEARD,
+                     licence="Apache-2.0")
     found = contender.peer
     assert found is not None
     return Facts(**common, ours=False, package=f"{found.wheel.name} {found.wheel.version}", size=found.size(),
                  trained_on=found.trained_on, source=found.source, heard=found.heard, licence=found.licence)
+
+
+def learnt_from(folder: Path) -> str:
+    """What a model's recipe.yaml names as its corpus, in words."""
+    try:
+        corpus = load_recipe(folder / "recipe.yaml").corpus
+    except RecipeError:
+        return "not known: no recipe beside it"
+    return f"the {corpus.tier} tier's training split" if corpus.path is None else f"the corpus {corpus.path}"
 
 
 def _speed(contender: Contender, cache: Path) -> float:
