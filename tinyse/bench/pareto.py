@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tinyse.bench.facts import Facts
 from tinyse.evaluate.metrics import LABELS, UNITS
@@ -11,6 +12,11 @@ from tinyse.evaluate.result import NOISY, Evaluation
 
 OURS, THEIRS, FRONT = "#d55e00", "#0072b2", "#999999"
 Point = tuple[float, float]
+MARK = 9.0
+"""Pixels that a point takes."""
+PLACES = tuple((side * x, y) for x, y in ((6, 4), (6, -10), (5, 14), (5, -20), (16, 25), (16, -31), (16, 36), (16, -42))
+               for side in (1, -1))
+"""Where a label may stand about its point, in points of type, the first that is free."""
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -34,6 +40,7 @@ def plot(evaluation: Evaluation, facts: Sequence[Facts], cost: Callable[[Facts],
     shown = [column for column in columns if column in evaluation.columns]
     figure = Figure(figsize=(4.6 * len(shown), 4.4), layout="constrained")
     FigureCanvasAgg(figure)  # no display needed
+    names: list[tuple[Any, Facts, Point]] = []
     for index, column in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), index + 1)
         points: list[Point] = []
@@ -48,7 +55,7 @@ def plot(evaluation: Evaluation, facts: Sequence[Facts], cost: Callable[[Facts],
                 continue
             points.append((price, value))
             axes.plot(price, value, "s" if fact.ours else "o", color=OURS if fact.ours else THEIRS, markersize=6)
-            axes.annotate(fact.name, (price, value), xytext=(4, 4), textcoords="offset points", fontsize=7)
+            names.append((axes, fact, (price, value)))
         if (noisy := evaluation.mean(NOISY, column)) is not None:
             axes.axhline(noisy, color="#000000", linestyle=":", linewidth=1)
             axes.annotate(NOISY, (0.01, noisy), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
@@ -62,6 +69,30 @@ def plot(evaluation: Evaluation, facts: Sequence[Facts], cost: Callable[[Facts],
         axes.set_ylabel(UNITS[column], fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
+    _annotate(figure, names)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
     return stream.getvalue()
+
+
+def _annotate(figure: Any, names: Sequence[tuple[Any, Facts, Point]]) -> None:
+    """Name every point where nothing else stands; far names get a line to their point. Ours without their prefix."""
+    from matplotlib.transforms import Bbox
+
+    figure.canvas.draw()  # fixes the layout, so that extents are final
+    figure.set_layout_engine("none")
+    middles = [axes.transData.transform(point) for axes, _, point in names]
+    taken: list[Any] = [Bbox.from_bounds(x - MARK / 2, y - MARK / 2, MARK, MARK) for x, y in middles]
+    for axes, fact, point in sorted(names, key=lambda each: -each[2][1]):
+        text = fact.name.removeprefix("tinylstm-").removesuffix(" int8")
+        for place in PLACES:
+            label = axes.annotate(text, point, xytext=place, textcoords="offset points", fontsize=7,
+                                  color=OURS if fact.ours else THEIRS, ha="left" if place[0] > 0 else "right",
+                                  arrowprops={"arrowstyle": "-", "color": FRONT, "linewidth": 0.5}
+                                  if abs(place[1]) > 15 else None)
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            if place is not PLACES[-1]:
+                label.remove()
+        taken.append(box)
