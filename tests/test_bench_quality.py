@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tests.tiny_models import tiny_trained
 from tinyse.artifacts import write_json
-from tinyse.bench import cards, contenders, ours, packages, quality, scores
+from tinyse.bench import contenders, ours, packages, quality, scores
 from tinyse.bench.__main__ import command
 from tinyse.bench.contenders import NOISY_INPUT, Contender
 from tinyse.bench.document import put_section, table
@@ -120,9 +120,9 @@ def test_a_card_s_scores_are_taken_where_everything_is_the_same(tmp_path, monkey
         assert score(model, mixtures, tmp_path / "carded") == own
     for change in ({"audio_sha256": "0"}, {"versions": {}}, {"conventions": {}}, {"models": []}):
         write_json(tmp_path / "evaluation.json", {**card, "provenance": {**card["provenance"], **change}})
-        assert cards.carded(model.system, mixtures, METRICS) == {}
+        assert scores.carded(model.system, mixtures, METRICS) == {}
     (tmp_path / "evaluation.json").write_text("{")
-    assert cards.carded(model.system, mixtures, METRICS) == {}
+    assert scores.carded(model.system, mixtures, METRICS) == {}
 
 
 def test_the_mixtures_hash_is_that_of_tinyse_evaluate():

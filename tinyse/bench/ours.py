@@ -12,8 +12,7 @@ from tinyse.engines import Engine, frontend_of, load_engine
 from tinyse.errors import ModelError
 from tinyse.evaluate.systems import System
 from tinyse.frontend import StreamingEnhancer
-
-INT8 = "model_int8.tflite"
+from tinyse.profile.locate import INT8
 
 
 class Model(Framed):

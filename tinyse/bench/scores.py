@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.artifacts import write_bytes, writing
-from tinyse.bench.cards import carded
+from tinyse.artifacts import sha256, versions, write_bytes, writing
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
 from tinyse.errors import TinyseError, ToolError
 from tinyse.evaluate.metrics import conventions, score, select
 from tinyse.evaluate.pairs import Pair
 from tinyse.evaluate.result import ClipScore, Evaluation
+from tinyse.evaluate.systems import System
 from tinyse.progress import Progress, Step, silent
 from tinyse.workers import ONE_THREAD, Workers, unless_set
 
@@ -102,6 +102,23 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
                     finished += 1
                     progress(Step(contender.name, finished, total))
     return [done[clip] for clip in mixtures.clips]
+
+
+def carded(system: System, mixtures: Mixtures, metrics: Sequence[str]) -> dict[str, Scored]:
+    """Scores by clip from the evaluation.json beside a model; none unless all that decides them is the same."""
+    try:
+        found = Evaluation.from_dict(json.loads((system.path.parent / "evaluation.json").read_text(encoding="utf-8")))
+        wanted = {"engine": system.engine, "sha256": sha256(system.path)}
+        label = next((model["label"] for model in found.provenance["models"]
+                      if {key: model.get(key) for key in wanted} == wanted), None)
+        given = {key: found.provenance[key] for key in ("audio_sha256", "versions", "conventions")}
+        if label is None or len(found.clips) != len(mixtures.clips) or given != {
+                "audio_sha256": mixtures.sha256, "versions": versions(), "conventions": conventions(metrics)}:
+            return {}
+        return {clip: Scored(clip, row.values[label], row.skipped.get(label, {}), row.updates.get(label))
+                for clip, row in zip(mixtures.clips, found.clips, strict=True)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, TinyseError):
+        return {}  # no card, or a damaged one: the model is scored here
 
 
 def evaluation_of(scores: Mapping[str, Sequence[Scored]], mixtures: Mixtures, metrics: Sequence[str],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import flatbuffers
@@ -113,10 +113,22 @@ def _keras_weights(layer: LayerWeights) -> list[NDArray[np.float32]]:
     return [gates(kernel), gates(recurrent), bias]
 
 
+def int8_converter(network: Any, frames: Callable[[], Iterator[Any]]) -> Any:
+    """TensorFlow's converter of a tf_keras model to int8 alone, inputs and outputs too; ``frames`` calibrate it."""
+    from tinyse.keras import tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = frames
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter
+
+
 def _calibrated(model: TrainedModel) -> Any:
     """The float flatbuffer with calibration results, as an object tree."""
     with quiet_stderr():  # TensorFlow greets on import
-        from tinyse.keras import tf, tf_keras
+        from tinyse.keras import tf_keras
 
     bands = model.layers[0].inputs
     tensor = source = tf_keras.Input(batch_shape=(1, 1, bands), name="features")
@@ -131,11 +143,7 @@ def _calibrated(model: TrainedModel) -> Any:
     def one_frame() -> Iterator[list[NDArray[np.float32]]]:
         yield [np.linspace(0.0, 1.0, bands, dtype=np.float32).reshape(1, 1, bands)]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(tf_keras.Model(source, tensor, name="tinyse"))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = one_frame
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
+    converter = int8_converter(tf_keras.Model(source, tensor, name="tinyse"), one_frame)
     converter._experimental_calibrate_only = True
     with converting():
         return unpack(bytes(converter.convert()), "calibrated model")

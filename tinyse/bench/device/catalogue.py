@@ -11,8 +11,10 @@ from pathlib import Path
 from tinyse.artifacts import versions
 from tinyse.bench.device.costs import CORE, TARGET, Cost, measure
 from tinyse.bench.device.shapes import SHAPES, Shape
-from tinyse.bench.ours import INT8, released_folders
+from tinyse.bench.ours import released_folders
 from tinyse.errors import ModelError, TinyseError
+from tinyse.evaluate.result import Evaluation
+from tinyse.profile.locate import INT8
 from tinyse.progress import Progress, Step, silent
 
 
@@ -95,7 +97,6 @@ def _update_rate(folder: Path) -> float | None:
     if not file.is_file():
         return None
     try:
-        rate = json.loads(file.read_text(encoding="utf-8")).get("update_rate", {}).get("int8", {}).get("mean")
-        return None if rate is None else float(rate)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return Evaluation.from_dict(json.loads(file.read_text(encoding="utf-8"))).update_rate("int8")
+    except (OSError, ValueError, TypeError, AttributeError, TinyseError) as error:
         raise ModelError(f"{file}: is no evaluation: {error}", "release the model again") from error

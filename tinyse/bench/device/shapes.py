@@ -7,7 +7,7 @@ converter drops zeros. Quantization is the converter's own after training, on fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,19 +168,10 @@ def _drawn(rng: np.random.Generator, variable: Any, weights: Weights) -> Real:
 
 
 def _int8(model: Any, frames: Frames) -> bytes:
-    from tinyse.export.tflite import converting
-    from tinyse.keras import tf
+    from tinyse.export.tflite import converting, int8_converter
 
-    def given() -> Iterator[dict[str, Real]]:
-        yield from frames
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = given
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
     with converting():
-        tree = unpack(bytes(converter.convert()))
+        tree = unpack(bytes(int8_converter(model, lambda: iter(frames)).convert()))
     return _packed(tree)
 
 

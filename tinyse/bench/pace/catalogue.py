@@ -19,6 +19,7 @@ from tinyse.artifacts import sha256, versions
 from tinyse.bench.pace import exporting, simulating, streaming, training
 from tinyse.bench.pace.race import DEFAULT_THREADS, ONE_THREAD, Contest, Result, Way, compete
 from tinyse.errors import ModelError
+from tinyse.profile.locate import COMPILED, INT8
 from tinyse.progress import Progress, silent
 
 ROUNDS = 5
@@ -75,7 +76,7 @@ def bench_speed(plan: Contests, progress: Progress = silent) -> Speed:
     Raises:
         ModelError: no such model, or a Skip RNN. TinyseError: a way failed, or two outputs do not agree.
     """
-    int8, compiled = plan.model / exporting.INT8, plan.model / exporting.COMPILED
+    int8, compiled = plan.model / INT8, plan.model / COMPILED
     for file in (int8, compiled):
         if not file.is_file():
             raise ModelError(f"{file}: no such file", "give --model the folder of a released model")

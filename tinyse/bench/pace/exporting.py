@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 from tinyse.bench.pace.race import Lap, Run
 from tinyse.errors import ToolError
 from tinyse.export.capture import quiet_stderr
+from tinyse.profile.locate import COMPILED, INT8
 
-INT8, COMPILED = "model_int8.tflite", "model_vela.tflite"
 TARGET = "ethos-u55-128"
 CALIBRATION = 100
 """Frames that post-training quantization sees."""
@@ -67,7 +66,7 @@ def plain(model: Path, folder: Path) -> Run:
         seconds = time.perf_counter() - started
         if done.returncode:
             raise ToolError(f"Vela failed on the plain way's file: {(done.stdout + done.stderr).strip()[-200:]}")
-        return Lap(1, seconds, Made(file.read_bytes(), (folder / "model_vela.tflite").stat().st_size))
+        return Lap(1, seconds, Made(file.read_bytes(), (folder / COMPILED).stat().st_size))
 
     return run
 
@@ -90,17 +89,9 @@ def keras_model(trained: Any, stateful: bool = False) -> Any:
 
 
 def _converted(network: Any, frames: Any) -> bytes:
-    from tinyse.keras import tf
+    from tinyse.export.tflite import int8_converter
 
-    def dataset() -> Iterator[list[Any]]:
-        for frame in frames:
-            yield [frame.reshape(1, 1, -1)]
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(network)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = dataset
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
+    converter = int8_converter(network, lambda: ([frame.reshape(1, 1, -1)] for frame in frames))
     with quiet_stderr():
         return bytes(converter.convert())
 
