@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,10 @@ CANDIDATES = {
     "npu": ("model_vela.tflite", "export/model_vela.tflite"),
 }
 """File names searched in a run or export folder, in this order, by engine."""
+
+
+LOUDEST = 1.01
+"""Largest size of a mask's grid: 16-bit sigmoids and tanh have room for -1."""
 
 
 class Engine(Protocol):
@@ -49,10 +53,12 @@ class Masking:
 
     Attributes:
         bands: width of feature and mask.
+        label: names the model in errors.
         gate: the Skip RNN's; None where every frame runs.
     """
 
     bands: int
+    label: str = ""
     gate: SkipGate | None = None
 
     def set_outputs(self, outputs: int, label: str) -> None:
@@ -64,7 +70,7 @@ class Masking:
         if outputs not in (self.bands, self.bands + 1):
             raise ModelError(f"{label}: {self.bands} bands to {outputs} outputs is not one frame to one mask",
                              "export a streaming model, one frame an invocation")
-        self.outputs = outputs
+        self.outputs, self.label = outputs, label
         self.gate = SkipGate() if outputs > self.bands else None
         self._held: Real = np.zeros(self.bands, np.float32)
 
@@ -88,6 +94,18 @@ class Masking:
     def update_rate(self) -> float | None:
         """Share of the frames since ``reset`` that ran the network; None where all do."""
         return None if self.gate is None else self.gate.rate
+
+
+def check_ports(inputs: Sequence[str], outputs: Sequence[str], label: str) -> None:
+    """Refuse a network with other ports than one frame and one mask: no engine carries a state from port to port.
+
+    Raises:
+        ModelError: naming the tensors.
+    """
+    for kind, names in (("input", inputs), ("output", outputs)):
+        if len(names) != 1:
+            raise ModelError(f"{label}: {len(names)} {kind}s ({', '.join(names) or 'none'}) where a streaming model "
+                             "has one", "export a model whose states are inside, one frame an invocation")
 
 
 def update_rate(engine: Engine) -> float | None:
@@ -165,11 +183,15 @@ def frontend_of(engine: Engine) -> FrontEndSpec:
     """The front end an engine's model was trained with; TinyLSTMs' where the engine does not know.
 
     Raises:
-        ModelError: the model's width is not the front end's.
+        ModelError: the model's width is not the front end's, or its outputs cannot be gains.
     """
     spec: FrontEndSpec = getattr(engine, "frontend", DEFAULT)
+    label, (low, high) = getattr(engine, "label", engine.name), getattr(engine, "reach", (0.0, 1.0))
+    if low < -LOUDEST or high > LOUDEST:
+        raise ModelError(f"{label}: its outputs reach from {low:.3g} to {high:.3g}, where a mask is 0 to 1",
+                         "export a model that ends in a sigmoid")
     if engine.bands != spec.bands:
-        raise ModelError(f"{engine.name}: the model has {engine.bands} bands, its front end {spec.bands}",
+        raise ModelError(f"{label}: the model has {engine.bands} bands, its front end {spec.bands}",
                          "export it again, so that the manifest names its front end")
     return spec
 

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.engines.base import Masking, exported_frontend
-from tinyse.engines.tflm import Affine
-from tinyse.errors import ModelError
+from tinyse.engines.base import Masking, check_ports, exported_frontend
+from tinyse.engines.tflm import grid
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
 from tinyse.npu.machine import Machine
-from tinyse.npu.payload import TensorInfo
 
 Integers = NDArray[Any]
 
@@ -44,14 +42,18 @@ class NpuEngine(Masking):
         """
         self.machine = machine
         self.frontend = frontend
-        if len(machine.inputs) != 1 or not machine.outputs:
-            raise ModelError(f"{label}: {len(machine.inputs)} inputs where a streaming model has one",
-                             "export a model whose states are inside, one frame an invocation")
-        self.input = _grid(machine.payload.inputs[0], f"{label}: input")
-        self.output = _grid(machine.payload.outputs[0], f"{label}: output")
+        ports = machine.payload.inputs, machine.payload.outputs
+        check_ports([info.name for info in ports[0]], [info.name for info in ports[1]], label)
+        self.input, self.output = (grid(info.name, info.dtype.name, info.shape, [info.scale], info.zero_point, label)
+                                   for info in (ports[0][0], ports[1][0]))
         self.bands = machine.inputs[0].size
         self.accelerator = machine.payload.accelerator.name
         self.set_outputs(machine.outputs[0].size, label)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Least and largest value of the output's grid."""
+        return self.output.reach
 
     @staticmethod
     def load(path: Path | str) -> NpuEngine:
@@ -78,9 +80,3 @@ class NpuEngine(Masking):
     def infer(self, feature: Real) -> Real:
         """Run one frame: float32 [bands] to float32 [outputs], 0..1."""
         return self.output.dequantize(self.step(self.input.quantize(feature)))
-
-
-def _grid(info: TensorInfo, label: str) -> Affine:
-    if info.dtype not in (np.int8, np.int16) or info.scale <= 0:
-        raise ModelError(f"{label} is {info.dtype}, not quantized to int8", "give an export's model_vela.tflite")
-    return Affine(info.scale, info.zero_point, np.dtype(info.dtype))

@@ -9,9 +9,10 @@ loaded and run in a subprocess of its own, and only one that survives is loaded 
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.engines.base import Masking, exported_frontend
+from tinyse.engines.base import Masking, check_ports, exported_frontend
 from tinyse.errors import ModelError
+from tinyse.export.checks import tflm_reason
+from tinyse.export.network import TensorInfo, tensor_infos, unpack
+from tinyse.export.structure import check_values
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
 from tinyse.grid import nearest
 
@@ -54,6 +58,33 @@ class Affine:
         """Real values, float32."""
         return (integers.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Least and largest value."""
+        limits = np.iinfo(self.dtype)
+        return self.scale * (limits.min - self.zero_point), self.scale * (limits.max - self.zero_point)
+
+
+def grid(name: str, kind: str, shape: Sequence[int], scales: Sequence[float], zero_point: int, label: str) -> Affine:
+    """The grid of an input or output that carries one frame.
+
+    Args:
+        name, kind, shape, scales, zero_point: the tensor's; ``kind`` is the name of its type.
+        label: names the model.
+
+    Raises:
+        ModelError: it is not int8 or int16, one vector, with one scale above 0.
+    """
+    if kind not in ("int8", "int16"):
+        raise ModelError(f"{label}: {name} is {kind}, not quantized to int8", "give an export's model_int8.tflite")
+    if len(scales) != 1 or not 0 < scales[0] < math.inf:
+        raise ModelError(f"{label}: {name} has the scales {[float(scale) for scale in scales]}, not one above 0",
+                         "give an export's model_int8.tflite")
+    if not shape or math.prod(shape) != shape[-1] or shape[-1] < 1:
+        raise ModelError(f"{label}: {name} is {list(shape)}, not one frame",
+                         "export a streaming model, one frame an invocation")
+    return Affine(float(scales[0]), zero_point, np.dtype(kind))
+
 
 class TflmEngine(Masking):
     """One int8 streaming model; LSTM states live in the interpreter and persist between frames.
@@ -73,17 +104,21 @@ class TflmEngine(Masking):
         Raises:
             ModelError: not a TFLite file, damaged, an operator TFLM lacks, or not integer in and out.
         """
-        _probe(data, label)
+        first, last = _read(data, label)
+        self.input, self.output = (grid(info.name, info.type, info.shape, info.scales, info.zero_point, label)
+                                   for info in (first, last))
+        trouble = _survives(data)
+        if trouble:
+            raise ModelError(f"{label}: TFLM cannot run this file: {trouble}", "export the model again")
         self._interpreter = _interpreter(data)
         self.frontend = frontend
-        self.input, shape = _tensor(self._interpreter.get_input_details(0), f"{label}: input")
-        self.output, out_shape = _tensor(self._interpreter.get_output_details(0), f"{label}: output")
-        self._shape = shape
-        self.bands = shape[-1]
-        if int(np.prod(shape)) != self.bands or int(np.prod(out_shape)) != out_shape[-1]:
-            raise ModelError(f"{label}: {list(shape)} to {list(out_shape)} is not one frame to one mask",
-                             "export a streaming model, one frame an invocation")
-        self.set_outputs(out_shape[-1], label)
+        self._shape, self.bands = first.shape, first.shape[-1]
+        self.set_outputs(last.shape[-1], label)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Least and largest value of the output's grid."""
+        return self.output.reach
 
     @staticmethod
     def load(path: Path | str) -> TflmEngine:
@@ -123,29 +158,11 @@ def _interpreter(data: bytes) -> Any:
     return runtime.Interpreter.from_bytes(data, arena_size=max(10 * len(data), ARENA_FLOOR))
 
 
-def _tensor(details: Mapping[str, Any], label: str) -> tuple[Affine, tuple[int, ...]]:
-    dtype = np.dtype(details["dtype"])
-    parameters = details["quantization_parameters"]
-    scales, zeros = parameters["scales"], parameters["zero_points"]
-    if dtype not in (np.int8, np.int16) or len(scales) != 1:
-        raise ModelError(f"{label} is {dtype}, not quantized to int8", "give an export's model_int8.tflite")
-    return Affine(float(scales[0]), int(zeros[0]), dtype), tuple(int(size) for size in details["shape"])
-
-
 PROBE = """
 import sys
 import numpy as np
 from tflite_micro import runtime
 data = sys.stdin.buffer.read()
-try:
-    model = runtime.convert_bytearray_to_object(data)
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            assert max([*operator.inputs, *operator.outputs]) < len(graph.tensors)
-            assert operator.opcodeIndex < len(model.operatorCodes)
-        assert all(tensor.buffer < len(model.buffers) for tensor in graph.tensors)
-except Exception:
-    sys.exit("the file is damaged or cut short")
 interpreter = runtime.Interpreter.from_bytes(data, arena_size=int(sys.argv[1]))
 details = interpreter.get_input_details(0)
 interpreter.set_input(np.zeros(details["shape"], details["dtype"]), 0)
@@ -156,7 +173,7 @@ interpreter.get_output(0)
 
 @lru_cache(maxsize=16)
 def _survives(data: bytes) -> str:
-    """Empty where TFLM loads and runs ``data``; else the last line it said."""
+    """Empty where TFLM loads and runs ``data``; else what it said."""
     arena = str(max(10 * len(data), ARENA_FLOOR))
     try:
         done = subprocess.run([sys.executable, "-c", PROBE, arena], input=data, capture_output=True,
@@ -165,19 +182,21 @@ def _survives(data: bytes) -> str:
         return f"no answer in {PROBE_SECONDS} s"
     if done.returncode == 0:
         return ""
-    lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
     if done.returncode < 0:
         return f"the interpreter died of signal {-done.returncode}"
-    said = [line for line in lines if not line.startswith(("Traceback", "File", "^", "~"))]
-    plain = [line for line in said if "op for builtin" in line or "Failed" in line]
-    return (plain or said or ["no message"])[0 if plain else -1]
+    return tflm_reason(done.stderr.decode(errors="replace"))
 
 
-def _probe(data: bytes, label: str) -> None:
-    if len(data) < 8 or data[4:8] != b"TFL3":
-        raise ModelError(f"{label}: not a TFLite file", "give an export's model_int8.tflite")
+def _read(data: bytes, label: str) -> tuple[TensorInfo, TensorInfo]:
+    """The one input and the one output of a file that hangs together.
+
+    Raises:
+        ModelError: it does not, or has other ports.
+    """
     if b"ethos-u\0" in data:
         raise ModelError(f"{label}: compiled by Vela; the tflm engine cannot run it", "use model_int8.tflite")
-    trouble = _survives(data)
-    if trouble:
-        raise ModelError(f"{label}: TFLM cannot run this file: {trouble}", "export the model again")
+    model = unpack(data, label)
+    check_values(model, label)
+    infos, graph = tensor_infos(model), model.subgraphs[0]
+    check_ports([infos[index].name for index in graph.inputs], [infos[index].name for index in graph.outputs], label)
+    return infos[graph.inputs[0]], infos[graph.outputs[0]]

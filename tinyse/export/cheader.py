@@ -37,7 +37,7 @@ def npu_parts(data: bytes) -> NpuParts:
     Raises:
         ExportError: they are not 16-byte aligned, so that an NPU could not read them in place.
     """
-    from tinyse.export.network import schema
+    from tinyse.export.structure import schema
 
     raw = schema().Model.GetRootAsModel(data, 0)
     graph = raw.Subgraphs(0)

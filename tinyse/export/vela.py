@@ -47,10 +47,17 @@ def compile_model(model: Path, target: Target, folder: Path) -> Compiled:
     Raises:
         ExportError: the target has no NPU, Vela leaves an operator to the CPU (the message names it), or two
             runs differ.
+        ModelError: the file is damaged.
         ToolError: Vela is missing or fails; the message carries its last line.
     """
     if not target.has_npu:
         raise ExportError(f"{target.name} has no NPU to compile for")
+    for index, tensor in enumerate(unpack(model.read_bytes(), str(model)).subgraphs[0].tensors):
+        try:
+            (tensor.name or b"").decode()
+        except UnicodeDecodeError:
+            raise ExportError(f"the name of tensor {index}, {tensor.name!r}, is not UTF-8, which Vela cannot read",
+                              "convert the model again") from None
     with tempfile.TemporaryDirectory() as scratch:
         first, second = Path(scratch) / "first", Path(scratch) / "second"
         for run in (first, second):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
 from tinyse.npu.fault import NpuError
 from tinyse.npu.machine import Machine
@@ -107,13 +108,12 @@ def compare(compiled: Path | str, integer: Path | str, frames: Iterable[Ints]) -
     Raises:
         ModelError: either file cannot run, or they are not the same network.
     """
-    machine, data = Machine.load(compiled), Path(integer).read_bytes()
-    tflm = TflmEngine(data, str(integer))
-    if tflm.bands != machine.inputs[0].size or tflm.outputs != machine.outputs[0].size:
-        raise NpuError(f"{compiled} has {machine.inputs[0].size} bands, {integer} has {tflm.bands}",
+    engine, tflm = NpuEngine.load(compiled), TflmEngine.load(integer)
+    machine, data = engine.machine, Path(integer).read_bytes()
+    if (tflm.bands, tflm.outputs) != (engine.bands, engine.outputs):
+        raise NpuError(f"{compiled} has {engine.bands} bands, {integer} has {tflm.bands}",
                        hint="give two forms of one network")
-    if (tflm.input.zero_point, tflm.output.zero_point) != (
-            machine.payload.inputs[0].zero_point, machine.payload.outputs[0].zero_point):
+    if (tflm.input.zero_point, tflm.output.zero_point) != (engine.input.zero_point, engine.output.zero_point):
         raise NpuError(f"{compiled} and {integer} have other grids", hint="give two forms of one network")
     inside, kept = _inside(data), [np.asarray(frame) for frame in frames]
     if not kept:

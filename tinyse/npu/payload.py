@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyse.npu.fault import NpuError
-from tinyse.npu.flatbuffer import Table
+from tinyse.npu.flatbuffer import Table, operator_name
 
 MAX_ARENA = 1 << 25
 MAX_PORTS = 256
@@ -120,6 +120,11 @@ def parse(data: bytes) -> Payload:
     for info in outs:
         if info.address < 0:
             raise NpuError(f"output {info.name!r} has no place in the arena")
+    read = {infos[i].address for i in args if infos[i].is_variable}
+    for info in (infos[_index(i, len(infos))] for i in operator.array(2, "<i4")):
+        if info.is_variable and info.address not in read:
+            raise NpuError(f"state {info.name!r} is written and never read: Vela drops a state outside an LSTM",
+                           hint="make the state an input and an output of the network")
     states = [info for i, info in enumerate(infos)
               if info.is_variable and i not in ports[0] + ports[1] and info.address >= 0]
     return Payload(accelerator, words, start, read_only, arena, 0 if same else infos[fast].size,
@@ -136,7 +141,7 @@ def _only_operator(model: Table, graph: Table) -> Table:
     codes = []
     for code in model.tables(1):
         builtin = max(code.integer(0, "<b"), code.integer(3, "<i"))
-        codes.append(code.bytes(1).decode("utf-8", "replace") if builtin == CUSTOM else f"builtin {builtin}")
+        codes.append(code.bytes(1).decode("utf-8", "replace") if builtin == CUSTOM else operator_name(builtin))
     operators = graph.tables(3)
     names = [codes[op.integer(0, "<I")] if op.integer(0, "<I") < len(codes) else "?" for op in operators]
     others = sorted({name for name in names if name != "ethos-u"})

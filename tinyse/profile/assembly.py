@@ -40,7 +40,7 @@ def _write_sources(found: Located, target: Target, folder: Path) -> None:
 
     assert found.int8 is not None
     data = found.int8.read_bytes()
-    network, frontend = parse(data), exported_frontend(found.int8, data)
+    network, frontend = parse(data, str(found.int8)), exported_frontend(found.int8, data)
     flashed = data
     if target.has_npu and found.compiled is not None:
         flashed = found.compiled.read_bytes()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinyse.artifacts import sha256
 from tinyse.errors import ModelError
+from tinyse.export.network import parse
 from tinyse.profile import arena, layers, locate, simulated, sizes, vela
 from tinyse.profile.execution import Executed, Options, execute
 from tinyse.profile.results import FRAMES_PER_SECOND, HostArena, NpuEstimate, Origin, Profile, Source
@@ -35,6 +36,8 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
     skipped: list[str] = []
     with ExitStack() as stack:
         found = locate.locate(Path(path), target)
+        if found.int8 is not None:
+            parse(found.int8.read_bytes(), str(found.int8))  # TFLM and Vela say less of what they cannot read
         if found.reports is None and found.compiled is None:
             if found.target is None:
                 raise ModelError(f"{path}: says not what it was exported for",
