@@ -83,8 +83,7 @@ def test_bad_models_are_one_line(tmp_path):
     (tmp_path / "bad.tflite").write_bytes(tiny_tflite()[:5000])
     result = run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", tmp_path / "bad.tflite")
     assert (result.exit_code, result.output) == (
-        1, f"Error: {tmp_path}/bad.tflite: TFLM cannot run this file: the file is damaged or cut short "
-           "(export the model again)\n")
+        1, f"Error: {tmp_path}/bad.tflite: the file is damaged or cut short (export it again)\n")
     (tmp_path / "bad.npz").write_bytes(b"zip?")
     result = run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", tmp_path / "bad.npz")
     assert result.exit_code == 1 and result.output.count("\n") == 1
