@@ -42,7 +42,8 @@ def type_bytes(kind: str, shape: tuple[int, ...]) -> int:
 def text(raw: Any) -> str:
     """A name of the file as text: bytes that are not UTF-8, or that end a line, comment or string, replaced."""
     name = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw or "")
-    return "".join(letter if letter.isprintable() and letter not in '"\\' else "?" for letter in name).replace("*/", "*?")
+    shown = "".join(letter if letter.isprintable() and letter not in '"\\' else "?" for letter in name)
+    return shown.replace("*/", "*?")
 
 
 def tensor_name(graph: Any, index: int) -> str:
