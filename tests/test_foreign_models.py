@@ -249,6 +249,9 @@ def test_a_dense_network_is_exported_as_what_it_is_not(tmp_path):
     assert one_line(path, result) == ("no mask depends on earlier frames: FULLY_CONNECTED, LOGISTIC keep no state "
                                       "between invocations")
     assert load_engine(path).bands == B
+    result = CliRunner().invoke(main, ["profile", str(path), "--target", "cortex-m55"])
+    assert result.exit_code == 0 and "weights" in result.output
+    assert "firmware: the network keeps no state from frame to frame" in " ".join(result.output.split())
 
 
 def test_a_state_outside_an_lstm_is_kept_by_tflm_and_refused_where_vela_drops_it():

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyse.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+from tinyse.npu.flatbuffer import brief
 from tinyse.skip import FULL, SkipGate
 
 KINDS = ("keras", "tflm", "npu")
@@ -104,7 +105,7 @@ def check_ports(inputs: Sequence[str], outputs: Sequence[str], label: str) -> No
     """
     for kind, names in (("input", inputs), ("output", outputs)):
         if len(names) != 1:
-            raise ModelError(f"{label}: {len(names)} {kind}s ({', '.join(names) or 'none'}) where a streaming model "
+            raise ModelError(f"{label}: {len(names)} {kind}s ({', '.join(map(brief, names)) or 'none'}) where a streaming model "
                              "has one", "export a model whose states are inside, one frame an invocation")
 
 

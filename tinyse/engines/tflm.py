@@ -28,6 +28,7 @@ from tinyse.export.network import TensorInfo, tensor_infos, unpack
 from tinyse.export.structure import check_values
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
 from tinyse.grid import nearest
+from tinyse.npu.flatbuffer import brief
 
 Integers = NDArray[Any]
 ARENA_FLOOR = 1 << 20
@@ -75,6 +76,7 @@ def grid(name: str, kind: str, shape: Sequence[int], scales: Sequence[float], ze
     Raises:
         ModelError: it is not int8 or int16, one vector, with one scale above 0.
     """
+    name = brief(name)
     if kind not in ("int8", "int16"):
         raise ModelError(f"{label}: {name} is {kind}, not quantized to int8", "give an export's model_int8.tflite")
     if len(scales) != 1 or not 0 < scales[0] < math.inf:

@@ -66,6 +66,8 @@ def header(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Targe
     start, count, weights = mel_rows(spec)
     skip = int(skips(spec, report))
     parts = npu_parts(model) if target.has_npu else None
+    if not report.states:
+        raise ExportError("the network keeps no state from frame to frame", "the firmware is for streaming models")
     names = {
         "SAMPLE_RATE": spec.sample_rate, "FRAME": spec.frame, "HOP": spec.hop, "FFT": spec.fft, "BINS": spec.bins,
         "BANDS": spec.bands, "OUTPUTS": spec.bands + skip, "SKIP": skip,

@@ -23,6 +23,7 @@ from tinyse.export.structure import (
     type_bytes,
     type_name,
 )
+from tinyse.npu.flatbuffer import brief
 
 GATES = ("i", "f", "g", "o")
 OPERATORS = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "FULLY_CONNECTED", "LOGISTIC")
@@ -196,7 +197,7 @@ def parse(data: bytes, name: str = "model") -> Network:
             raise ValueError(f"{len(model.subgraphs)} graphs in one file")
         for operator, op in zip(names, graph.operators, strict=True):
             if operator not in OPERATORS:
-                where = f" ({infos[op.outputs[0]].name})" if len(op.outputs) else ""
+                where = f" ({brief(infos[op.outputs[0]].name)})" if len(op.outputs) else ""
                 raise ValueError(f"operator {operator}{where}")
         if not names:
             raise ValueError("it has no operators")
@@ -212,7 +213,7 @@ def _ends(graph: Any, infos: tuple[TensorInfo, ...], names: tuple[str, ...]) -> 
     """Input and output of a chain in which each operator takes what the one before it gives."""
     for kind, ends in (("inputs", graph.inputs), ("outputs", graph.outputs)):
         if len(ends) > 1:
-            raise ValueError(f"{kind} {', '.join(infos[index].name for index in ends)} where one is expected")
+            raise ValueError(f"{kind} {', '.join(brief(infos[index].name) for index in ends)} where one is expected")
     place = first = int(graph.inputs[0])
     for operator, op in zip(names, graph.operators, strict=True):
         if op.inputs[0] != place:
