@@ -144,8 +144,7 @@ def _scores(systems: Sequence[System], pairs: Iterator[Pair], metrics: list[str]
         try:
             yield from pool.in_order(_score_pair, pairs)
         except BrokenProcessPool as error:
-            how = pool.ending()
-            raise ToolError(f"an evaluation worker {how}: a model's native code, or the system at the end of its memory",
+            raise ToolError(f"an evaluation worker {pool.ending()}: a model's native code, or memory that ran out",
                             "free some memory, use --workers 1 or another --engine") from error
 
 

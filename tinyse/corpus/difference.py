@@ -61,9 +61,9 @@ def _delay(noisy: Floats, clean: Floats) -> int:
     """By how many samples ``clean`` is best put off to lie on ``noisy``, within the tolerance."""
     import scipy.fft
 
-    size = scipy.fft.next_fast_len(len(noisy) + len(clean), True)
+    size = scipy.fft.next_fast_len(max(len(noisy) + len(clean), 1), True)
     spectrum = scipy.fft.rfft(noisy, size) * np.conj(scipy.fft.rfft(clean, size))
     products = scipy.fft.irfft(spectrum, size)
-    most = min(TOLERANCE, len(noisy) - 1)
+    most = min(TOLERANCE, max(len(noisy) - 1, 0))
     lags = np.arange(-most, most + 1)
     return int(lags[np.abs(products[lags]).argmax()])
