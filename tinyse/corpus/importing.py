@@ -125,7 +125,7 @@ def import_corpus(source: Path | str, folder: Path | str, layout: str = "plain",
                 "doubles": len(doubles)}
         corpus = Corpus.write(folder, clips, meta)
     disjoint(corpus)
-    return Imported(corpus, tuple(skipped), tuple(doubles), passed, (*remarks, *notes(corpus, ratios)),
+    return Imported(corpus, tuple(skipped), tuple(doubles), passed, (*notes(corpus, ratios), *remarks),
                     untrainable(corpus, ratios))
 
 
