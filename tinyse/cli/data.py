@@ -91,6 +91,7 @@ def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.corpus.importing import import_corpus
+    from tinyse.corpus.show import printable
     from tinyse.corpus.store import corpus_dir
 
     folder = out or corpus_dir("imported")
@@ -100,7 +101,7 @@ def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...
     for what, lines, said in (("note", made.notes, "notes"), ("double", made.doubles, "doubles left out"),
                               ("skipped", made.skipped, "files skipped")):
         for line in lines[:SHOWN]:
-            click.echo(f"{what}: {_on_one_line(line)}", err=True)
+            click.echo(f"{what}: {printable(line)}", err=True)
         if lines and (what != "note" or len(lines) > SHOWN):
             click.echo(f"warning: {len(lines)} {said}" + (f", {SHOWN} of them shown" if len(lines) > SHOWN else ""),
                        err=True)
@@ -110,11 +111,6 @@ def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...
     if made.warning:
         click.echo(f"warning: {made.warning}", err=True)
     click.echo(f"{folder}: {len(made.corpus.all)} clips, hash {made.corpus.hash[:12]}")
-
-
-def _on_one_line(text: str) -> str:
-    """Names may hold line ends and escapes."""
-    return "".join(letter if letter.isprintable() or letter >= "\udc80" else repr(letter)[1:-1] for letter in text)
 
 
 @command.command()

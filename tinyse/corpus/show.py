@@ -94,12 +94,17 @@ def draw_spectrogram(corpus: Corpus, path: Path, split: str = "test", snr_db: fl
         drawn = axis.imshow(image.T, origin="lower", aspect="auto", vmin=-100, vmax=-20, cmap="magma",
                             extent=(0, len(samples) / 16000, 0, 8))
         axis.set_ylabel("kHz")
-        axis.set_title(f"{title}: {name}", fontsize=9, loc="left")
+        axis.set_title(f"{title}: {printable(name)}", fontsize=9, loc="left", parse_math=False)
     axes[-1].set_xlabel("s")
     figure.colorbar(drawn, ax=axes, label="dB of full scale")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png", metadata={"Software": None})
     return mixture
+
+
+def printable(name: str) -> str:
+    """A name on one line: line ends, escapes, and bytes that are not UTF-8 as Python writes them."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
 def _power_db(samples: np.ndarray) -> np.ndarray:

@@ -83,30 +83,30 @@ def _deal(minutes: Mapping[str, float], splits: Sequence[str], seed: int, ratios
 
 def notes(corpus: Corpus, ratios: Sequence[float]) -> Iterator[str]:
     """A line for each split that lacks speech or noise, and why."""
-    for kind, what in WHAT.items():
-        for split, ratio in zip(SPLITS, ratios, strict=True):
-            if not corpus.clips(kind, split):
-                why = f": there are too few {what}s to keep splits apart" if ratio else ", as --split asks"
-                yield f"{split} has no {kind}{why}"
+    for split, ratio in zip(SPLITS, ratios, strict=True):
+        lacks = [kind for kind in WHAT if not corpus.clips(kind, split)]
+        if not ratio and len(lacks) == len(WHAT):
+            yield f"{split} is empty, as --split asks"
+            continue
+        for kind in lacks:
+            yield f"{split} has no {kind}: there are too few {WHAT[kind]}s to keep splits apart"
 
 
 def untrainable(corpus: Corpus, ratios: Sequence[float]) -> str:
     """What training would lack in a corpus, and what helps; empty where it can be trained on."""
     lacks: list[str] = []
     helps: list[str] = []
-    for kind, what in WHAT.items():
-        clips = [clip for clip in corpus.all if clip.kind == kind]
-        count = len({clip.source for clip in clips})
-        for split, ratio in zip(SPLITS[:2], ratios, strict=False):
-            if corpus.clips(kind, split):
-                continue
-            lacks.append(f"{split} has no {kind} ({count} {what}{'s' * (count != 1)})")
+    for split, ratio in zip(SPLITS[:2], ratios, strict=False):
+        kinds = [kind for kind in WHAT if not corpus.clips(kind, split)]
+        lacks += [f"{split} has no {' and no '.join(kinds)}"] if kinds else []
+        for kind in kinds:
+            clips = [clip for clip in corpus.all if clip.kind == kind]
             if not ratio:
                 helps.append(f"give {split} a share in --split")
-            elif count == 2 and split == "validation" and corpus.clips(kind, "test"):
+            elif len({clip.source for clip in clips}) == 2 and split == "validation" and corpus.clips(kind, "test"):
                 helps.append("--split 90,10,0 gives validation what test has now")
-            elif len(clips) > 2 and kind == "speech":
+            elif kind == "speech" and len(clips) > 2:
                 helps.append("--speaker '(.+)' splits speech by file, so that every split hears the same voices")
             else:
-                helps.append(f"add recordings of other {what}s")
+                helps.append(f"add recordings of other {WHAT[kind]}s")
     return f"cannot be trained on: {', '.join(lacks)}: {'; '.join(dict.fromkeys(helps))}" if lacks else ""
