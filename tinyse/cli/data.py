@@ -155,7 +155,7 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
       tinyse data show
       tinyse data show ~/.cache/tinyse/corpus/default --png corpus.png --verify
     """
-    from tinyse.corpus.show import draw_spectrogram, summary
+    from tinyse.corpus.show import draw_spectrogram, printable, summary
     from tinyse.corpus.store import Corpus, corpus_dir, disjoint
 
     corpus = Corpus.open(folder or corpus_dir("small"))
@@ -173,7 +173,7 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
         click.echo(f"verified: {len(corpus.all)} clips")
     if png is not None:
         drawn = draw_spectrogram(corpus, png)
-        click.echo(f"wrote {png}: {drawn.speech_id} with {drawn.noise_id}")
+        click.echo(f"wrote {png}: {printable(drawn.speech_id)} with {printable(drawn.noise_id)}")
 
 
 def _totals(corpus: Corpus) -> None:

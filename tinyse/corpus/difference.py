@@ -13,6 +13,8 @@ TOLERANCE = RATE // 10
 """A pair's lengths, and its two beginnings, may differ by this many samples."""
 ALIKE = 0.3
 """Correlation with the speech above which a difference is not noise: a tenth of its power is speech (ours)."""
+HELD = 0.4
+"""Correlation of noisy with clean below which the one does not hold the other; strangers reach 0.33 (measured)."""
 NEAR = 8
 
 
@@ -34,6 +36,9 @@ def noise_of(noisy: Floats, clean: Floats) -> tuple[Floats, str]:
     if max(likeness(difference, clean), likeness(*_overlap(difference, clean, late))) < ALIKE:
         return difference, ""
     noisy, clean = _overlap(noisy, clean, late)
+    if (found := likeness(noisy, clean)) < HELD:
+        raise AudioError(f"noisy does not hold the clean speech (correlation {found:.2f}): not a pair",
+                         "pairs must be time-aligned")
     gain = np.float32(np.dot(noisy, clean) / max(float(np.dot(clean, clean)), 1e-12))
     left = noisy - gain * clean
     if (found := likeness(left, clean)) >= ALIKE:
