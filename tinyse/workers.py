@@ -84,8 +84,10 @@ class Workers(ProcessPoolExecutor):
             return super().submit(fn, *args, **kwargs)
 
     def ending(self) -> str:
-        """How the worker ended that broke the pool; the others are terminated for it."""
-        codes = {process.exitcode for process in (self._processes or {}).values()} - {None, 0, -signal.SIGTERM}
+        """How the worker ended that broke the pool; the others are terminated for it. Ends the pool."""
+        processes = list((self._processes or {}).values())
+        self.shutdown()  # its own thread waits for them
+        codes = {process.exitcode for process in processes} - {None, 0, -signal.SIGTERM}
         return ending(codes.pop()) if len(codes) == 1 else "died"
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
