@@ -276,3 +276,42 @@ def test_sources_of_a_part_stay_and_the_rest_is_dealt():
     pieces = [Piece(name, "speech", name, "test" if name == "t" else "", 0, 100) for name in "abcdt"]
     dealt = assign(pieces, 0, (80, 10, 10))
     assert dealt["t"] == "test" and sorted(dealt.values()) == ["test", "train", "train", "train", "validation"]
+
+
+def test_what_cannot_be_read_is_named_and_hangs_nothing(plain, tmp_path):
+    os.mkfifo(plain / "clean/voice0/pipe.wav")
+    (plain / "noise/zeros.wav").symlink_to("/dev/zero")
+    (plain / "noise/self.wav").symlink_to("self.wav")
+    (plain / "noise/short.wav").touch()
+    save(plain / "noise/short.wav", hiss(9, 0.032))
+    made = import_corpus(plain, tmp_path / "out")
+    assert made.skipped == (
+        "clean/voice0/pipe.wav: is a pipe or a device, or a folder",
+        "noise/self.wav: self.wav cannot be read: Too many levels of symbolic links",
+        "noise/short.wav: is too short", "noise/zeros.wav: is a pipe or a device, or a folder")
+
+
+def test_names_with_marks_of_rich_and_lines_are_printed_as_they_are(plain, tmp_path):
+    for number, name in enumerate(("[/red]x", "a\nb", "$x$")):
+        save(plain / f"clean/{name}/0.wav", tone(500 + number))
+    result = run("import", plain, "--out", tmp_path / "out")
+    assert result.exit_code == 0 and "import: " in result.output
+    assert all(line.startswith(("import: ", "train", "validation", "test", str(tmp_path)))
+               for line in result.output.splitlines())
+
+
+def test_long_speech_is_cut_at_its_pauses_and_its_silence_left_out(plain, tmp_path):
+    rng = np.random.default_rng(0)
+    words = [0.1 * rng.standard_normal(2 * RATE) for _ in range(12)]
+    hush = 1e-4 * rng.standard_normal(30 * RATE)  # -80 dB: a minute's pause in the middle
+    gap = np.zeros(RATE // 2)
+    talk = np.concatenate([part for word in words[:6] for part in (word, gap)] + [hush]
+                          + [part for word in words[6:] for part in (word, gap)])
+    save(plain / "clean/reader/talk.wav", talk)
+    made = import_corpus(plain, tmp_path / "out")
+    clips = [clip for clip in made.corpus.all if clip.source == "reader"]
+    assert [clip.id for clip in clips][:2] == ["plain/speech/clean/reader/talk.wav#000",
+                                               "plain/speech/clean/reader/talk.wav#001"]
+    assert all(1 <= clip.seconds <= 8.2 for clip in clips)
+    assert all(clip.rms_db == pytest.approx(-20.6, abs=1.0) for clip in clips)
+    assert sum(clip.seconds for clip in clips) == pytest.approx(12 * 2 + 4 * 0.5, abs=3)

@@ -91,8 +91,8 @@ def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.corpus.importing import import_corpus
-    from tinyse.corpus.show import printable
     from tinyse.corpus.store import corpus_dir
+    from tinyse.progress import printable
 
     folder = out or corpus_dir("imported")
     with progress_bars() as progress:
@@ -155,8 +155,9 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
       tinyse data show
       tinyse data show ~/.cache/tinyse/corpus/default --png corpus.png --verify
     """
-    from tinyse.corpus.show import draw_spectrogram, printable, summary
+    from tinyse.corpus.show import draw_spectrogram, summary
     from tinyse.corpus.store import Corpus, corpus_dir, disjoint
+    from tinyse.progress import printable
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)

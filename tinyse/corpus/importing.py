@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,18 @@ from tinyse.artifacts import writing
 from tinyse.corpus.decode import SHORTEST, SILENT_RMS_DB, limit, read_sound, to_mono_16k, trim
 from tinyse.corpus.difference import noise_of
 from tinyse.corpus.layouts import Job, Patterns, find_jobs, passed_over
+from tinyse.corpus.level import LONGEST, at_pauses
 from tinyse.corpus.mix import active_level
 from tinyse.corpus.splits import Piece, assign, by_file, check_ratios, notes, untrainable
 from tinyse.corpus.store import KINDS, RATE, Corpus, NewClip, disjoint, to_int16
 from tinyse.errors import AudioError, CorpusError
+from tinyse.frontend import FrontEndSpec
 from tinyse.progress import Progress, Step, silent
 from tinyse.workers import Workers
 
 RATIOS = (0.8, 0.1, 0.1)
+PAUSE_LEVEL = 10 ** (-30 / 20)
+"""A piece of a long recording that is softer than this beside the whole holds no speech."""
 FEW = 100
 """Up to this many files are read in this process; more, in workers."""
 
@@ -87,7 +92,7 @@ def import_corpus(source: Path | str, folder: Path | str, layout: str = "plain",
         remarks: list[str] = []
         offset = 0
         for done, (job, results) in enumerate(_read_all(jobs, workers), 1):
-            for kind, pcm, reason in results:
+            for number, (kind, pcm, reason) in enumerate(results):
                 if pcm is None:
                     line = f"{job.id}: {reason}"
                     if strict:
@@ -100,8 +105,11 @@ def import_corpus(source: Path | str, folder: Path | str, layout: str = "plain",
                     continue
                 if reason:
                     remarks.append(f"{job.id}: {reason}")
-                pieces.append(Piece(f"{layout}/{kind}/{job.id}", kind, job.speaker if kind == "speech" else job.source,
-                                    job.part, offset, len(pcm)))
+                name = f"{layout}/{kind}/{job.id}"
+                if sum(found == kind for found, *_ in results) > 1:
+                    name += f"#{number:03d}"
+                pieces.append(Piece(name, kind, job.speaker if kind == "speech" else job.source, job.part, offset,
+                                    len(pcm)))
                 spool.write(data)
                 offset += len(pcm)
             progress(Step("import", done, len(jobs), job.id))
@@ -163,7 +171,7 @@ def read_job(job: Job) -> Result:
         clean = _load(job.clean)
     except AudioError as error:
         return [("noise" if job.noise else "speech", None, str(error))]
-    results: Result = [("speech", *_fit(trim(clean), "speech"))] if job.keep_clean else []
+    results: Result = _speech(clean) if job.keep_clean else []
     if job.noisy is not None:
         try:
             noise, moved = noise_of(_load(job.noisy), clean)
@@ -174,7 +182,18 @@ def read_job(job: Job) -> Result:
     return results
 
 
+def _speech(clean: npt.NDArray[np.float32]) -> Result:
+    pcm, reason = _fit(trim(clean), "speech")
+    if pcm is None or len(pcm) <= LONGEST:
+        return [("speech", pcm, reason)]
+    floor = active_level(pcm) * PAUSE_LEVEL
+    pieces: list[Any] = [trim(piece) for piece in at_pauses(pcm)]
+    return [("speech", piece, "") for piece in pieces if len(piece) >= RATE and active_level(piece) >= floor]
+
+
 def _load(path: Path) -> npt.NDArray[np.float32]:
+    if path.exists() and not path.is_file():
+        raise AudioError("is a pipe or a device, or a folder", "give files")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -199,7 +218,7 @@ def _missing(data: bytes, samples: npt.NDArray[np.float32], path: Path) -> str:
 
 
 def _fit(samples: npt.NDArray[np.float32], kind: str) -> tuple[Pcm | None, str]:
-    if len(samples) < SHORTEST[kind] * RATE:
+    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= FrontEndSpec().frame:  # training asks for a frame
         return None, "is too short"
     if active_level(samples) < 10 ** (SILENT_RMS_DB / 20):
         return None, f"is silent: below {SILENT_RMS_DB:g} dB of full scale"

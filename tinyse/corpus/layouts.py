@@ -87,16 +87,17 @@ def find_jobs(folder: Path, layout: str, patterns: Patterns = Patterns()) -> lis
     if layout not in LAYOUTS:
         raise CorpusError(f"{layout!r} is no layout", f"layouts: {', '.join(LAYOUTS)}")
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder", "give the folder that holds the data set")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise CorpusError(f"{folder}: {what}", "give the folder that holds the data set")
     jobs = LAYOUTS[layout](folder, patterns)
     return sorted(jobs, key=lambda job: job.id)
 
 
 def files_below(folder: Path, strict: bool = True) -> list[Path]:
-    """Files in a folder and below, sorted; hidden ones are passed over.
+    """What is no folder in a folder and below, sorted; hidden ones are passed over.
 
-    Links to folders are followed, after the folders that lie there themselves, and no folder is read twice. A link
-    that leads nowhere counts as a file.
+    Links to folders are followed, after the folders that lie there themselves, and no folder is read twice. Links
+    that lead nowhere, pipes and devices are among the files, so that they can be named.
 
     Raises:
         CorpusError: a folder cannot be read; where not ``strict`` it is passed over.
@@ -112,18 +113,15 @@ def files_below(folder: Path, strict: bool = True) -> list[Path]:
         seen.add(real)
         try:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+            folders = {entry.name for entry in entries if (place / entry.name).is_dir()}
         except OSError as error:
             if not strict:
                 continue
             raise CorpusError(f"{place}: cannot be read: {error.strerror}", "check its permissions") from error
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = place / entry.name
-            if entry.is_dir():
-                (links if entry.is_symlink() else places).append(path)
-            elif entry.is_file() or entry.is_symlink():
-                found.append(path)
+            if not entry.name.startswith("."):
+                whither = found if entry.name not in folders else links if entry.is_symlink() else places
+                whither.append(place / entry.name)
     return sorted(found)
 
 

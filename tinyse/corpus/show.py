@@ -13,6 +13,7 @@ from tinyse.artifacts import atomic_path
 from tinyse.corpus.mix import Mixture, test_mixtures
 from tinyse.corpus.store import KINDS, SPLITS, Clip, Corpus
 from tinyse.errors import CorpusError
+from tinyse.progress import printable
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,6 @@ def draw_spectrogram(corpus: Corpus, path: Path, split: str = "test", snr_db: fl
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png", metadata={"Software": None})
     return mixture
-
-
-def printable(name: str) -> str:
-    """A name on one line: line ends, escapes, and bytes that are not UTF-8 as Python writes them."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
 def _power_db(samples: np.ndarray) -> np.ndarray:
