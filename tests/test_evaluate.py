@@ -210,6 +210,29 @@ def test_folder_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         list(pairs_module.folder_pairs(noisy, clean))
 
 
+def test_pairs_in_subfolders_and_beside_strays(tmp_path: Path) -> None:
+    noisy, clean = tmp_path / "noisy", tmp_path / "clean"
+    for name in ("noisy/0.wav", "noisy/5dB/1.wav", "noisy/5dB/2.flac", "clean/0.wav", "clean/5dB/1.flac", "clean/2.wav",
+                 "clean/1.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("clean/0.xml", "clean/0.txt", "noisy/readme.md", "noisy/.0.wav", "clean/5dB/1.csv"):
+        (tmp_path / name).write_text("stray")
+    found = [(name, one.relative_to(tmp_path).as_posix(), other.relative_to(tmp_path).as_posix())
+             for name, one, other in pairs_module.partners(noisy, clean)]
+    assert found == [("0", "noisy/0.wav", "clean/0.wav"), ("5dB/1", "noisy/5dB/1.wav", "clean/5dB/1.flac"),
+                     ("5dB/2", "noisy/5dB/2.flac", "clean/2.wav")]
+    (clean / "0.flac").touch()
+    assert pairs_module.partners(noisy, clean)[0][2].name == "0.wav"  # the suffix decides
+    (noisy / "0.wav").rename(noisy / "0.ogg")
+    with pytest.raises(CorpusError, match=r"0: is both .*clean/0\.flac and .*clean/0\.wav"):
+        pairs_module.partners(noisy, clean)
+    for path in (noisy / "0.ogg", noisy / "5dB/1.wav", noisy / "5dB/2.flac"):
+        path.unlink()
+    with pytest.raises(CorpusError, match="noisy: holds no sound files"):
+        list(pairs_module.folder_pairs(noisy, clean))
+
+
 def test_written_files_repeat_byte_for_byte(tmp_path: Path) -> None:
     evaluation = scoring.score_pairs([], make_pairs(), ["si_sdr"], workers=1)
     first, second = ({kind: path.read_bytes() for kind, path in written.items()}

@@ -144,7 +144,8 @@ def _scores(systems: Sequence[System], pairs: Iterator[Pair], metrics: list[str]
         try:
             yield from pool.in_order(_score_pair, pairs)
         except BrokenProcessPool as error:
-            raise ToolError("an evaluation worker died", "free some memory, or use --workers 1") from error
+            raise ToolError(f"an evaluation worker {pool.ending()}: a model's native code, or memory that ran out",
+                            "free some memory, use --workers 1 or another --engine") from error
 
 
 def _hashed(pairs: Iterable[Pair], digest: Any) -> Iterator[Pair]:

@@ -70,8 +70,8 @@ class Run:
         self.recipe, self.folder, self.progress = recipe, folder, progress
         self.spec = FrontEndSpec()
         tf_keras.utils.set_random_seed(recipe.seed)
-        self.mixer = Mixer(corpus, recipe.mixing, self.spec, recipe.seed, progress)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.spec)
+        self.mixer = Mixer(corpus, recipe.mixing, self.spec, recipe.seed, progress)
         features = self.mixer.batch(0, 999, 16).features
         widths = NetworkSpec(self.spec.bands, recipe.network.lstm, recipe.network.dense, recipe.skip.enabled)
         self.network = EnhancerNetwork(widths, float(features.mean()), float(features.std()))
