@@ -60,7 +60,8 @@ def test_streamed_resampling_equals_the_whole(monkeypatch, tmp_path):
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 30000).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 44100, "FLOAT")
     monkeypatch.setattr(audio, "BLOCK", 999)
-    whole = soxr.resample(wave, 44100, 16000, "VHQ")
+    offset = wave[:999].mean(dtype=np.float32)  # what lies beyond the ends
+    whole = soxr.resample(wave - offset, 44100, 16000, "VHQ") + offset
     np.testing.assert_allclose(read(tmp_path / "a.wav")[0], whole, atol=1e-6)
 
 
@@ -83,7 +84,7 @@ def test_clipping_is_a_note_and_a_peak_is_not(tmp_path):
 
 def test_bad_paths(tmp_path):
     assert failure(tmp_path / "gone.wav").endswith(
-        "gone.wav: no such file (give a sound file, or - for raw PCM on standard input)")
+        "gone.wav: no such file (give a sound file, or - for standard input)")
     assert failure(tmp_path).endswith(": is a folder (give a sound file)")
 
 
@@ -134,7 +135,7 @@ def test_not_finite(tmp_path, value):
 
 def test_too_low_a_rate_and_no_samples(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(4000), 4000)
-    assert "4000 Hz is too low (at least 8000 Hz is needed)" in failure(tmp_path / "a.wav")
+    assert "4000 Hz is too low (8000 to 768000 Hz is read)" in failure(tmp_path / "a.wav")
     soundfile.write(tmp_path / "b.wav", np.zeros(0), 16000)
     assert "holds no samples" in failure(tmp_path / "b.wav")
 

@@ -17,6 +17,8 @@ from tinyse import __version__
 from tinyse.errors import TinyseError
 
 STACK = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ethos-u-vela", "tflite-micro", "numpy")
+LONGEST_PREFIX = 200
+"""Bytes of a name that its temporary one keeps: no name may have more than 255."""
 
 
 @contextlib.contextmanager
@@ -27,12 +29,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finished ``path`` from before stays as it was.
 
     Raises:
-        TinyseError: the folder cannot be written, or the disk is full.
+        TinyseError: ``path`` is a pipe or a device, the folder cannot be written, or the disk is full.
     """
     final = Path(path)
+    if os.path.exists(final) and not (final.is_file() or final.is_dir()):
+        raise TinyseError(f"{final}: is a pipe or a device, which cannot be written whole or not at all",
+                          "name a file; where a command takes it, - stands for standard output")
+    name = os.fsdecode(os.fsencode(final.name)[:LONGEST_PREFIX])
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=final.suffix, dir=final.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{name}.", suffix=final.suffix, dir=final.parent)
         os.close(handle)
     except OSError as error:
         raise TinyseError(f"{final}: cannot be written: {error.strerror}", "choose a folder you may write") from error
@@ -43,7 +49,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, final)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise TinyseError(f"{final}: cannot be written: {error.strerror or error}", "free some disk space") from error
+        raise TinyseError(f"{final}: cannot be written: {error.strerror or error}",
+                          "free some disk space, or choose another name") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
