@@ -181,12 +181,15 @@ def test_a_container_without_the_sample_format_takes_its_own(tmp_path, name, sub
     assert soundfile.info(tmp_path / name).subtype == expected
 
 
-def test_the_same_samples_give_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("frames", [0, 16000])
+def test_the_same_samples_give_the_same_bytes(tmp_path, frames):
     for number in range(2):
-        monkeypatch.setenv("TZ", "UTC")
-        with audio_writer(tmp_path / f"{number}.wav", AudioFormat(16000, 1, 0, "FLOAT")) as writer:
+        with audio_writer(tmp_path / f"{number}.wav", AudioFormat(16000, 1, frames, "FLOAT")) as writer:
             writer.write(tone(16000))
-    assert b"PEAK" not in (tmp_path / "0.wav").read_bytes()[:200]
+        start = (tmp_path / "0.wav").read_bytes()[:200]
+        if b"PEAK" in start:  # of a file that might have grown beyond 4 GiB
+            at = start.index(b"PEAK") + 12
+            assert not frames and start[at:at + 4] == bytes(4)
     assert (tmp_path / "0.wav").read_bytes() == (tmp_path / "1.wav").read_bytes()
 
 

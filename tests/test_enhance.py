@@ -60,7 +60,7 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
 def whole_file(wave: np.ndarray, engine) -> np.ndarray:
     """Enhancement in one transform, the definition that streams are held to."""
     engine.reset()
-    padded = np.concatenate([np.zeros(HOP), wave, np.zeros(HOP + -len(wave) % HOP)])
+    padded = np.pad(wave, (HOP, HOP + -len(wave) % HOP), mode="edge")
     spectrum = frontend.stft(padded)
     masks = np.array([engine.mask(feature) for feature in frontend.features(spectrum)])
     return frontend.istft(spectrum * frontend.lift(masks))[HOP : HOP + len(wave)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -50,7 +51,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise TinyseError(f"{final}: cannot be written: {error.strerror or error}",
-                          "free some disk space, or choose another name") from error
+                          "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "free some disk space") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

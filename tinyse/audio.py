@@ -22,6 +22,7 @@ from tinyse.artifacts import atomic_path
 from tinyse.errors import AudioError
 from tinyse.frontend import Real
 from tinyse.sound import Ahead, Sound, reason
+from tinyse.wav import chunks
 
 RATE = 16000
 LOWEST_RATE = 8000
@@ -245,6 +246,19 @@ def audio_writer(path: Path | str, like: AudioFormat, rate: int = RATE) -> Itera
             writer = AudioWriter(sound, Resampler(rate, like.rate), like.frames, path)
             yield writer
             writer.finish()
+        if container == "RF64":
+            _undate(temporary)
+
+
+def _undate(path: Path) -> None:
+    """Clear the time in a PEAK chunk: libsndfile cannot leave the chunk out of an RF64."""
+    with path.open("r+b") as stream:
+        stream.seek(12)
+        for chunk in chunks(stream, b"data"):
+            if chunk.name == b"PEAK":
+                stream.seek(chunk.start + 4)
+                stream.write(bytes(4))
+                return
 
 
 def _encoding(path: Path, named: str, like: AudioFormat) -> tuple[str, str]:

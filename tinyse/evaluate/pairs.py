@@ -33,7 +33,7 @@ def corpus_pairs(corpus: Path | str | None, split: str, snrs: Sequence[float], c
         yield Pair(mixture.name, mixture.snr, mixture.noisy, mixture.clean)
 
 
-def read_signal(path: Path, over: dict[Path, float]) -> Signal:
+def read_signal(path: Path, over: dict[Path, float] | None = None) -> Signal:
     """A whole sound file as float32[samples], 16 kHz mono; AudioError where it is no sound.
 
     Where its samples reach beyond full scale, ``over`` is told by how many dB.
@@ -42,7 +42,7 @@ def read_signal(path: Path, over: dict[Path, float]) -> Signal:
 
     with AudioReader(path) as reader:
         signal = np.concatenate([np.zeros(0, np.float32), *reader.blocks()])
-    if reader.over_db:
+    if reader.over_db and over is not None:
         over[path] = reader.over_db
     return signal
 
@@ -52,7 +52,7 @@ def over_note(over: Mapping[Path, float]) -> str:
     if not over:
         return ""
     worst = max(over, key=lambda path: over[path])
-    return (f"note: {len(over)} files reach beyond full scale, {worst} by {over[worst]:.1f} dB: "
+    return (f"{len(over)} files reach beyond full scale, {worst} by {over[worst]:.1f} dB: "
             "scale floating-point samples to -1..1")
 
 
@@ -72,7 +72,7 @@ def folder_pairs(noisy: Path, clean: Path, over: dict[Path, float] | None = None
     for file in sorted(file for file in noisy.iterdir() if file.is_file() and not file.name.startswith(".")):
         if file.stem not in partners:
             raise CorpusError(f"{file.name}: has no clean partner in {clean}", "both must have the same name")
-        degraded, reference = (read_signal(path, {} if over is None else over) for path in (file, partners[file.stem]))
+        degraded, reference = (read_signal(path, over) for path in (file, partners[file.stem]))
         if abs(len(degraded) - len(reference)) > 1600:
             raise CorpusError(f"{file.name}: noisy and clean differ by more than 0.1 s",
                               "pairs must be time-aligned")
