@@ -50,8 +50,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, final)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise TinyseError(f"{final}: cannot be written: {error.strerror or error}",
-                          "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "free some disk space") from error
+        hint = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "free some disk space"
+        raise TinyseError(f"{final}: cannot be written: {error.strerror or error}", hint) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -71,6 +71,21 @@ def writing(path: Path | str) -> Iterator[None]:
                           "free some disk space, or choose a folder you may write") from error
 
 
+def cache_root() -> Path:
+    """The user's cache folder, by the XDG rule.
+
+    Raises:
+        TinyseError: the user has no home folder.
+    """
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:
+        raise TinyseError("no home folder is known: HOME is not set, and the user is not in the password file",
+                          "set HOME, or XDG_CACHE_HOME to a folder for downloads") from error
+
+
 def put_folder(made: Path, destination: Path) -> None:
     """Let ``made``, a finished folder beside it, take ``destination``'s place; Ctrl-C leaves one of the two."""
     made.chmod(0o755)
@@ -87,9 +102,9 @@ def put_folder(made: Path, destination: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, whole or not at all; bytes of names that are none are escaped."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

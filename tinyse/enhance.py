@@ -158,13 +158,13 @@ def _aligned(blocks: Iterable[Real], engine: Engine, spec: FrontEndSpec, delayed
     skip, left = (0 if delayed else spec.delay), 0
 
     def finished() -> Iterator[Real]:
-        last = np.float32(0)
+        last = 0.0
         for number, hop in enumerate(hops_of(counted(), spec.hop)):
             if not number:
-                stream.hold(hop[0])
+                stream.hold(float(hop[0]))
             if (filled := arrived - number * spec.hop) < spec.hop:
                 hop[filled:] = hop[filled - 1]
-            last = hop[-1]
+            last = float(hop[-1])
             yield stream.push(hop)
         yield stream.flush(last)
 

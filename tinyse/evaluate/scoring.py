@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,4 @@ def evaluate_folders(
     over: dict[Path, float] = {}
     evaluation = score_pairs(systems, folder_pairs(noisy, clean, over), metrics, workers=workers, progress=progress,
                              provenance={"split": "own pairs"})
-    if note := over_note(over):
-        evaluation.provenance["note"] = note
-    return evaluation
+    return replace(evaluation, provenance={**evaluation.provenance, "note": over_note(over)}) if over else evaluation
