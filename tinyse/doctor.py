@@ -286,7 +286,10 @@ class Machine:
             from tinyse.corpus.store import MANIFEST, corpus_dir
         except ImportError:  # NumPy itself may be what is missing
             return None
-        folder = corpus_dir()
+        try:
+            folder = corpus_dir()
+        except TinyseError:  # no home folder
+            return None
         return str(folder) if (folder / MANIFEST).is_file() else None
 
     def free_bytes(self) -> int:
