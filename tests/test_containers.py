@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from tinyse.audio import AudioReader
+from tinyse.containers import _mp3_frame
 from tinyse.errors import AudioError
 
 WAVE = np.random.default_rng(0).uniform(-0.3, 0.3, 48000)
@@ -43,17 +44,18 @@ def test_a_whole_file_is_read_and_a_cut_one_refused(kind):
 
 def without_tag(data: bytes) -> bytes:
     """An MP3's frames behind the one that holds the Xing tag."""
-    at = next(at for at in range(4, len(data)) if data[at:at + 2] == data[:2])
-    assert b"Xing" in data[:at] or b"Info" in data[:at]
+    at = _mp3_frame(data)
+    assert (b"Xing" in data[:at] or b"Info" in data[:at]) and data[at] == 0xFF
     return data[at:]
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_an_mp3_without_a_tag_ends_with_a_whole_frame(rate):
     data = without_tag(written("mp3", rate))
-    for tail in (b"", b"TAG" + bytes(125)):
-        assert length(data + tail) > 40000
-    assert length(b"ID3\4\0\0\0\0\1\0" + bytes(128) + data) > 40000
+    seconds = length(written("mp3", rate)) / 48000
+    assert seconds > 1
+    for whole in (data, data + b"TAG" + bytes(125), b"ID3\4\0\0\0\0\1\0" + bytes(128) + data):
+        assert abs(length(whole) / 48000 - seconds) < 0.08
     with pytest.raises(AudioError, match="cut short: the header promises"):
         length(data[:-50])
 
@@ -62,9 +64,6 @@ def test_lengths_that_were_never_known_are_no_damage():
     au = bytearray(written("au"))
     au[8:12] = b"\xff" * 4
     assert length(bytes(au)) == 48000
-    caf = written("caf")
-    at = caf.index(b"data") + 4
-    assert length(caf[:at] + b"\xff" * 8 + caf[at + 8:]) == 48000
     mp3 = written("mp3")
     at = mp3.index(b"Xing" if b"Xing" in mp3 else b"Info") + 4
     flags = int.from_bytes(mp3[at:at + 4], "big")

@@ -62,7 +62,7 @@ GOOD = {
     "extensible": wav(chunk(b"fmt ", form(0xFFFE) + struct.pack("<HHIH", 22, 16, 4, 1) + GUID), chunk(b"data", DATA)),
     "RF64": wav(DS64, FORM, chunk(b"data", DATA, 0xFFFFFFFF), magic=b"RF64", size=0xFFFFFFFF),
     "BW64": wav(DS64, FORM, chunk(b"data", DATA, 0xFFFFFFFF), magic=b"BW64", size=0xFFFFFFFF),
-    "an odd byte at the end": wav(FORM, chunk(b"data", DATA + b"\1", 0xFFFFFFFF)),
+    "an odd byte at the end": wav(FORM, chunk(b"data", DATA + b"\1", 0xFFFFFFFF, pad=False)),
     "counts itself": wav(FORM, chunk(b"data", DATA, len(DATA) + 44)),
     "counts all but RIFF": wav(FORM, chunk(b"data", DATA, len(DATA) + 36)),
 }
@@ -108,8 +108,8 @@ def test_every_reader_hears_the_same(name, tmp_path):
     notes = ["the WAV's header counts itself as sound; what is there was read"] if "counts" in name else []
     for source in (path, Pipe(GOOD[name])):
         wave, said = heard(source)
-        np.testing.assert_array_equal(wave[:8000], expected)
-        assert said == notes and (len(wave) == 8000 or isinstance(source, Pipe))
+        np.testing.assert_array_equal(wave, expected)
+        assert said == notes and len(wave) == 8000
     np.testing.assert_array_equal(read_signal(path), expected)
     [(_, pcm, reason)] = read_job(Job("a", noise=path, source="a"))
     assert reason == "" and pcm is not None
@@ -149,7 +149,9 @@ def test_every_codec_is_read_as_libsndfile_reads_it(subtype, tolerance, endian, 
         with AudioReader(source, name="") as reader:
             assert (reader.format.rate, reader.format.channels) == (rate, channels)
             stored = np.concatenate(list(reader.stored()))
-        np.testing.assert_array_equal(stored, expected)
+        # GSM's last block is half a block, of which libsndfile decodes what lay in its memory.
+        np.testing.assert_array_equal(stored[:4000], expected[:4000])
+        assert len(stored) == len(expected)
     np.testing.assert_allclose(stored[:4000, 0], wave, atol=tolerance + 1e-7)
 
 

@@ -22,9 +22,15 @@ MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1200
 MP3_KBITS = {True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
              False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
 
+MP3_TAG_KBITS = 0x80
+"""The bit rate of a frame that is large enough for a tag: 112 kbit/s, or 64."""
 
-def ending(stream: BinaryIO, size: int) -> None:
+
+def ending(stream: BinaryIO, size: int) -> tuple[int, bytes]:
     """Check that ``stream``, ``size`` bytes that may be sought in, holds what its container promises.
+
+    Returns:
+        How many bytes of it decoders are to pass over, and what they are to be given instead.
 
     Raises:
         AudioError: the end is missing.
@@ -32,7 +38,7 @@ def ending(stream: BinaryIO, size: int) -> None:
     stream.seek(0)
     head = stream.read(64)
     promised: int | None = None
-    there = size
+    there, instead = size, (0, b"")
     if head[:4] == b"FORM":
         stream.seek(12)
         for chunk in chunks(stream, b"SSND", ">"):
@@ -50,9 +56,10 @@ def ending(stream: BinaryIO, size: int) -> None:
     elif head[:4] == b"OggS":
         _ogg(stream, size)
     elif head[:3] == b"ID3" or head[:1] == b"\xff":
-        promised, there = _mp3(stream, size, head)
+        promised, there, instead = _mp3(stream, size, head)
     if promised is not None and promised < 1 << 62 and there < promised:
         raise cut_short(promised, max(there, 0))
+    return instead
 
 
 def _caf(stream: BinaryIO, size: int) -> tuple[int | None, int]:
@@ -91,26 +98,32 @@ def _ogg(stream: BinaryIO, size: int) -> None:
         raise AudioError("cut short: the stream has no end", HINT)
 
 
-def _mp3(stream: BinaryIO, size: int, head: bytes) -> tuple[int | None, int]:
-    """Bytes by the first frame's Xing or Info tag; without one, up to the end of the last frame that begins."""
+def _mp3(stream: BinaryIO, size: int, head: bytes) -> tuple[int | None, int, tuple[int, bytes]]:
+    """Bytes by the first frame's tag; without one, up to the end of the last frame that begins, and a tag.
+
+    Without a tag decoders guess the length from the first frame, and stop there.
+    """
     start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)) \
         if head[:3] == b"ID3" else 0
     stream.seek(start)
     frame = stream.read(64)
     if not (length := _mp3_frame(frame)):
-        return None, size
-    side = (17 if frame[3] >> 6 == 3 else 32) if frame[1] & 8 else (9 if frame[3] >> 6 == 3 else 17)
+        return None, size, (0, b"")
+    mono = frame[3] >> 6 == 3
+    side = (17 if mono else 32) if frame[1] & 8 else (9 if mono else 17)
     tag = frame[4 + side:]
     if tag[:4] in (b"Xing", b"Info"):
         flags = int.from_bytes(tag[4:8], "big")
         told = int.from_bytes(tag[8 + 4 * (flags & 1):][:4], "big") if flags & 2 else 0
-        return told or None, size - start
-    end = start
+        return told or None, size - start, (0, b"")
+    end, count = start, 0
     while length:
-        end += length
+        end, count = end + length, count + 1
         stream.seek(end)
         length = _mp3_frame(stream.read(4))
-    return end - start, size - start
+    first = bytes([0xFF, frame[1] | 1, frame[2] & 0x0D | MP3_TAG_KBITS, frame[3]])  # no checksum, no padding
+    info = first + bytes(side) + b"Info" + struct.pack(">III", 3, count, end - start + _mp3_frame(first))
+    return end - start, size - start, (start, info.ljust(_mp3_frame(first), b"\0"))
 
 
 def _mp3_frame(head: bytes) -> int:

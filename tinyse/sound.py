@@ -127,9 +127,8 @@ class Sound:
             self._window = self._samples(found, stream, size)
         else:
             assert size is not None
-            if self._whole:
-                containers.ending(stream, size)
-            self._window = Window(stream, 0, size)
+            start, header = containers.ending(stream, size) if self._whole else (0, b"")
+            self._window = Window(stream, start, size - start, header)
         try:
             return soundfile.SoundFile(self._window, **raw)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -219,7 +218,8 @@ class Window(io.RawIOBase):
         count = max(0, min(len(view), self._length - self._at))
         data = self._header[self._at:self._at + count]
         try:
-            data += self._body(self._at + len(data) - len(self._header), count - len(data))
+            if len(data) < count:
+                data += self._body(self._at + len(data) - len(self._header), count - len(data))
         except OSError as error:
             self._error = error
         view[:len(data)] = data
