@@ -181,6 +181,79 @@ def test_a_container_without_the_sample_format_takes_its_own(tmp_path, name, sub
     assert soundfile.info(tmp_path / name).subtype == expected
 
 
+@pytest.mark.parametrize("name, subtype, rate, expected", [
+    ("a.wav", "MPEG_LAYER_III", 16000, "PCM_16"), ("a.wav", "OPUS", 48000, "PCM_16"), ("a.aiff", "DWVW_12", 16000, "PCM_16"),
+    ("a.aiff", "VORBIS", 8000, "PCM_16"), ("a.ogg", "OPUS", 22050, "VORBIS"), ("a.ogg", "OPUS", 44100, "VORBIS"),
+    ("a.ogg", "OPUS", 48000, "OPUS"), ("a.flac", "ALAC_16", 44100, "PCM_16"), ("a.wav", "GSM610", 16000, "PCM_16"), ("a.wav", "IMA_ADPCM", 16000, "PCM_16"), ("a.wav", "ULAW", 8000, "ULAW")])
+def test_a_sample_format_is_tried_before_it_is_promised(tmp_path, name, subtype, rate, expected):
+    with audio_writer(tmp_path / name, AudioFormat(rate, 1, 16000, subtype)) as writer:
+        writer.write(tone(16000))
+    info = soundfile.info(tmp_path / name)
+    assert (info.subtype, info.frames) == (expected, 16000)
+
+
+def test_a_codec_that_cannot_seek_is_read(tmp_path):
+    soundfile.write(tmp_path / "a.aiff", tone(16000, 9), 16000, "DWVW_16")
+    np.testing.assert_allclose(read(tmp_path / "a.aiff")[0], tone(16000, 9), atol=2**-15)
+
+
+def test_a_rate_that_a_container_lacks_is_named(tmp_path):
+    with pytest.raises(AudioError, match=r"a.flac: FLAC cannot be written at 768000 Hz"), \
+            audio_writer(tmp_path / "a.flac", AudioFormat(768000, 1, 0, "PCM_16")):
+        pass
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "PCM_24"])
+def test_more_than_a_wav_holds_is_an_rf64_and_an_aiff_is_refused(tmp_path, monkeypatch, subtype):
+    monkeypatch.setattr(audio, "LARGEST_32", 20000)
+    like = AudioFormat(16000, 1, 16000, subtype)
+    with audio_writer(tmp_path / "a.wav", like) as writer:
+        writer.write(tone(16000))
+    assert (tmp_path / "a.wav").read_bytes()[:4] == b"RF64"
+    np.testing.assert_allclose(read(tmp_path / "a.wav")[0], tone(16000), atol=2**-15)
+    with pytest.raises(AudioError, match="more than an AIFF holds"), audio_writer(tmp_path / "a.aiff", like):
+        pass
+    with audio_writer(tmp_path / "b.wav", AudioFormat(16000, 1, 0, subtype)) as writer:  # who knows how much comes
+        writer.write(tone(16000))
+    assert (tmp_path / "b.wav").read_bytes()[:4] == b"RIFF"
+    np.testing.assert_allclose(read(tmp_path / "b.wav")[0], tone(16000), atol=2**-15)
+
+
+def test_a_float_file_says_how_far_it_reaches_beyond_full_scale(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 2 * 32768 * tone(16000), 16000, "FLOAT")
+    assert read(tmp_path / "a.wav")[1] == [
+        "samples reach 90.3 dB beyond full scale (32768 where 1 is full scale): scale them to -1..1"]
+    for subtype in ("FLOAT", "PCM_16"):
+        soundfile.write(tmp_path / "b.wav", np.array([0.5, -1, 0.5, 1, 0] * 100), 16000, subtype)
+        assert read(tmp_path / "b.wav")[1] == []
+
+
+@pytest.mark.parametrize("rate", [22050, 48000])
+def test_an_offset_makes_no_step_where_rates_are_converted(rate):
+    resampler = Resampler(rate, 16000)
+    blocks = [resampler.push(np.full(5000, 0.3, np.float32)) for _ in range(3)]
+    np.testing.assert_allclose(np.concatenate([*blocks, resampler.flush()]), 0.3, atol=1e-6)
+
+
+def test_pipes_and_devices_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(TinyseError, match="a.wav: is a pipe or a device"), \
+            audio_writer(tmp_path / "a.wav", AudioFormat(16000, 1, 0, "PCM_16")):
+        pass
+    assert (tmp_path / "a.wav").is_fifo()
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "\u00fc" * 125, os.fsdecode(b"caf\xe9")])
+def test_long_and_foreign_names(tmp_path, stem):
+    path = tmp_path / f"{stem}.wav"
+    with audio_writer(path, AudioFormat(16000, 1, 0, "PCM_16")) as writer:
+        writer.write(tone(16000))
+    assert len(read(path)[0]) == 16000 and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(TinyseError, match="File name too long"), \
+            audio_writer(tmp_path / ("y" * 260 + ".wav"), AudioFormat(16000, 1, 0, "PCM_16")):
+        pass
+
+
 @pytest.mark.parametrize("frames", [0, 16000])
 def test_the_same_samples_give_the_same_bytes(tmp_path, frames):
     for number in range(2):

@@ -42,7 +42,8 @@ SFC_SET_ADD_PEAK_CHUNK = 0x1050
 SFC_RF64_AUTO_DOWNGRADE = 0x1210
 LARGEST_32 = (1 << 32) - (1 << 12)
 """Bytes of samples that a container with 32-bit lengths holds beside its header."""
-TRIAL = 4096
+TRIAL = 4099
+"""Samples: no whole number of any codec's blocks."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ def audio_writer(path: Path | str, like: AudioFormat, rate: int = RATE) -> Itera
     """Write a mono file of ``like``'s rate, length and sample format; whole or not at all.
 
     Args:
-        path: its suffix names the container; a sample format that this container lacks becomes its default. A WAV
+        path: its suffix names the container; a sample format that this container lacks, or has not to the sample,
+            becomes its default. A WAV
             of more than 4 GiB is written as RF64.
         like: the format to match; its ``frames`` is the exact length, or 0 for whatever is written.
         rate: Hz of the blocks given to ``write``.
@@ -230,7 +232,7 @@ def audio_writer(path: Path | str, like: AudioFormat, rate: int = RATE) -> Itera
     if named is None:
         raise AudioError(f"{path}: unknown sound format {path.suffix or 'without a suffix'}",
                          f"name it {', '.join(FORMATS)}, or - for raw PCM on standard output")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise AudioError(f"{path}: is a folder", "give the name of a file")
     container, subtype = _encoding(path, named, like)
     with atomic_path(path) as temporary:
@@ -262,7 +264,7 @@ def _undate(path: Path) -> None:
 
 
 def _encoding(path: Path, named: str, like: AudioFormat) -> tuple[str, str]:
-    """Container and sample format, tried out: libsndfile says yes to some that it then cannot write."""
+    """Container and sample format, tried out: libsndfile says yes to some that it cannot write, or not as long."""
     import soundfile
 
     for subtype in (like.subtype, soundfile.default_subtype(named)):
@@ -273,9 +275,12 @@ def _encoding(path: Path, named: str, like: AudioFormat) -> tuple[str, str]:
                              "name it .wav, .w64 or .flac")
         for container in ("RF64", named) if named == "WAV" and (large or not like.frames) else (named,):
             with contextlib.suppress(soundfile.LibsndfileError, RuntimeError, AssertionError, ValueError):
-                with soundfile.SoundFile(io.BytesIO(), "w", like.rate, 1, subtype, format=container) as trial:
+                tried = io.BytesIO()
+                with soundfile.SoundFile(tried, "w", like.rate, 1, subtype, format=container) as trial:
                     trial.write(np.zeros(TRIAL, np.float32))
-                return container, subtype
+                tried.seek(0)
+                if soundfile.info(tried).frames == TRIAL:  # codecs of blocks fill the last one
+                    return container, subtype
     raise AudioError(f"{path}: {named} cannot be written at {like.rate} Hz", "name it .wav")
 
 

@@ -124,7 +124,7 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
                 progress(Step("enhance", done / spec.sample_rate, form.seconds))
     progress(Step("enhance", form.seconds, form.seconds))
     heard = done - (spec.delay if outgoing_to else 0)
-    if note := level.note():
+    if (note := level.note()) and not any("beyond full scale" in said for said in notes):
         notes.append(note)
     return Enhanced(form.seconds or heard / spec.sample_rate, rate, engine.name, tuple(notes), update_rate(engine))
 

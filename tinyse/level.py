@@ -54,5 +54,6 @@ class Level:
         """What to tell where models were not made for this level, or ""."""
         if self.db is None or LOWEST_DB <= self.db <= HIGHEST_DB:
             return ""
-        return (f"the sound's active level is {self.db:.0f} dBFS; models expect {LOWEST_DB:.0f} to {HIGHEST_DB:.0f} "
-                f"dBFS and do worse outside: amplify it by {GOOD_DB - self.db:.0f} dB first")
+        change = GOOD_DB - self.db
+        return (f"the sound's active level is {self.db:.0f} dBFS; models expect {LOWEST_DB:.0f} to {HIGHEST_DB:.0f} dBFS "
+                f"and do worse outside: {'amplify' if change > 0 else 'attenuate'} it by {abs(change):.0f} dB first")

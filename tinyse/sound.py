@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+
 from tinyse import containers, wav
 from tinyse.errors import AudioError
 from tinyse.frontend import Real
@@ -85,7 +87,7 @@ class Sound:
         self.frames = 0 if self.live or self._file.frames >= UNKNOWN else self._file.frames
 
     def _opened(self, path: Path) -> BinaryIO:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise AudioError("is a folder", "give a sound file")
         try:
             stream = path.open("rb")
@@ -162,11 +164,15 @@ class Sound:
         Raises:
             AudioError: it breaks off.
         """
-        try:
-            block: Real = self._file.read(frames, dtype="float32", always_2d=True)
-        except RuntimeError as error:
+        import soundfile
+
+        # Not SoundFile.read: it seeks after each block, which some codecs cannot.
+        block = np.empty((frames, self.channels), np.float32)
+        data = soundfile._ffi.cast("float *", soundfile._ffi.from_buffer(block))
+        block = block[:soundfile._snd.sf_readf_float(self._file._file, data, frames)]
+        if code := soundfile._snd.sf_error(self._file._file):
             self._window.check()
-            raise AudioError(f"unreadable: {reason(error)}", wav.HINT) from error
+            raise AudioError(f"unreadable: {reason(soundfile.LibsndfileError(code))}", wav.HINT)
         self._window.check()
         if self.live and not len(block) and self._wav and (note := self._wav.samples(self._window.taken)[1]):
             self.notes.append(note)
