@@ -182,9 +182,10 @@ def test_a_container_without_the_sample_format_takes_its_own(tmp_path, name, sub
 
 
 @pytest.mark.parametrize("name, subtype, rate, expected", [
-    ("a.wav", "MPEG_LAYER_III", 16000, "PCM_16"), ("a.wav", "OPUS", 48000, "PCM_16"), ("a.aiff", "DWVW_12", 16000, "PCM_16"),
-    ("a.aiff", "VORBIS", 8000, "PCM_16"), ("a.ogg", "OPUS", 22050, "VORBIS"), ("a.ogg", "OPUS", 44100, "VORBIS"),
-    ("a.ogg", "OPUS", 48000, "OPUS"), ("a.flac", "ALAC_16", 44100, "PCM_16"), ("a.wav", "GSM610", 16000, "PCM_16"), ("a.wav", "IMA_ADPCM", 16000, "PCM_16"), ("a.wav", "ULAW", 8000, "ULAW")])
+    ("a.wav", "MPEG_LAYER_III", 16000, "PCM_16"), ("a.wav", "OPUS", 48000, "PCM_16"),
+    ("a.aiff", "DWVW_12", 16000, "PCM_16"), ("a.aiff", "VORBIS", 8000, "PCM_16"), ("a.ogg", "OPUS", 22050, "VORBIS"),
+    ("a.ogg", "OPUS", 44100, "VORBIS"), ("a.ogg", "OPUS", 48000, "OPUS"), ("a.flac", "ALAC_16", 44100, "PCM_16"),
+    ("a.wav", "GSM610", 16000, "PCM_16"), ("a.wav", "IMA_ADPCM", 16000, "PCM_16"), ("a.wav", "ULAW", 8000, "ULAW")])
 def test_a_sample_format_is_tried_before_it_is_promised(tmp_path, name, subtype, rate, expected):
     with audio_writer(tmp_path / name, AudioFormat(rate, 1, 16000, subtype)) as writer:
         writer.write(tone(16000))

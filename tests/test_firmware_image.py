@@ -138,7 +138,8 @@ def test_a_constant_offset_makes_no_step_at_either_end(tmp_path):
     quiet = np.random.default_rng(3).normal(0, 8, 3000).astype(np.int16)
     outputs = []
     for offset in (0, 1638):
-        emulate("corstone300", "cpu", "auto", write_wav(tmp_path / "in.wav", quiet + np.int16(offset)), tmp_path / "out.wav")
+        wav = write_wav(tmp_path / "in.wav", quiet + np.int16(offset))
+        emulate("corstone300", "cpu", "auto", wav, tmp_path / "out.wav")
         outputs.append(read_wav(tmp_path / "out.wav").astype(int))
     plain, moved = outputs
     assert np.abs(moved).max() <= np.abs(plain).max() + 3 < 64
@@ -263,7 +264,7 @@ def test_the_dense_model_fits_the_stm32f746():
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="apt-get install cmake")
 def test_a_project_builds_alone_with_make_and_cmake(tmp_path):
     """Nothing but the compiler, make and cmake on PATH, and no environment."""
-    folder = tmp_path / "my firmware"
+    folder = tmp_path / "my sister's firmware, \u00fc"
     write_project(export("small", "cortex-m7"), folder, "mps2-an500")
     assert write_project(export("small", "cortex-m7"), folder, "mps2-an500").folder == folder  # again, over itself
     bare = {"PATH": "/usr/bin:/bin"}

@@ -44,4 +44,5 @@ def test_a_note_where_models_were_not_made_for_it(db, said):
 
 
 def test_nothing_is_said_of_silence_and_of_moments():
-    assert measured(np.zeros(16000)).note() == measured(np.ones(16000)).note() == measured(noise(-80, 0.01)).note() == ""
+    for wave in (np.zeros(16000), np.ones(16000), noise(-80, 0.01)):
+        assert measured(wave).note() == ""

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
+from tinyse.errors import TinyseError
+
 FVP = "FVP_Corstone_SSE-300_Ethos-U55"
 FVP_VARIABLE = "FVP_CORSTONE300"
 PYTHONS = ((3, 11), (3, 12))

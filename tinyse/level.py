@@ -55,5 +55,5 @@ class Level:
         if self.db is None or LOWEST_DB <= self.db <= HIGHEST_DB:
             return ""
         change = GOOD_DB - self.db
-        return (f"the sound's active level is {self.db:.0f} dBFS; models expect {LOWEST_DB:.0f} to {HIGHEST_DB:.0f} dBFS "
-                f"and do worse outside: {'amplify' if change > 0 else 'attenuate'} it by {abs(change):.0f} dB first")
+        return (f"the sound's active level is {self.db:.0f} dBFS; models expect {LOWEST_DB:.0f} to {HIGHEST_DB:.0f} dBFS and "
+                f"do worse outside: {'amplify' if change > 0 else 'attenuate'} it by {abs(change):.0f} dB first")
