@@ -133,6 +133,19 @@ def test_not_finite(tmp_path, value):
     assert "sample 70 is not a finite number" in failure(tmp_path / "a.wav")
 
 
+def test_what_is_no_sound_though_finite(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([0, 0, -3e38]), 16000, "FLOAT")
+    assert "sample 2 is 3e+38 (export it again as PCM)" in failure(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 1000])
+def test_clipping_is_counted_across_blocks(tmp_path, monkeypatch, block):
+    wave = np.array([1] * 5 + [0] + [1] * 2 + [0] * 3 + [-1] * 9 + [0.5] + [1] * 3)
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+    monkeypatch.setattr(audio, "BLOCK", block)
+    assert read(tmp_path / "a.wav")[1] == ["clipped: runs of samples at full scale: 3"]
+
+
 def test_too_low_a_rate_and_no_samples(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(4000), 4000)
     assert "4000 Hz is too low (8000 to 768000 Hz is read)" in failure(tmp_path / "a.wav")
@@ -216,7 +229,7 @@ def test_more_than_a_wav_holds_is_an_rf64_and_an_aiff_is_refused(tmp_path, monke
         pass
     with audio_writer(tmp_path / "b.wav", AudioFormat(16000, 1, 0, subtype)) as writer:  # who knows how much comes
         writer.write(tone(16000))
-    assert (tmp_path / "b.wav").read_bytes()[:4] == b"RIFF"
+    assert (tmp_path / "b.wav").read_bytes()[:4] == b"RIFF" and soundfile.info(tmp_path / "b.wav").format == "WAV"
     np.testing.assert_allclose(read(tmp_path / "b.wav")[0], tone(16000), atol=2**-15)
 
 

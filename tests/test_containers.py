@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from tinyse.audio import AudioReader
-from tinyse.containers import _mp3_frame
+from tinyse.containers import mp3_frame
 from tinyse.errors import AudioError
+from tinyse.sound import Ahead
 
 WAVE = np.random.default_rng(0).uniform(-0.3, 0.3, 48000)
 KINDS = {
@@ -44,7 +45,7 @@ def test_a_whole_file_is_read_and_a_cut_one_refused(kind):
 
 def without_tag(data: bytes) -> bytes:
     """An MP3's frames behind the one that holds the Xing tag."""
-    at = _mp3_frame(data)
+    at = mp3_frame(data)
     assert (b"Xing" in data[:at] or b"Info" in data[:at]) and data[at] == 0xFF
     return data[at:]
 
@@ -68,3 +69,32 @@ def test_lengths_that_were_never_known_are_no_damage():
     at = mp3.index(b"Xing" if b"Xing" in mp3 else b"Info") + 4
     flags = int.from_bytes(mp3[at:at + 4], "big")
     assert flags & 3 == 3 and length(mp3[:at + 8] + bytes(4) + mp3[at + 12:]) > 40000
+
+
+def test_joined_mp3s_are_read_to_the_end():
+    data = written("mp3", 16000)
+    once, twice = length(data), length(data + data)
+    assert 2 * once <= twice < 2 * once + 3 * 4 * 1152
+    with pytest.raises(AudioError, match="cut short"):
+        length(data + data[:-50])
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+def test_tags_at_either_end_are_no_sound(kind):
+    data = written(kind)
+    tagged = b"ID3\4\0\0\0\0\1\0" + bytes(128) + data + b"TAG" + bytes(125)
+    assert length(tagged) == length(data)
+
+
+def test_streams_in_a_row_are_refused_for_the_one_that_would_be_heard():
+    data = written("ogg")
+    assert length(data + bytes(100)) == 48000
+    with pytest.raises(AudioError, match="several streams in a row"):
+        length(data + data)
+
+
+def test_an_mp3_on_a_pipe_is_told_from_samples():
+    data = written("mp3", 16000)
+    assert Ahead(io.BytesIO(data)).is_sound_file
+    samples = Ahead(io.BytesIO(data[:4] + bytes(5000)))  # the first two of raw PCM may look like a frame's head
+    assert not samples.is_sound_file and samples.read() == data[:4] + bytes(5000)

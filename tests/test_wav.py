@@ -67,6 +67,8 @@ GOOD = {
     "counts all but RIFF": wav(FORM, chunk(b"data", DATA, len(DATA) + 36)),
 }
 BAD = {
+    "2000 channels": (wav(chunk(b"fmt ", form(channels=2000)), chunk(b"data", DATA)), "2000 channels of 16 bits"),
+    "half floats": (wav(chunk(b"fmt ", form(code=3)), chunk(b"data", DATA)), "16-bit samples of format 3 do not exist"),
     "cut": (wav(FORM, chunk(b"data", DATA))[:-2000], "cut short: the header promises 16000 bytes of sound, 14000 are"),
     "cut below 2 GiB": (wav(FORM, chunk(b"data", DATA, 0x7FFE0000)), "cut short"),
     "cut RF64": (wav(DS64, FORM, chunk(b"data", DATA[:-2], 0xFFFFFFFF), magic=b"RF64"), "cut short"),
@@ -153,6 +155,12 @@ def test_every_codec_is_read_as_libsndfile_reads_it(subtype, tolerance, endian, 
         np.testing.assert_array_equal(stored[:4000], expected[:4000])
         assert len(stored) == len(expected)
     np.testing.assert_allclose(stored[:4000, 0], wave, atol=tolerance + 1e-7)
+
+
+@pytest.mark.parametrize("stream", [io.BytesIO, Pipe])
+def test_a_tag_before_the_header_is_passed_over(stream):
+    data = b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + GOOD["plain"]
+    np.testing.assert_array_equal(heard(stream(data))[0], (SAMPLES / 32768).astype(np.float32))
 
 
 def test_a_sample_is_as_wide_as_its_block_says():

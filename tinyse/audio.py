@@ -10,6 +10,7 @@ import contextlib
 import io
 import math
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ LIVE_MS = 16
 BLOCK = 1 << 16
 """Source samples (all channels together) read at once."""
 FULL_SCALE = 1 - 2.0**-14
+IMPOSSIBLE = 2.0**40
+"""Magnitude from which on the firmware takes samples as 0, and float32 soon overflows."""
 CLIPPED_RUN = 3
 """Consecutive samples at full scale that count as clipping; fewer is a normalised peak (ours)."""
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aiff": "AIFF", ".aif": "AIFF", ".w64": "W64"}
@@ -123,6 +126,7 @@ class AudioReader:
         self.rate = rate
         self._loudest = 0.0
         self._clipped = 0
+        self._full: np.ndarray[Any, Any] | None = None
         with self._named():
             self._sound = sound = Sound(Path(source) if isinstance(source, str | Path) else source, whole)
             self.format = AudioFormat(sound.rate, sound.channels, sound.frames, sound.subtype)
@@ -197,17 +201,19 @@ class AudioReader:
 
     def _inspect(self, block: Real, start: int) -> None:
         size = np.abs(block)
-        if not np.isfinite(block).all():
-            first = start + int(np.argmax(~np.isfinite(block).all(axis=1)))
-            raise AudioError(f"sample {first} is not a finite number", "export it again as PCM")
+        if not (size < IMPOSSIBLE).all():
+            first = int(np.argmax(~(size < IMPOSSIBLE).all(axis=1)))
+            what = f"is {size[first].max():.3g}" if np.isfinite(block[first]).all() else "is not a finite number"
+            raise AudioError(f"sample {start + first} {what}", "export it again as PCM")
         self._loudest = max(self._loudest, float(size.max()))
         full = (size >= FULL_SCALE) & (size <= 1)  # what is beyond was not clipped there
-        runs = np.ones((max(0, len(full) - CLIPPED_RUN + 1), block.shape[1]), bool)
+        before = np.zeros((CLIPPED_RUN, full.shape[1]), bool) if self._full is None else self._full
+        full = np.concatenate([before, full])
+        self._full = full[-CLIPPED_RUN:]
+        runs = np.ones((len(full) - CLIPPED_RUN + 1, full.shape[1]), bool)
         for offset in range(CLIPPED_RUN):
             runs &= full[offset : offset + len(runs)]
-        starts = runs.copy()
-        starts[1:] &= ~runs[:-1]
-        self._clipped += int(starts.sum())
+        self._clipped += int((runs[1:] & ~runs[:-1]).sum())
 
 
 @contextlib.contextmanager
@@ -249,18 +255,22 @@ def audio_writer(path: Path | str, like: AudioFormat, rate: int = RATE) -> Itera
             yield writer
             writer.finish()
         if container == "RF64":
-            _undate(temporary)
+            _tidy(temporary)
 
 
-def _undate(path: Path) -> None:
-    """Clear the time in a PEAK chunk: libsndfile cannot leave the chunk out of an RF64."""
+def _tidy(path: Path) -> None:
+    """Give a file written as RF64 the header of others: no time in a PEAK chunk, which libsndfile cannot leave out of
+    it, and a format chunk that every reader knows, with padding behind."""
     with path.open("r+b") as stream:
         stream.seek(12)
-        for chunk in chunks(stream, b"data"):
+        for chunk in list(chunks(stream, b"data")):
             if chunk.name == b"PEAK":
                 stream.seek(chunk.start + 4)
                 stream.write(bytes(4))
-                return
+            if chunk.name == b"fmt " and chunk.size == 40 and chunk.body[:2] == b"\xfe\xff":
+                stream.seek(chunk.start - 4)
+                stream.write(struct.pack("<I", 16) + chunk.body[24:26] + chunk.body[2:16] + b"JUNK"
+                             + struct.pack("<I", 16) + bytes(16))
 
 
 def _encoding(path: Path, named: str, like: AudioFormat) -> tuple[str, str]:

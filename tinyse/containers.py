@@ -15,9 +15,8 @@ from tinyse.wav import ALL_ONES, HINT, PLACEHOLDER, chunks, cut_short
 
 MAGIC = (b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"riff", b"ID3", b"NIST")
 """Besides WAV's: first bytes that are those of a sound file, and of raw PCM only by a chance of 2^-24."""
-OGG_TAIL = 1 << 17
-"""Bytes; twice the longest page, which starts in them."""
-OGG_LAST = 4
+OGG_FIRST, OGG_LAST = 2, 4
+"""Flags of a page."""
 MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 MP3_KBITS = {True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
              False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
@@ -26,19 +25,19 @@ MP3_TAG_KBITS = 0x80
 """The bit rate of a frame that is large enough for a tag: 112 kbit/s, or 64."""
 
 
-def ending(stream: BinaryIO, size: int) -> tuple[int, bytes]:
+def ending(stream: BinaryIO, size: int) -> tuple[int, int, bytes]:
     """Check that ``stream``, ``size`` bytes that may be sought in, holds what its container promises.
 
     Returns:
-        How many bytes of it decoders are to pass over, and what they are to be given instead.
+        The bytes that decoders are to be given: from where, how many, and what before them.
 
     Raises:
-        AudioError: the end is missing.
+        AudioError: the end is missing, or only the first of several streams would be heard.
     """
     stream.seek(0)
     head = stream.read(64)
     promised: int | None = None
-    there, instead = size, (0, b"")
+    there, heard = size, (0, size, b"")
     if head[:4] == b"FORM":
         stream.seek(12)
         for chunk in chunks(stream, b"SSND", ">"):
@@ -56,10 +55,10 @@ def ending(stream: BinaryIO, size: int) -> tuple[int, bytes]:
     elif head[:4] == b"OggS":
         _ogg(stream, size)
     elif head[:3] == b"ID3" or head[:1] == b"\xff":
-        promised, there, instead = _mp3(stream, size, head)
+        promised, there, heard = _mp3(stream, size, head)
     if promised is not None and promised < 1 << 62 and there < promised:
         raise cut_short(promised, max(there, 0))
-    return instead
+    return heard
 
 
 def _caf(stream: BinaryIO, size: int) -> tuple[int | None, int]:
@@ -88,45 +87,62 @@ def _sphere(stream: BinaryIO, size: int) -> tuple[int | None, int]:
 
 
 def _ogg(stream: BinaryIO, size: int) -> None:
-    """The last page must be whole, and say that it is the last."""
-    stream.seek(max(0, size - OGG_TAIL))
-    tail = stream.read(OGG_TAIL)
-    at = tail.rfind(b"OggS\0")
-    page = tail[at:] if at >= 0 else b""
-    whole = len(page) >= 27 and len(page) >= 27 + page[26] + sum(page[27:27 + page[26]])
-    if not whole or not page[5] & OGG_LAST:
+    """The last page must be whole and say that it is the last; none may start another stream behind it."""
+    position, flags, ended = 0, 0, False
+    while position + 27 <= size:
+        stream.seek(position)
+        page = stream.read(27 + 255)
+        if page[:5] != b"OggS\0":
+            break
+        flags = page[5]
+        if ended and flags & OGG_FIRST:
+            raise AudioError("several streams in a row, of which only the first would be heard",
+                             "decode it to WAV first")
+        ended = bool(flags & OGG_LAST)
+        position += 27 + page[26] + sum(page[27:27 + page[26]])
+    if not ended or position > size:
         raise AudioError("cut short: the stream has no end", HINT)
 
 
-def _mp3(stream: BinaryIO, size: int, head: bytes) -> tuple[int | None, int, tuple[int, bytes]]:
-    """Bytes by the first frame's tag; without one, up to the end of the last frame that begins, and a tag.
+def _mp3(stream: BinaryIO, size: int, head: bytes) -> tuple[int | None, int, tuple[int, int, bytes]]:
+    """Bytes by the first frame's tag, or up to the end of the last frame that begins.
 
-    Without a tag decoders guess the length from the first frame, and stop there.
+    Without a tag, or with one of the first of several files that were joined, decoders stop too early: they get one.
     """
-    start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)) \
-        if head[:3] == b"ID3" else 0
+    start = id3_bytes(head)
     stream.seek(start)
     frame = stream.read(64)
-    if not (length := _mp3_frame(frame)):
-        return None, size, (0, b"")
+    if not (length := mp3_frame(frame)):
+        return None, size, (0, size, b"")
     mono = frame[3] >> 6 == 3
     side = (17 if mono else 32) if frame[1] & 8 else (9 if mono else 17)
     tag = frame[4 + side:]
     if tag[:4] in (b"Xing", b"Info"):
         flags = int.from_bytes(tag[4:8], "big")
         told = int.from_bytes(tag[8 + 4 * (flags & 1):][:4], "big") if flags & 2 else 0
-        return told or None, size - start, (0, b"")
+        stream.seek(start + told)
+        if not told or not mp3_frame(stream.read(4)):
+            return told or None, size - start, (start, told or size - start, b"")
+        start, length = start + length, mp3_frame(frame)
     end, count = start, 0
     while length:
-        end, count = end + length, count + 1
         stream.seek(end)
-        length = _mp3_frame(stream.read(4))
+        if length := mp3_frame(stream.read(4)):
+            end, count = end + length, count + 1
     first = bytes([0xFF, frame[1] | 1, frame[2] & 0x0D | MP3_TAG_KBITS, frame[3]])  # no checksum, no padding
-    info = first + bytes(side) + b"Info" + struct.pack(">III", 3, count, end - start + _mp3_frame(first))
-    return end - start, size - start, (start, info.ljust(_mp3_frame(first), b"\0"))
+    own = mp3_frame(first)
+    info = first + bytes(side) + b"Info" + struct.pack(">III", 3, count, end - start + own)
+    return end - start, size - start, (start, min(end, size) - start, info.ljust(own, b"\0"))
 
 
-def _mp3_frame(head: bytes) -> int:
+def id3_bytes(head: bytes) -> int:
+    """Length of the ID3v2 tag that a file starts with; 0 where there is none."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+
+
+def mp3_frame(head: bytes) -> int:
     """Bytes of the layer III frame that starts with ``head``; 0 where none does."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return 0

@@ -17,7 +17,7 @@ FRAME = 320
 ACTIVE_DB = 40
 """Frames this far below the loudest count as pauses (as in `tinyse.corpus.mix`)."""
 LOWEST_DB, HIGHEST_DB = -45.0, -10.0
-"""Where models do what they promise: within 1 dB of SI-SDR of their best (docs/evaluation.md)."""
+"""Where models do what they promise: within about 1 dB of SI-SDR of their best (docs/evaluation.md)."""
 GOOD_DB = -25.0
 SILENT_DB = -140
 
@@ -55,5 +55,6 @@ class Level:
         if self.db is None or LOWEST_DB <= self.db <= HIGHEST_DB:
             return ""
         change = GOOD_DB - self.db
-        return (f"the sound's active level is {self.db:.0f} dBFS; models expect {LOWEST_DB:.0f} to {HIGHEST_DB:.0f} dBFS and "
-                f"do worse outside: {'amplify' if change > 0 else 'attenuate'} it by {abs(change):.0f} dB first")
+        how = "amplify" if change > 0 else "attenuate"
+        return (f"the sound's active level is {self.db:.0f} dBFS; models expect {LOWEST_DB:.0f} to {HIGHEST_DB:.0f} "
+                f"dBFS and do worse outside: {how} it by {abs(change):.0f} dB first")

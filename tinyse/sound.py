@@ -22,21 +22,29 @@ from tinyse.frontend import Real
 
 UNKNOWN = 1 << 62
 """Bytes or samples: a length that is not known."""
+ID3V1 = 128
+"""Bytes of the tag at a file's end."""
 KINDS = "WAV, FLAC, OGG, MP3 and AIFF are read"
 
 
 class Ahead:
-    """A stream that cannot seek, of which ``first``, float bytes, were read to see what it is."""
+    """A stream that cannot seek, of which ``first``, bytes, were read to see what it is."""
 
     def __init__(self, stream: BinaryIO, count: int = 4) -> None:
         """Read ``count`` bytes, fewer where the stream ends."""
         self._stream = stream
-        self.first = self._left = stream.read(count)
+        first = stream.read(count)
+        frame = containers.mp3_frame(first)
+        self._mp3 = bool(frame)
+        if frame:  # an MP3 has no word at its start: a second frame must follow
+            first += stream.read(frame)
+            self._mp3 = bool(containers.mp3_frame(first[frame:frame + 4]))
+        self.first = self._left = first
 
     @property
     def is_sound_file(self) -> bool:
         """Whether it starts as a sound file does, rather than as raw samples."""
-        return self.first.startswith((*wav.MAGIC, *containers.MAGIC))
+        return self._mp3 or self.first.startswith((*wav.MAGIC, *containers.MAGIC))
 
     def read(self, count: int = -1) -> bytes:
         """``count`` bytes, fewer at the end only; all that is left where it is negative."""
@@ -102,15 +110,18 @@ class Sound:
         import soundfile
 
         self.live = not getattr(stream, "seekable", bool)()
+        first = b""
         if self.live:
             ahead = stream if isinstance(stream, Ahead) else Ahead(stream)
-            first = ahead.first
+            stream, first = cast(BinaryIO, ahead), ahead.first
             if first and not first.startswith(wav.MAGIC):
                 stream, self.live = self._copied(ahead), False
-            else:
-                stream = cast(BinaryIO, ahead)
-        else:
-            first = stream.read(4)
+        if not self.live:
+            first = stream.read(10)
+            stream.seek(skipped := containers.id3_bytes(first))
+            if skipped and stream.read(4) in wav.MAGIC:  # a tag before a WAV, which decoders count as sound
+                stream = io.BufferedReader(Window(stream, skipped, stream.seek(0, os.SEEK_END) - skipped))
+                first = stream.read(4)
             stream.seek(0)
         if not first:
             raise AudioError("is empty", "record it again")
@@ -129,8 +140,10 @@ class Sound:
             self._window = self._samples(found, stream, size)
         else:
             assert size is not None
-            start, header = containers.ending(stream, size) if self._whole else (0, b"")
-            self._window = Window(stream, start, size - start, header)
+            stream.seek(max(0, size - ID3V1))
+            size -= ID3V1 if stream.read(3) == b"TAG" else 0  # decoders of FLAC take it for sound
+            start, length, header = containers.ending(stream, size) if self._whole else (0, size, b"")
+            self._window = Window(stream, start, length, header)
         try:
             return soundfile.SoundFile(self._window, **raw)
         except (RuntimeError, TypeError, ValueError) as error:

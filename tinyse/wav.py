@@ -28,6 +28,8 @@ SUBTYPES = {(1, 1): "PCM_U8", (1, 2): "PCM_16", (1, 3): "PCM_24", (1, 4): "PCM_3
             (6, 1): "ALAW", (7, 1): "ULAW"}
 """(format code, bytes a sample): libsndfile's name. Every other code is left to its decoders."""
 PIECE = 1 << 16
+MOST_CHANNELS = 1024
+"""libsndfile's limit."""
 HINT = "copy or download it again"
 
 
@@ -145,10 +147,12 @@ def read_wav(stream: BinaryIO, size: int | None) -> Wav:
     code, channels, rate, _, frame, bits = struct.unpack(f"{order}HHIIHH", form[:16])
     if code == EXTENSIBLE and len(form) >= 26:
         code, = struct.unpack(f"{order}H", form[24:26])
-    if not channels or not rate or not (frame or bits):
+    if not 0 < channels <= MOST_CHANNELS or not rate or not (frame or bits):
         raise AudioError(f"not a sound file: {channels} channels of {bits} bits at {rate} Hz", "export it again")
     width = frame // channels if frame and not frame % channels else -(-bits // 8)
     subtype = SUBTYPES.get((code, width), "")
+    if not subtype and code in (1, 3):
+        raise AudioError(f"not a sound file: {bits}-bit samples of format {code} do not exist", "export it again")
     promised: int | None = long if chunk.size == ALL_ONES and long else chunk.size
     ahead = stream.read(8) if not promised else b""
     if not promised and not _is_chunk(ahead, order, size, chunk.start):
