@@ -12,8 +12,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse import audio
-from tinyse.audio import AudioFormat, AudioReader, Resampler, audio_writer, hops_of, pcm_blocks, pcm_bytes
+from tinyse import audio, audiofile
+from tinyse.audio import AudioFormat, AudioReader, Resampler, hops_of, pcm_blocks, pcm_bytes
+from tinyse.audiofile import audio_writer
 from tinyse.errors import AudioError, TinyseError
 
 
@@ -219,7 +220,7 @@ def test_a_rate_that_a_container_lacks_is_named(tmp_path):
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "PCM_24"])
 def test_more_than_a_wav_holds_is_an_rf64_and_an_aiff_is_refused(tmp_path, monkeypatch, subtype):
-    monkeypatch.setattr(audio, "LARGEST_32", 20000)
+    monkeypatch.setattr(audiofile, "LARGEST_32", 20000)
     like = AudioFormat(16000, 1, 16000, subtype)
     with audio_writer(tmp_path / "a.wav", like) as writer:
         writer.write(tone(16000))

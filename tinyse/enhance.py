@@ -20,11 +20,11 @@ from tinyse.audio import (
     AudioFormat,
     AudioReader,
     Resampler,
-    audio_writer,
     hops_of,
     pcm_blocks,
     pcm_bytes,
 )
+from tinyse.audiofile import audio_writer
 from tinyse.engines.base import Engine, frontend_of, update_rate
 from tinyse.errors import AudioError
 from tinyse.frontend import FrontEndSpec, Real, StreamingEnhancer
