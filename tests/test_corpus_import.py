@@ -159,8 +159,9 @@ BAD = {
     "silent": lambda path: save(path, np.zeros(9000)),
     "too short": lambda path: save(path, tone(300, 0.05)),
 }
-REASON = {"empty file": "cannot be decoded", "no sound": "cannot be decoded", "not a number": "not finite",
-          "truncated": "is cut short: 8956 of 19200 bytes", "header only": "is empty", "silent": "is silent",
+REASON = {"empty file": "is empty", "no sound": "not a sound file", "not a number": "not a finite number",
+          "truncated": "cut short: the header promises 19200 bytes of sound, 8956 are there",
+          "header only": "holds no samples", "silent": "is silent",
           "too short": "is too short"}
 
 
@@ -214,7 +215,7 @@ def test_nothing_usable_is_an_error(tmp_path):
     (tmp_path / "my/clean").mkdir(parents=True)
     (tmp_path / "my/noise").mkdir()
     (tmp_path / "my/clean/a.wav").write_bytes(b"x")
-    with pytest.raises(CorpusError, match=r"no usable speech found \(clean/a.wav: cannot be decoded"):
+    with pytest.raises(CorpusError, match=r"no usable speech found \(clean/a.wav: not a sound file"):
         import_corpus(tmp_path / "my", tmp_path / "out")
     with pytest.raises(CorpusError, match="not three shares"):
         import_corpus(tmp_path / "my", tmp_path / "out", ratios=(1, 2))

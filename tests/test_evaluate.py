@@ -233,6 +233,23 @@ def test_pairs_in_subfolders_and_beside_strays(tmp_path: Path) -> None:
         list(pairs_module.folder_pairs(noisy, clean))
 
 
+def test_pairs_beyond_full_scale_are_one_line(tmp_path: Path) -> None:
+    import soundfile
+
+    wave = np.random.default_rng(0).uniform(-0.25, 0.25, 16000).astype(np.float32)
+    wave[7] = 0.25
+    for name, scale in (("noisy", 32768.0), ("clean", 8.0)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", wave * np.float32(scale), 16000, "FLOAT")
+    over: dict[Path, float] = {}
+    list(pairs_module.folder_pairs(tmp_path / "noisy", tmp_path / "clean", over))
+    assert over == {tmp_path / "noisy/a.wav": pytest.approx(78.268, abs=1e-3),
+                    tmp_path / "clean/a.wav": pytest.approx(6.021, abs=1e-3)}
+    assert pairs_module.over_note(over) == (f"2 files reach beyond full scale, {tmp_path}/noisy/a.wav by 78.3 dB: "
+                                            "scale floating-point samples to -1..1")
+    assert pairs_module.over_note({}) == ""
+
+
 def test_written_files_repeat_byte_for_byte(tmp_path: Path) -> None:
     evaluation = scoring.score_pairs([], make_pairs(), ["si_sdr"], workers=1)
     first, second = ({kind: path.read_bytes() for kind, path in written.items()}

@@ -195,6 +195,10 @@ class Analysis:
         """Forget the past."""
         self._frame[:] = 0
 
+    def hold(self, value: float) -> None:
+        """Let the past be ``value`` throughout."""
+        self._frame[:] = value
+
     def push(self, hop: Numbers) -> Complex:
         """Spectrum, complex64 [bins], of the past ``delay`` samples and this hop, float32 [hop]."""
         self._frame[: -self.spec.hop] = self._frame[self.spec.hop :]
@@ -244,6 +248,10 @@ class StreamingEnhancer:
         self._synthesis.reset()
         self.engine.reset()
 
+    def hold(self, value: float) -> None:
+        """Let the past be ``value`` rather than zeros: a signal's first sample, so that an offset is no step."""
+        self._analysis.hold(value)
+
     def push(self, hop: Numbers) -> Real:
         """Enhance: float32 [hop] in, float32 [hop] out, the samples of ``delay`` ago.
 
@@ -253,7 +261,7 @@ class StreamingEnhancer:
         mask = self.engine.mask(features(spectrum, self.spec))
         return self._synthesis.push(spectrum * lift(mask, self.spec))
 
-    def flush(self) -> Real:
-        """The last ``delay`` samples, float32 [delay], by pushing silence; call ``reset`` afterwards."""
-        silence = np.zeros(self.spec.hop, np.float32)
+    def flush(self, value: float = 0.0) -> Real:
+        """The last ``delay`` samples, float32 [delay], by pushing ``value``; call ``reset`` afterwards."""
+        silence = np.full(self.spec.hop, value, np.float32)
         return np.concatenate([self.push(silence) for _ in range(self.spec.delay // self.spec.hop)])

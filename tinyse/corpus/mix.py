@@ -204,7 +204,8 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
         bits: libsndfile's name of the sample format, "PCM_16" or "FLOAT".
         progress: receives the task "mix".
     """
-    from tinyse.audio import AudioFormat, audio_writer
+    from tinyse.audio import AudioFormat
+    from tinyse.audiofile import audio_writer
 
     folder = Path(folder)
     rows = []

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.artifacts import atomic_path, json_text
+from tinyse.artifacts import atomic_path, cache_root, json_text
 from tinyse.errors import CorpusError
 
 RATE = 16000
@@ -238,8 +238,7 @@ def root_dir() -> Path:
     """Where fetched corpora live: $TINYSE_DATA, or tinyse/corpus in the user's cache folder."""
     if chosen := os.environ.get("TINYSE_DATA"):
         return Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "tinyse" / "corpus"
+    return cache_root() / "tinyse" / "corpus"
 
 
 def corpus_dir(tier: str = "small", root: Path | str | None = None) -> Path:

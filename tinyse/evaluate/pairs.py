@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,18 +34,34 @@ def corpus_pairs(corpus: Path | str | None, split: str, snrs: Sequence[float], c
         yield Pair(mixture.name, mixture.snr, mixture.noisy, mixture.clean)
 
 
-def read_signal(path: Path) -> Signal:
-    """A whole sound file as float32[samples], 16 kHz mono; AudioError where it is no sound."""
+def read_signal(path: Path, over: dict[Path, float] | None = None) -> Signal:
+    """A whole sound file as float32[samples], 16 kHz mono; AudioError where it is no sound.
+
+    Where its samples reach beyond full scale, ``over`` is told by how many dB.
+    """
     from tinyse.audio import AudioReader
 
     with AudioReader(path) as reader:
-        return np.concatenate([np.zeros(0, np.float32), *reader.blocks()])
+        signal = np.concatenate([np.zeros(0, np.float32), *reader.blocks()])
+    if reader.over_db and over is not None:
+        over[path] = reader.over_db
+    return signal
 
 
-def folder_pairs(noisy: Path, clean: Path) -> Iterator[Pair]:
+def over_note(over: Mapping[Path, float]) -> str:
+    """One line on the files that reach beyond full scale, or ""."""
+    if not over:
+        return ""
+    worst = max(over, key=lambda path: over[path])
+    return (f"{len(over)} files reach beyond full scale, {worst} by {over[worst]:.1f} dB: "
+            "scale floating-point samples to -1..1")
+
+
+def folder_pairs(noisy: Path, clean: Path, over: dict[Path, float] | None = None) -> Iterator[Pair]:
     """A user's own pairs: files of the same name (any sound format) in two folders and below.
 
-    A pair is cut to the shorter of the two; a difference above 0.1 s is refused as not a pair.
+    A pair is cut to the shorter of the two; a difference above 0.1 s is refused as not a pair. ``over`` is filled with
+    the files that reach beyond full scale, and by how many dB.
 
     Raises:
         CorpusError: a folder is missing, a partner is missing or not the only one, or lengths differ.
@@ -54,7 +70,7 @@ def folder_pairs(noisy: Path, clean: Path) -> Iterator[Pair]:
         if not folder.is_dir():
             raise CorpusError(f"{folder}: no such folder", "give the folders of noisy and of clean files")
     for name, file, partner in partners(noisy, clean):
-        degraded, reference = read_signal(file), read_signal(partner)
+        degraded, reference = (read_signal(path, over) for path in (file, partner))
         if abs(len(degraded) - len(reference)) > 1600:
             raise CorpusError(f"{file.name}: noisy and clean differ by more than 0.1 s",
                               "pairs must be time-aligned")

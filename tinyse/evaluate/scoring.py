@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tinyse.artifacts import versions
 from tinyse.engines import Engine, frontend_of, update_rate
 from tinyse.errors import CorpusError, TinyseError, ToolError
 from tinyse.evaluate.metrics import METRICS, Metric, Signal, conventions, score, select
-from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs
+from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.evaluate.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.evaluate.systems import System, describe, load, resolve
 from tinyse.frontend import StreamingEnhancer
@@ -222,5 +223,7 @@ def evaluate_folders(
         TinyseError: a folder, a partner, the model or a package is missing.
     """
     systems = [resolve(model_path, engine, label), *([against] if against else [])]
-    return score_pairs(systems, folder_pairs(noisy, clean), metrics, workers=workers, progress=progress,
-                       provenance={"split": "own pairs"})
+    over: dict[Path, float] = {}
+    evaluation = score_pairs(systems, folder_pairs(noisy, clean, over), metrics, workers=workers, progress=progress,
+                             provenance={"split": "own pairs"})
+    return replace(evaluation, provenance={**evaluation.provenance, "note": over_note(over)}) if over else evaluation
