@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.corpus.store import RATE
+from tinyse.corpus.clips import RATE
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.frontend import FrontEndSpec
 from tinyse.recipe import MixingPart

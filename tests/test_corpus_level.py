@@ -53,16 +53,16 @@ def test_a_constant_is_silence(wave, silent):
 @given(st.integers(0, 10**9), st.integers(1, 6), st.integers(FRAME, 9 * RATE), st.floats(-0.01, 0.01))
 def test_every_place_has_sound_and_fits(start, hits, length, offset):
     wave = knocks(start % 7, 12, hits, np.float32(offset))
-    at = Places(wave).at(start, length)
+    at = Places([wave]).at(start, length)
     assert 0 <= at <= len(wave) - length
     assert not soundless(wave[at:at + length])
 
 
 def test_places_are_spread_and_without_sound_there_is_still_one():
-    places = Places(knocks(1))
+    places = Places([knocks(1)])
     found = {places.at(start, RATE) for start in range(0, 30 * RATE, 997)}
     assert len(found) > 100 and min(found) < 2 * RATE and max(found) > 20 * RATE
-    assert Places(np.zeros(3 * RATE, np.float32)).at(5, RATE) == 0
+    assert Places([np.zeros(3 * RATE, np.float32)]).at(5, RATE) == 0
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

@@ -9,8 +9,8 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
+from tinyse.corpus.files import files_below, sound_files
 from tinyse.corpus.importing import import_corpus
-from tinyse.corpus.layouts import files_below, sound_files
 from tinyse.corpus.splits import assign
 from tinyse.corpus.store import Corpus, NewClip, disjoint
 from tinyse.errors import CorpusError
@@ -184,9 +184,11 @@ def test_one_voice_cannot_be_trained_on_and_what_helps_does(tmp_path):
         save(tmp_path / f"my/clean/me/{take}.wav", tone(200 + take))
     noises(tmp_path / "my", "abcd")
     result = run("import", tmp_path / "my", "--out", tmp_path / "out")
-    assert result.exit_code == 0
-    assert ("warning: cannot be trained on: validation has no speech: --speaker '(.+)' splits speech by file, so that "
-            "every split hears the same voices\n") in result.output
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == (
+        f"Error: {tmp_path}/out: is written, but cannot be trained on: validation has no speech: --speaker '(.+)' "
+        "splits speech by file, so that every split hears the same voices (files that were read are not read again)")
+    assert Corpus.open(tmp_path / "out").minutes("noise", "validation") > 0
     made = import_corpus(tmp_path / "my", tmp_path / "out", speaker="(.+)")
     assert made.warning == "" and set(held(made.corpus, "speech").values()) == {"train", "validation", "test"}
 
@@ -273,7 +275,7 @@ def test_a_rare_knock_is_noise_and_a_flat_file_is_named(plain, tmp_path):
 def test_sources_of_a_part_stay_and_the_rest_is_dealt():
     from tinyse.corpus.splits import Piece
 
-    pieces = [Piece(name, "speech", name, "test" if name == "t" else "", 0, 100) for name in "abcdt"]
+    pieces = [Piece(name, "speech", name, "test" if name == "t" else "", 100) for name in "abcdt"]
     dealt = assign(pieces, 0, (80, 10, 10))
     assert dealt["t"] == "test" and sorted(dealt.values()) == ["test", "train", "train", "train", "validation"]
 

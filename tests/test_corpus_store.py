@@ -40,7 +40,7 @@ def test_same_clips_same_bytes_and_other_seed_other_hash(tmp_path):
     first = synthetic_corpus(tmp_path / "a", seed=1, minutes=0.2)
     synthetic_corpus(tmp_path / "b", seed=1, minutes=0.2)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == 7
+    assert files == [f"clips-{first.hash[:12]}.parquet", "corpus.json", "sound-0000.pcm"]
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert synthetic_corpus(tmp_path / "c", seed=2, minutes=0.2).hash != first.hash
@@ -70,7 +70,7 @@ def test_a_speaker_and_a_noise_of_one_name_are_no_overlap(tmp_path):
 
 def test_verify_finds_one_changed_bit(tmp_path):
     corpus = Corpus.write(tmp_path, [clip("a"), clip("b")])
-    path = tmp_path / "train.speech.npy"
+    path = tmp_path / "sound-0000.pcm"
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
@@ -96,10 +96,10 @@ def test_bad_clips_are_refused_and_leave_no_corpus(tmp_path, clips, message):
 
 def test_open_refuses_what_is_damaged(tmp_path):
     Corpus.write(tmp_path, [clip("a")])
-    path = tmp_path / "train.speech.npy"
+    path = tmp_path / "sound-0000.pcm"
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    with pytest.raises(CorpusError, match="train.speech.npy"):
+    with pytest.raises(CorpusError, match="sound-0000.pcm: is cut short"):
         Corpus.open(tmp_path)
     path.unlink()
     with pytest.raises(CorpusError, match="cannot be read"):
@@ -127,6 +127,8 @@ def test_a_write_that_fails_leaves_the_earlier_corpus(tmp_path):
     kept = Corpus.open(tmp_path)
     kept.verify()
     assert kept.hash == before and kept.all[0].id == "a"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.json", "train.noise.npy", "train.speech.npy"]
-    Corpus.write(tmp_path, [clip("c")])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.json", "train.speech.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"clips-{before[:12]}.parquet", "corpus.json",
+                                                                "sound-0000.pcm"]
+    after = Corpus.write(tmp_path, [clip("c")]).hash
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"clips-{after[:12]}.parquet", "corpus.json",
+                                                                "sound-0001.pcm"]

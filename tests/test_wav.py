@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.audio import AudioReader
-from tinyse.corpus.importing import read_job
 from tinyse.corpus.layouts import Job
+from tinyse.corpus.reading import read_job
 from tinyse.errors import AudioError
 from tinyse.evaluate.pairs import read_signal
 from tinyse.sound import Sound

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ class MixingPart:
     """On-the-fly mixtures: lengths in seconds, levels in dB, shares in 0..1.
 
     ``voice``: of speech resampled to another voice. ``speech_eq_db``: depth of its equalizer. ``room``: of speech in a
-    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones.
+    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones. ``shares``: "PACKAGE=SHARE" lines,
+    of speech and of noise drawn from a package of the corpus, whatever its size.
     """
 
     seconds: float = _within(0.25, 60, default=2.0)
@@ -69,6 +70,7 @@ class MixingPart:
     room: float = _within(0, 1, default=0.0)
     narrow: float = _within(0, 1, default=0.0)
     overload: float = _within(0, 1, default=0.0)
+    shares: tuple[str, ...] = field(metadata={"empty": True}, default=())
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def _convert(kind: Any, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast(type, kind), value, where)
     if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple) or not (value or meta.get("empty")):
             raise RecipeError(f"{where}: {value!r} is not a list", "a list such as [256, 256]")
         return tuple(_scalar(typing.get_args(kind)[0], item, where, meta) for item in value)
     if isinstance(kind, types.UnionType):
@@ -252,6 +254,7 @@ def recipe_of(values: Any, where: str) -> Recipe:
     for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
         if len(pair) != 2 or pair[0] > pair[1]:
             raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
+    parse_shares(recipe.mixing.shares, f"{where}: ")
     if recipe.train.distill and recipe.train.start is None:
         given = f"train.distill: {recipe.train.distill:g}"
         raise RecipeError(f"{where}: {given} needs a teacher, and there is no train.start",
@@ -266,6 +269,25 @@ def recipe_of(values: Any, where: str) -> Recipe:
     if recipe.cluster.values % 2:
         raise RecipeError(f"{where}: cluster.values: {recipe.cluster.values} is odd", "half of the values are negative")
     return recipe
+
+
+def parse_shares(lines: Sequence[str], where: str = "") -> dict[str, float]:
+    """``mixing.shares`` as shares by package.
+
+    Raises:
+        RecipeError: a line is not PACKAGE=SHARE, a package comes twice, or the shares exceed 1.
+    """
+    shares: dict[str, float] = {}
+    for line in lines:
+        name, _, text = line.rpartition("=")
+        with contextlib.suppress(ValueError):
+            if name and name not in shares and 0 <= float(text) <= 1:
+                shares[name] = float(text)
+                continue
+        raise RecipeError(f"{where}mixing.shares: {line!r} is no share", "PACKAGE=0.2, each package once")
+    if sum(shares.values()) > 1 + 1e-9:
+        raise RecipeError(f"{where}mixing.shares: {', '.join(lines)} exceed 1", "what is left goes to the others")
+    return shares
 
 
 def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyse.corpus.layouts import LAYOUTS
+
 if TYPE_CHECKING:
     from tinyse.corpus.store import Corpus
 
@@ -60,57 +62,73 @@ def fetch(tier: str, root: Path | None, workers: int) -> None:
 
 
 @command.command("import")
-@click.argument("source", type=PATH)
-@click.option("--layout", type=click.Choice(["plain", "voicebank", "dns", "chime"]), default="plain",
-              show_default=True, help="How the folders lie.")
+@click.argument("source", type=PATH, required=False)
+@click.option("--layout", type=click.Choice(list(LAYOUTS)), default="plain", show_default=True,
+              help="How the folders lie.")
+@click.option("--rooms", type=PATH, help="A folder of measured impulse responses, for mixing.room.")
 @click.option("--out", type=PATH, help="Where the corpus is written [imported/ beside the fetched ones].")
+@click.option("--add", is_flag=True, help="Add to the corpus that is there.")
+@click.option("--name", help="Of the set, for mixing.shares [the layout; with --add the folder's name].")
 @click.option("--split", default="80,10,10", show_default=True, callback=_floats, metavar="80,10,10",
               help="Shares of train, validation and test.")
 @click.option("--speaker", metavar="REGEX", help="Finds the speaker in a path, instead of the layout's rule.")
 @click.option("--noise-source", metavar="REGEX", help="Finds the noise source in a path, instead of the rule.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the split.")
-@click.option("--strict", is_flag=True, help="Fail at the first bad file instead of skipping it.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that read.")
-def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...], speaker: str | None,
-            noise_source: str | None, seed: int, strict: bool, workers: int) -> None:
+@click.option("--strict", is_flag=True, help="Fail where files are bad, after all were read, instead of skipping them.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that read [as many as cores].")
+def import_(source: Path | None, layout: str, rooms: Path | None, out: Path | None, add: bool, name: str | None,
+            split: tuple[float, ...], speaker: str | None, noise_source: str | None, seed: int, strict: bool,
+            workers: int | None) -> None:
     """Convert your own recordings in SOURCE: any rate and channels to 16 kHz mono, disjoint splits.
 
     \b
     Layouts:
       plain      clean/ and noise/, speakers and noise sources as folders in them or by file name
+      speech, noise, rooms   one kind only, all files of the folder
       voicebank  VoiceBank-DEMAND: clean_trainset_28spk_wav/, noisy_trainset_28spk_wav/, clean_testset_wav/, ...
-      dns        DNS-Challenge: clean_fullband/ and noise_fullband/, or clean/ and noise/
+      dns        DNS-Challenge: clean_fullband/ and noise_fullband/, or clean/ and noise/; impulse_responses/
       chime      CHiME2 pairs: isolated/ with scaled/, reverberated/ or clean/ beside it
+      librispeech, vctk, mssnsd, wham, musan, demand, esc50, fsd50k, rirs, picovoice   as published
     Where there is no noise by itself, it is what the noisy file has beyond the clean one. A recording that occurs
     twice is taken once. Training needs speech and noise in train and validation: three speakers, three noises.
+    An import that was stopped goes on; what was read is not read again.
 
     \b
     Example:
       tinyse data import VoiceBank-DEMAND --layout voicebank --out corpora/voicebank
       tinyse data import my --speaker '^(\\w+)/' --noise-source '^(\\w+?)_' --split 70,15,15
+      tinyse data import LibriSpeech --layout librispeech --out corpora/mine
+      tinyse data import musan --layout musan --rooms RIRS_NOISES --out corpora/mine --add
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.importing import import_corpus
+    from tinyse.corpus.importing import SKIPPED, import_corpus, reasons
     from tinyse.corpus.store import corpus_dir
+    from tinyse.errors import CorpusError
     from tinyse.progress import printable
 
     folder = out or corpus_dir("imported")
     with progress_bars() as progress:
-        made = import_corpus(source, folder, layout, seed, split, speaker, strict, workers, progress, noise_source)
+        made = import_corpus(source, folder, layout, seed, split, speaker, strict, workers, progress, noise_source,
+                             rooms, add, name)
     _totals(made.corpus)
     for what, lines, said in (("note", made.notes, "notes"), ("double", made.doubles, "doubles left out"),
-                              ("skipped", made.skipped, "files skipped")):
+                              ("skipped", made.skipped, f"files skipped, named in {SKIPPED}")):
         for line in lines[:SHOWN]:
             click.echo(f"{what}: {printable(line)}", err=True)
         if lines and (what != "note" or len(lines) > SHOWN):
             click.echo(f"warning: {len(lines)} {said}" + (f", {SHOWN} of them shown" if len(lines) > SHOWN else ""),
                        err=True)
+    if len(made.skipped) > 1:
+        for reason, count in reasons(made.skipped).items():
+            click.echo(f"warning: {count} of them: {printable(reason)}", err=True)
     if made.passed:
         passed = ", ".join(f"{count} {suffix}" for suffix, count in made.passed.items())
         click.echo(f"note: passed over, as no sound of this layout: {passed}", err=True)
-    if made.warning:
-        click.echo(f"warning: {made.warning}", err=True)
     click.echo(f"{folder}: {len(made.corpus.all)} clips, hash {made.corpus.hash[:12]}")
+    if made.warning and all(split[:2]) and made.corpus.kinds == {"speech", "noise"}:
+        raise CorpusError(f"{folder}: is written, but {made.warning}", "files that were read are not read again")
+    if made.warning:  # as was asked for, or not all yet
+        click.echo(f"note: {made.warning}", err=True)
 
 
 @command.command()
@@ -183,5 +201,7 @@ def _totals(corpus: Corpus) -> None:
 
     for split in SPLITS:
         speech, noise = corpus.minutes("speech", split), corpus.minutes("noise", split)
-        speakers = len({clip.source for clip in corpus.clips("speech", split)})
-        click.echo(f"{split:<11}{speech:7.1f} min speech ({speakers} speakers), {noise:6.1f} min noise")
+        speakers = len(corpus.clips("speech", split).groups("source"))
+        rooms = len(corpus.clips("room", split))
+        click.echo(f"{split:<11}{speech:7.1f} min speech ({speakers} speakers), {noise:6.1f} min noise"
+                   + (f", {rooms} impulse responses" if rooms else ""))

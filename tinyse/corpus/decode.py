@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.corpus.store import RATE, to_int16
+from tinyse.corpus.clips import RATE
+from tinyse.corpus.store import to_int16
 from tinyse.errors import AudioError
 
 Floats = npt.NDArray[np.float32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.corpus.store import RATE
+from tinyse.corpus.clips import RATE
 from tinyse.errors import AudioError
 
 Floats = npt.NDArray[np.float32]

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,8 +22,10 @@ import numpy.typing as npt
 from tinyse.artifacts import atomic_path, write_json, write_text
 from tinyse.corpus import archives, debian
 from tinyse.corpus.catalogue import Catalogue, Package, Take, load_catalogue, rules_text
+from tinyse.corpus.clips import RATE
 from tinyse.corpus.decode import decode, gather
-from tinyse.corpus.store import MANIFEST, RATE, SPLITS, Corpus, NewClip, corpus_dir, disjoint, root_dir
+from tinyse.corpus.shards import npy_part
+from tinyse.corpus.store import MANIFEST, SPLITS, Corpus, NewClip, corpus_dir, disjoint, root_dir
 from tinyse.errors import CorpusError
 from tinyse.progress import Progress, Step, silent
 from tinyse.workers import Workers
@@ -206,12 +209,12 @@ def _collect(folder: Path, tier: str, packages: Sequence[Package], keys: dict[st
     versions: dict[str, str] = {}
     for package in packages:
         state: dict[str, Any] = json.loads((folder / f"{keys[package.name]}.json").read_text())
-        samples = np.load(folder / f"{keys[package.name]}.npy", mmap_mode="r")
+        path = folder / f"{keys[package.name]}.npy"
         versions[package.name] = state["version"]
         dropped[package.name] = state["dropped"]
         offset = 0
         for row in state["clips"]:
-            part = samples[offset:offset + row["length"]]
+            part = partial(npy_part, path, offset, row["length"])
             offset += row["length"]
             split = catalogue.split(tier, package, row["kind"], row["language"])
             clips.append((NewClip(row["id"], row["kind"], split, row["source"], part, package.name, state["version"],

@@ -1,39 +1,38 @@
-"""Import a user's own recordings as a corpus, with splits disjoint by speaker and by noise source."""
+"""Import a user's own recordings as a corpus, with splits disjoint by speaker and by noise source.
+
+First every file is read, in worker processes, and what it gave is written down (`tinyse.corpus.ledger`); then what was
+written down becomes a catalogue. So memory holds names and numbers only, and an import that was stopped goes on.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tinyse.artifacts import writing
-from tinyse.corpus.decode import SHORTEST, SILENT_RMS_DB, limit, read_sound, to_mono_16k, trim
-from tinyse.corpus.difference import noise_of
+from tinyse.artifacts import write_text
+from tinyse.corpus.clips import COLUMNS, NUMBERS, table_of
 from tinyse.corpus.layouts import Job, Patterns, find_jobs, passed_over
-from tinyse.corpus.level import LONGEST, at_pauses
-from tinyse.corpus.mix import active_level
+from tinyse.corpus.ledger import Ledger
+from tinyse.corpus.reading import CHANGED, key_of, read_batch, read_steadily
 from tinyse.corpus.splits import Piece, assign, by_file, check_ratios, notes, untrainable
-from tinyse.corpus.store import KINDS, RATE, Corpus, NewClip, disjoint, to_int16
-from tinyse.errors import AudioError, CorpusError
-from tinyse.frontend import FrontEndSpec
-from tinyse.progress import Progress, Step, silent
+from tinyse.corpus.store import KINDS, MANIFEST, ROOM, SPLITS, Corpus, commit, disjoint
+from tinyse.errors import CorpusError
+from tinyse.progress import Progress, Step, printable, silent
 from tinyse.workers import Workers
 
 RATIOS = (0.8, 0.1, 0.1)
-PAUSE_LEVEL = 10 ** (-30 / 20)
-"""A piece of a long recording that is softer than this beside the whole holds no speech."""
 FEW = 100
 """Up to this many files are read in this process; more, in workers."""
-
-Pcm = npt.NDArray[np.int16]
+BATCH = (16, 1 << 20)
+"""Files, and bytes in them, that a worker is given at once."""
+SKIPPED = "skipped.txt"
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Imported:
 
     Attributes:
         corpus: opened.
+        read: how many files were read now; the others were read before.
         skipped: one line for each file left out: name and reason.
         doubles: one line for each recording that occurred before: its name and the one that is kept.
         passed: how many files are of no use to the layout, by suffix.
@@ -50,6 +50,7 @@ class Imported:
     """
 
     corpus: Corpus
+    read: int
     skipped: tuple[str, ...]
     doubles: tuple[str, ...]
     passed: Mapping[str, int]
@@ -57,84 +58,223 @@ class Imported:
     warning: str
 
 
-def import_corpus(source: Path | str, folder: Path | str, layout: str = "plain", seed: int = 0,
+@dataclass
+class _Gathered:
+    """What the files of an import hold: pieces to be dealt, and what is said of the others."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    doubles: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def import_corpus(source: Path | str | None, folder: Path | str, layout: str = "plain", seed: int = 0,
                   ratios: Sequence[float] = RATIOS, speaker: str | None = None, strict: bool = False,
-                  workers: int = 2, progress: Progress = silent, noise_source: str | None = None) -> Imported:
+                  workers: int | None = None, progress: Progress = silent, noise_source: str | None = None,
+                  rooms: Path | str | None = None, add: bool = False, name: str | None = None) -> Imported:
     """Convert a data set to a corpus: 16 kHz mono, split by speaker and by noise source.
 
+    What an earlier import into the same folder has read is not read again, finished or not.
+
     Args:
-        source: the data set's folder.
+        source: the data set's folder; None where only ``rooms`` are added.
         folder: where the corpus is written.
-        layout: "plain", "voicebank", "dns" or "chime"; see `tinyse.corpus.layouts`.
+        layout: a key of `tinyse.corpus.layouts.LAYOUTS`.
         seed: of the split; the same seed and files give the same bytes.
         ratios: of train, validation and test, by duration; every split that can gets at least one source.
         speaker: regular expression that finds the speaker in a path, instead of the layout's rule.
-        strict: raise at the first bad file instead of skipping it.
-        workers: processes that read files, for large sets.
+        strict: refuse a data set with bad files, after all were read, instead of skipping them.
+        workers: processes that read files, for large sets; None for as many as there are cores.
         progress: receives the task "import".
         noise_source: regular expression that finds the noise source in a path, instead of the layout's rule.
+        rooms: a folder of measured impulse responses.
+        add: keep the clips of the corpus that is there; its sources keep their splits.
+        name: package of the clips, and begin of their ids; default: the layout, or the folder's name with ``add``.
 
     Raises:
-        CorpusError: the folder is not of the layout, nothing usable is in it, or, when strict, a file is bad.
+        CorpusError: the folder is not of the layout, nothing usable is in it, or, when strict, files are bad.
+        TinyseError: the disk is full, or another import writes to the folder.
     """
     check_ratios(ratios)
-    patterns = Patterns(_compiled("speaker", speaker), _compiled("noise source", noise_source))
     folder = Path(folder)
-    jobs = find_jobs(Path(source), layout, patterns)
-    passed = passed_over(Path(source), jobs)
-    skipped: list[str] = []
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder), tempfile.TemporaryFile(dir=folder) as spool:
-        pieces: list[Piece] = []
-        first: dict[tuple[str, bytes], str] = {}
-        doubles: list[str] = []
-        remarks: list[str] = []
-        offset = 0
-        for done, (job, results) in enumerate(_read_all(jobs, workers), 1):
-            for number, (kind, pcm, reason) in enumerate(results):
-                if pcm is None:
-                    line = f"{job.id}: {reason}"
-                    if strict:
-                        raise CorpusError(line, "repair or remove it, or import without --strict")
-                    skipped.append(line)
-                    continue
-                data = pcm.astype("<i2").tobytes()
-                if (known := first.setdefault((kind, hashlib.sha256(data).digest()), job.id)) != job.id:
-                    doubles.append(f"{job.id}: the same {kind} as {known}")
-                    continue
-                if reason:
-                    remarks.append(f"{job.id}: {reason}")
-                name = f"{layout}/{kind}/{job.id}"
-                if sum(found == kind for found, *_ in results) > 1:
-                    name += f"#{number:03d}"
-                pieces.append(Piece(name, kind, job.speaker if kind == "speech" else job.source, job.part, offset,
-                                    len(pcm)))
-                spool.write(data)
-                offset += len(pcm)
-            progress(Step("import", done, len(jobs), job.id))
-        for kind in KINDS:
-            if not any(piece.kind == kind for piece in pieces):
-                why = skipped[0] if skipped else ", ".join(f"{count} {suffix}" for suffix, count in passed.items())
-                raise CorpusError(f"{source}: no usable {kind} found" + (f" ({why})" if why else ""),
-                                  f"is it of the {layout} layout, and sound such as WAV or FLAC?")
-        spool.flush()
-        samples: Pcm = np.memmap(spool, np.int16, "r", shape=(offset,))
-        speech, noise = ([piece for piece in pieces if piece.kind == kind] for kind in KINDS)
-        alone = noise if noise_source else by_file(noise, seed, ratios)
-        if alone != noise:
-            found = len({piece.source for piece in noise})
-            remarks.append(f"noise is split by file, since the names give {found} noise source{'s' * (found > 1)}: the "
-                           "same place may be heard in two splits (--noise-source REGEX finds the sources)")
-        clips = [NewClip(piece.id, piece.kind, splits[piece.source], piece.source,
-                         samples[piece.offset:piece.offset + piece.length], layout, "", "", "as the source")
-                 for dealt in (speech, alone) for splits in [assign(dealt, seed, ratios)] for piece in dealt]
-        meta = {"tier": f"import-{layout}", "seed": seed, "ratios": list(ratios), "skipped": len(skipped),
-                "doubles": len(doubles)}
-        corpus = Corpus.write(folder, clips, meta)
+    before = Corpus.open(folder) if add and (folder / MANIFEST).is_file() else None
+    jobs, passed = _jobs(source, rooms, layout, Patterns(_compiled("speaker", speaker),
+                                                         _compiled("noise source", noise_source)))
+    package = name or (Path(source or rooms or "rooms").resolve().name if add else layout)
+    with Ledger(folder) as ledger:
+        keys, read = _read(jobs, ledger, workers or os.cpu_count() or 1, progress)
+        ledger.keep()
+        gathered = _gather(jobs, keys, ledger, package)
+        _check(gathered, jobs, before, passed, strict, f"{source or rooms}", layout)
+        table, dealt = _catalogue(gathered.pieces, ledger, before, package, seed, ratios, bool(noise_source))
+        meta: dict[str, Any] = {"tier": f"import-{layout}", "seed": seed, "ratios": list(ratios),
+                                "skipped": len(gathered.skipped), "doubles": len(gathered.doubles)}
+        if before is not None:
+            meta = {**before.meta, "added": [*before.meta.get("added", ()), {**meta, "package": package}]}
+        corpus = commit(folder, table, meta)
+        ledger.only(set(corpus.all.names("file")))
     disjoint(corpus)
-    return Imported(corpus, tuple(skipped), tuple(doubles), passed, (*notes(corpus, ratios), *remarks),
-                    untrainable(corpus, ratios))
+    _write_skipped(folder, gathered.skipped)
+    return Imported(corpus, read, tuple(gathered.skipped), tuple(gathered.doubles), passed,
+                    (*notes(corpus, ratios), *dealt, *gathered.remarks), untrainable(corpus, ratios))
+
+
+def reasons(skipped: Iterable[str]) -> dict[str, int]:
+    """How many files were left out for each reason, most first; names and numbers in a reason do not count."""
+    counts = Counter(re.sub(r"\d[\d.]*", "N", line.split(": ", 1)[-1].removeprefix(os.path.basename(
+        line.split(": ", 1)[0])).strip()) for line in skipped)
+    return dict(counts.most_common())
+
+
+def _jobs(source: Path | str | None, rooms: Path | str | None, layout: str, patterns: Patterns,
+          ) -> tuple[list[Job], dict[str, int]]:
+    if source is None and rooms is None:
+        raise CorpusError("nothing to import", "give a folder of recordings, or --rooms")
+    jobs = [] if source is None else find_jobs(Path(source), layout, patterns)
+    passed = {} if source is None else passed_over(Path(source), jobs)
+    measured = [] if rooms is None else find_jobs(Path(rooms), "rooms")
+    if rooms is not None and not measured:
+        raise CorpusError(f"{rooms}: holds no sound files", "give a folder of impulse responses")
+    return [*jobs, *measured], passed
+
+
+def _read(jobs: Sequence[Job], ledger: Ledger, workers: int, progress: Progress) -> tuple[list[bytes], int]:
+    """The key of every job; those that the ledger does not know are read."""
+    keys = [key_of(job) for job in jobs]
+    new = [index for index, key in enumerate(keys) if not ledger.has(key)]
+    new.sort(key=lambda index: jobs[index].files[0])  # mixtures of one clean file come together
+    done = len(jobs) - len(new)
+    if done and new:
+        progress(Step("import", done, len(jobs), f"{done} read before"))
+    for index, (key, result) in _results(jobs, new, workers):
+        keys[index] = key
+        if key:
+            ledger.add(key, result)
+        done += 1
+        progress(Step("import", done, len(jobs), jobs[index].id))
+    return keys, len(new)
+
+
+def _results(jobs: Sequence[Job], new: Sequence[int], workers: int) -> Iterator[tuple[int, Any]]:
+    if len(new) <= FEW or workers < 2:
+        yield from ((index, read_steadily(jobs[index])) for index in new)
+        return
+    batches = list(_batches(jobs, new))
+    with Workers(min(workers, len(batches))) as pool:
+        for batch, results in zip(batches, pool.in_order(read_batch, ([jobs[index] for index in batch]
+                                                                      for batch in batches)), strict=True):
+            yield from zip(batch, results, strict=True)
+
+
+def _batches(jobs: Sequence[Job], new: Iterable[int]) -> Iterator[list[int]]:
+    """Jobs to be read by one worker: a few, not too much sound, and all that share a clean file."""
+    batch: list[int] = []
+    size = 0
+    for index in new:
+        name = jobs[index].files[0]
+        if batch and (len(batch) >= BATCH[0] or size >= BATCH[1]) and jobs[batch[-1]].files[0] != name:
+            yield batch
+            batch, size = [], 0
+        batch.append(index)
+        size += os.path.getsize(name) if os.path.isfile(name) else 0
+    if batch:
+        yield batch
+
+
+def _gather(jobs: Sequence[Job], keys: Sequence[bytes], ledger: Ledger, package: str) -> _Gathered:
+    """Pieces in the order of the jobs, each recording once."""
+    found = _Gathered()
+    first: dict[tuple[str, bytes], int] = {}
+    for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
+        results = ledger.results(key) if key else [("", None, CHANGED)]
+        kinds = Counter(kind for kind, _, _ in results)
+        for number, (kind, sha256, note) in enumerate(results):
+            if sha256 is None:
+                found.skipped.append(f"{job.id}: {note}")
+                continue
+            if (known := first.setdefault((kind, sha256), index)) != index:
+                found.doubles.append(f"{job.id}: the same {kind} as {jobs[known].id}")
+                continue
+            if note:
+                found.remarks.append(f"{job.id}: {note}")
+            name = f"{package}/{kind}/{job.id}" + (f"#{number:03d}" if kinds[kind] > 1 else "")
+            source = job.speaker if kind == "speech" else job.source
+            found.pieces.append(Piece(name, kind, source, job.part, ledger.sound(sha256)["length"], sha256))
+    return found
+
+
+def _check(found: _Gathered, jobs: Sequence[Job], before: Corpus | None, passed: Mapping[str, int], strict: bool,
+           source: str, layout: str) -> None:
+    if strict and found.skipped:
+        said = "; ".join(f"{count} files: {reason}" for reason, count in reasons(found.skipped).items())
+        raise CorpusError(f"{source}: {len(found.skipped)} bad files: {said}; the first is {found.skipped[0]}",
+                          "repair or remove them, or import without --strict, which reads no file again")
+    asked = {"speech" if job.clean is not None and job.noisy is None else "noise" if job.room is None else ROOM
+             for job in jobs} | ({"speech"} if any(job.noisy is not None for job in jobs) else set())
+    asked |= set(KINDS) if layout in ("plain", "dns") and asked - {ROOM} else set()
+    for kind in (*KINDS, ROOM):
+        if kind in asked and not any(piece.kind == kind for piece in found.pieces):
+            why = found.skipped[0] if found.skipped else ", ".join(f"{n} {suffix}" for suffix, n in passed.items())
+            raise CorpusError(f"{source}: no usable {kind} found" + (f" ({why})" if why else ""),
+                              f"is it of the {layout} layout, and sound such as WAV or FLAC?")
+    if not found.pieces and before is None:
+        raise CorpusError(f"{source}: no usable sound found", f"is it of the {layout} layout?")
+
+
+def _catalogue(pieces: Sequence[Piece], ledger: Ledger, before: Corpus | None, package: str, seed: int,
+               ratios: Sequence[float], named: bool) -> tuple[Any, list[str]]:
+    """The table of all clips, and what is to be said of how noise was dealt."""
+    said: list[str] = []
+    rows: list[tuple[int, dict[str, Any]]] = []
+    kept = _kept(before, {piece.id for piece in pieces})
+    for kind in KINDS:
+        some = [piece for piece in pieces if piece.kind == kind]
+        stay = {} if before is None else dict(_homes(before, kind))
+        if kind == "noise" and not named:
+            alone = by_file(some, seed, ratios, stay)
+            if alone is not some:
+                found = len({piece.source for piece in some})
+                said.append(f"noise is split by file, since the names give {found} noise source{'s' * (found > 1)}: "
+                            "the same place may be heard in two splits (--noise-source REGEX finds the sources)")
+            some = alone
+        splits = assign(some, seed, ratios, stay)
+        rows += [(SPLITS.index(splits[piece.source]), _row(piece, splits[piece.source], package)) for piece in some]
+    rows += [(0, _row(piece, "train", package)) for piece in pieces if piece.kind == ROOM]
+    order = (*KINDS, ROOM)
+    rows.sort(key=lambda row: (row[0], order.index(row[1]["kind"])))  # stable: by name within
+    for _, row in rows:
+        row.update(ledger.sound(row["sha256"]))
+    columns = {column: [row[column] for _, row in rows] for column in COLUMNS}
+    if kept is not None:
+        columns = {column: [*kept[column], *columns[column]] for column in COLUMNS}
+    return table_of(columns), said
+
+
+def _row(piece: Piece, split: str, package: str) -> dict[str, Any]:
+    return {"id": piece.id, "kind": piece.kind, "split": split, "source": piece.source, "package": package,
+            "version": "", "language": "", "licence": "as the source", "sha256": piece.sha256}
+
+
+def _homes(corpus: Corpus, kind: str) -> Iterator[tuple[str, str]]:
+    for split in SPLITS:
+        for source in corpus.clips(kind, split).groups("source"):
+            yield source, split
+
+
+def _kept(before: Corpus | None, new: set[str]) -> dict[str, list[Any]] | None:
+    """The columns of an earlier corpus, without the clips that come again."""
+    if before is None:
+        return None
+    ids = before.all.texts("id")
+    clips = before.all.where(np.fromiter((name not in new for name in ids), bool, len(ids)))
+    return {name: clips.column(name).tolist() if name in NUMBERS else clips.texts(name) for name in COLUMNS}
+
+
+def _write_skipped(folder: Path, skipped: Sequence[str]) -> None:
+    if skipped:
+        write_text(folder / SKIPPED, "".join(f"{printable(line)}\n" for line in skipped))
+    else:
+        (folder / SKIPPED).unlink(missing_ok=True)
 
 
 def _compiled(what: str, pattern: str | None) -> re.Pattern[str] | None:
@@ -142,72 +282,3 @@ def _compiled(what: str, pattern: str | None) -> re.Pattern[str] | None:
         return re.compile(pattern) if pattern else None
     except re.error as error:
         raise CorpusError(f"{what} pattern {pattern!r}: {error}", "give a regular expression") from error
-
-
-Result = list[tuple[str, Pcm | None, str]]
-
-
-def _read_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Result]]:
-    with _mapper(len(jobs), workers) as read:
-        yield from zip(jobs, read(jobs), strict=True)
-
-
-@contextmanager
-def _mapper(count: int, workers: int):  # type: ignore[no-untyped-def]
-    if count <= FEW or workers < 2:
-        yield lambda jobs: map(read_job, jobs)
-        return
-    with Workers(workers) as pool:
-        yield lambda jobs: (result for at in range(0, len(jobs), 1024)  # a bounded queue: large sets do not fit
-                            for result in pool.map(read_job, jobs[at:at + 1024], chunksize=16))
-
-
-def read_job(job: Job) -> Result:
-    """Read one file or pair: (kind, int16[n] or None, why not, or a remark) for each clip it makes. Runs in workers."""
-    try:
-        if job.noise is not None:
-            return [("noise", *_fit(_load(job.noise), "noise"))]
-        assert job.clean is not None
-        clean = _load(job.clean)
-    except AudioError as error:
-        return [("noise" if job.noise else "speech", None, str(error))]
-    results: Result = _speech(clean) if job.keep_clean else []
-    if job.noisy is not None:
-        try:
-            noise, moved = noise_of(_load(job.noisy), clean)
-            pcm, reason = _fit(noise, "noise")
-            results.append(("noise", pcm, reason or moved))
-        except AudioError as error:
-            results.append(("noise", None, str(error)))
-    return results
-
-
-def _speech(clean: npt.NDArray[np.float32]) -> Result:
-    pcm, reason = _fit(trim(clean), "speech")
-    if pcm is None or len(pcm) <= LONGEST:
-        return [("speech", pcm, reason)]
-    floor = active_level(pcm) * PAUSE_LEVEL
-    pieces: list[Any] = [trim(piece) for piece in at_pauses(pcm)]
-    return [("speech", piece, "") for piece in pieces if len(piece) >= RATE and active_level(piece) >= floor]
-
-
-def _load(path: Path) -> npt.NDArray[np.float32]:
-    if path.exists() and not path.is_file():
-        raise AudioError("is a pipe or a device, or a folder", "give files")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise AudioError(f"{path.name} cannot be read: {error.strerror}") from error
-    reader = "g722" if path.suffix.lower() == ".g722" else "file"
-    samples, rate = read_sound(data, reader)
-    return to_mono_16k(samples, rate)
-
-
-
-
-def _fit(samples: npt.NDArray[np.float32], kind: str) -> tuple[Pcm | None, str]:
-    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= FrontEndSpec().frame:  # training asks for a frame
-        return None, "is too short"
-    if active_level(samples) < 10 ** (SILENT_RMS_DB / 20):
-        return None, f"is silent: below {SILENT_RMS_DB:g} dB of full scale"
-    return to_int16(limit(samples)), ""

@@ -6,16 +6,19 @@ no noise at any gain, so it is passed over. A level here is an RMS without the p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.corpus.store import RATE
+from tinyse.corpus.clips import RATE
 
 FRAME = RATE // 50
 SOUND = 1e-4
 """RMS without the constant offset below which a piece is silent: -80 dB of full scale, three steps of 16 bits."""
+MEASURED = 25 * 40960
+"""Samples measured at once: whole frames, and whole buffers of NumPy's, so that rounding is as over the whole."""
 PIECE = (4 * RATE, 8 * RATE)
 LONGEST = 10 * RATE
 PAUSE = 10
@@ -38,12 +41,16 @@ def has_sound(samples: npt.NDArray[Any]) -> bool:
 class Places:
     """The places of one recording at which a piece has sound."""
 
-    def __init__(self, samples: npt.NDArray[Any]) -> None:
-        """Measure float[n] in frames of 20 ms."""
-        self._length = len(samples)
-        frames = samples[:len(samples) // FRAME * FRAME].reshape(-1, FRAME)
-        self._means = frames.mean(axis=1, dtype=np.float64)
-        self._powers = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / FRAME
+    def __init__(self, blocks: Iterable[npt.NDArray[Any]]) -> None:
+        """Measure float[n] in frames of 20 ms; it comes in blocks of `MEASURED` samples, the last shorter."""
+        self._length = 0
+        means, powers = [], []
+        for samples in blocks:
+            self._length += len(samples)
+            frames = samples[:len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+            means.append(frames.mean(axis=1, dtype=np.float64))
+            powers.append(np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / FRAME)
+        self._means, self._powers = np.concatenate(means), np.concatenate(powers)
 
     def at(self, start: int, length: int) -> int:
         """A place instead of the silent ``start``, one for each, spread over those that are not quiet.

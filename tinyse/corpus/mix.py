@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.artifacts import write_json
-from tinyse.corpus.level import FRAME, QUIET, Places, has_sound, soundless
-from tinyse.corpus.store import RATE, Clip, Corpus
+from tinyse.corpus.clips import RATE, Clip, Clips
+from tinyse.corpus.level import FRAME, MEASURED, QUIET, Places, has_sound, soundless
+from tinyse.corpus.store import Corpus, as_float
 from tinyse.errors import CorpusError
 from tinyse.progress import Progress, Step, silent
 
@@ -131,16 +132,17 @@ def test_mixtures(corpus: Corpus | Path | str, split: str = "test", snrs: Sequen
         raise CorpusError(f"SNRs {', '.join(names)} dB: one is there twice", "give each once; --count sets how many")
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
     speakers = _speakers(corpus, split)
-    noises = [clip for clip in corpus.clips("noise", split) if clip.peak > LOWEST_PEAK]
-    if not speakers or not noises:
+    noises = corpus.clips("noise", split)
+    noises = noises.where(noises.column("peak") > LOWEST_PEAK)
+    if not speakers or not len(noises):
         raise CorpusError(f"{corpus.folder}: the {split} split lacks speech or noise", "see `tinyse data show`")
-    length = int(round(seconds * RATE))
+    length, names_in_order = int(round(seconds * RATE)), list(speakers)
     rng = np.random.default_rng([seed, 0x5E])
     speaker_order, noise_order = rng.permutation(len(speakers)), rng.permutation(len(noises))
     for snr, label in zip(snrs, names, strict=True):
         for number in range(count_per_snr):
             pair = np.random.default_rng([seed, number])
-            name = list(speakers)[int(speaker_order[number % len(speakers)])]
+            name = names_in_order[int(speaker_order[number % len(speakers)])]
             noise_clip = noises[int(noise_order[number % len(noises)])]
             speech, first = sentence(corpus, speakers[name], length, pair)
             noise = piece(corpus, noise_clip, length, pair)
@@ -155,16 +157,16 @@ def test_mixtures(corpus: Corpus | Path | str, split: str = "test", snrs: Sequen
 test_mixtures.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect
 
 
-def sentence(corpus: Corpus, clips: Sequence[Clip], length: int, rng: np.random.Generator) -> tuple[Floats, Clip]:
+def sentence(corpus: Corpus, clips: Clips, length: int, rng: np.random.Generator) -> tuple[Floats, Clip]:
     """Clips of one speaker end to end with short pauses: float32[length], and the first clip used."""
     parts: list[Floats] = []
     have, first = 0, None
     while have < length:
         clip = clips[int(rng.integers(len(clips)))]
         first = first or clip
-        samples = corpus.samples(clip)
+        samples = corpus.samples(clip, 0, length - have)
         parts += [samples, np.zeros(int(rng.uniform(*GAP) * RATE), np.float32)]
-        have += len(parts[-2]) + len(parts[-1])
+        have += clip.length + len(parts[-1])
     assert first is not None
     return np.concatenate(parts)[:length], first
 
@@ -186,7 +188,8 @@ def piece(corpus: Corpus, clip: Clip, length: int, rng: np.random.Generator) -> 
             part = corpus.samples(clip, start, length)
             if float(np.sqrt(np.mean(np.square(part)))) >= floor and not soundless(part):
                 return part
-        part = corpus.samples(clip, Places(corpus.samples(clip)).at(start, length), length)
+        places = Places(map(as_float, corpus.blocks(clip, MEASURED)))
+        part = corpus.samples(clip, places.at(start, length), length)
     if not has_sound(part):
         raise CorpusError(f"{clip.id}: has no sound", "import it again, which leaves such files out")
     return part
@@ -225,13 +228,13 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
     return len(rows)
 
 
-def _speakers(corpus: Corpus, split: str) -> dict[str, list[Clip]]:
+def _speakers(corpus: Corpus, split: str) -> dict[str, Clips]:
     """Speakers of a split with their clips; in the test split the cleanest recordings only, where there are any."""
     clips = corpus.clips("speech", split)
     if split == "test":
-        clean = [clip for clip in clips if clip.language in CLEANEST.get(clip.package, ())]
-        clips = clean or clips
-    speakers: dict[str, list[Clip]] = {}
-    for clip in clips:
-        speakers.setdefault(clip.source, []).append(clip)
-    return dict(sorted(speakers.items()))
+        clean = np.zeros(len(clips), bool)
+        for package, languages in CLEANEST.items():
+            for language in languages:
+                clean |= clips.which("package", package) & clips.which("language", language)
+        clips = clips.where(clean) if clean.any() else clips
+    return clips.groups("source")

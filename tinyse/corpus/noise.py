@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.corpus.store import RATE
+from tinyse.corpus.clips import RATE
 from tinyse.errors import CorpusError
 
 Floats = npt.NDArray[np.float32]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tinyse.artifacts import atomic_path
+from tinyse.corpus.clips import RATE, Clips
 from tinyse.corpus.mix import Mixture, test_mixtures
-from tinyse.corpus.store import KINDS, SPLITS, Clip, Corpus
+from tinyse.corpus.store import KINDS, ROOM, SPLITS, Corpus
 from tinyse.errors import CorpusError
 from tinyse.progress import printable
 
@@ -46,23 +45,22 @@ class Row:
 
 def summary(corpus: Corpus) -> list[Row]:
     """Rows by split and kind: all packages first, then each."""
-    groups: dict[tuple[str, str, str], list[Clip]] = defaultdict(list)
-    for clip in corpus.all:
-        groups[clip.split, clip.kind, ""].append(clip)
-        groups[clip.split, clip.kind, clip.package].append(clip)
-    order = {name: index for index, name in enumerate((*SPLITS, *KINDS))}
-    keys = sorted(groups, key=lambda key: (order[key[0]], order[key[1]], key[2]))
-    return [_row(*key, groups[key]) for key in keys]
+    rows: list[Row] = []
+    for split in SPLITS:
+        for kind in (*KINDS, ROOM):
+            if len(clips := corpus.clips(kind, split)):
+                rows.append(_row(split, kind, "", clips))
+                rows += (_row(split, kind, package, some) for package, some in clips.groups("package").items())
+    return rows
 
 
-def _row(split: str, kind: str, package: str, clips: Sequence[Clip]) -> Row:
-    lengths = np.array([clip.length for clip in clips], float)
-    levels = np.array([clip.rms_db for clip in clips])
+def _row(split: str, kind: str, package: str, clips: Clips) -> Row:
+    lengths, levels = clips.column("length").astype(float), clips.column("rms_db")
     low, high = np.percentile(levels, (5, 95))
     mean = 10 * np.log10(float(np.sum(lengths * 10 ** (levels / 10)) / lengths.sum()))
-    return Row(split, kind, package, len(clips), len({clip.source for clip in clips}),
-               sum(clip.seconds for clip in clips) / 60, float(mean), float(low), float(high),
-               max(clip.peak for clip in clips), tuple(sorted({clip.language for clip in clips} - {""})))
+    return Row(split, kind, package, len(clips), len(np.unique(clips.codes("source"))),
+               float(lengths.sum()) / RATE / 60, float(mean), float(low), float(high),
+               float(clips.column("peak").max()), tuple(name for name in clips.groups("language") if name))
 
 
 def draw_spectrogram(corpus: Corpus, path: Path, split: str = "test", snr_db: float = 3.0, seed: int = 0) -> Mixture:
@@ -80,7 +78,7 @@ def draw_spectrogram(corpus: Corpus, path: Path, split: str = "test", snr_db: fl
     """
     if path.suffix.lower() != ".png":
         raise CorpusError(f"{path}: is not the name of a PNG", "end it in .png")
-    usable = [name for name in (split, *SPLITS) if corpus.clips("speech", name) and corpus.clips("noise", name)]
+    usable = [name for name in (split, *SPLITS) if all(len(corpus.clips(kind, name)) for kind in KINDS)]
     if not usable:
         raise CorpusError(f"{corpus.folder}: no split has both speech and noise", "fetch or import again")
     mixture = next(test_mixtures(corpus, usable[0], (snr_db,), 1, 4.0, seed))

@@ -1,7 +1,8 @@
-"""The corpus on disk: packed 16 kHz mono samples, memory-mapped, and a manifest that names every clip.
+"""The corpus on disk: 16 kHz mono samples in sound files, a catalogue of clips, and a manifest that names it.
 
-A corpus folder holds ``corpus.json`` and, for each split and kind, ``<split>.<kind>.npy``: int16[samples],
-all clips end to end. The same clips in the same order give the same bytes.
+A corpus folder holds ``corpus.json``, the catalogue that it names (``clips-<hash>.parquet``, a row a clip) and
+``sound-<number>.pcm``: int16 little-endian, clips end to end. The same clips in the same order give the same bytes.
+Folders of schema 1 (every clip in ``corpus.json``, sound in ``<split>.<kind>.npy``) are read as they are.
 
     corpus = Corpus.open(corpus_dir("small"))
     for clip in corpus.clips("speech", "train"):
@@ -10,94 +11,58 @@ all clips end to end. The same clips in the same order give the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.artifacts import atomic_path, cache_root, json_text
+from tinyse.artifacts import cache_root, json_text, write_text, writing
+from tinyse.corpus.clips import COLUMNS, NAMES, RATE, Clip, Clips, read_table, table_of, write_table
+from tinyse.corpus.shards import ShardReader, ShardWriter, shards
 from tinyse.errors import CorpusError
 
-RATE = 16000
 KINDS = ("speech", "noise")
+ROOM = "room"
 SPLITS = ("train", "validation", "test")
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "corpus.json"
+CATALOGUE = "clips-{}.parquet"
+LEDGER = "imports.sqlite"
 FULL_SCALE = 32768.0
-NAMES = ("utf-8", "surrogateescape")
-"""How names become bytes to hash: a file's name need not be UTF-8."""
+BLOCK = 1 << 20
+"""Samples read at once where a whole clip might be long."""
 
-Kind = Literal["speech", "noise"]
+Kind = Literal["speech", "noise", "room"]
 Split = Literal["train", "validation", "test"]
 Samples = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One recording in a corpus.
-
-    Attributes:
-        id: unique name, "<package>/<path in it>".
-        kind: "speech" or "noise".
-        split: "train", "validation" or "test".
-        source: the speaker of speech, the noise source of noise; never in two splits.
-        package: what it came from (a Debian package, an imported data set), with its version.
-        version: of the package; may be empty.
-        language: ISO code of speech; empty for noise.
-        licence: short name; the full text is named in LICENCES.txt.
-        offset: first sample in the packed array.
-        length: samples, at 16 kHz.
-        rms_db: level over the whole clip, dB relative to full scale.
-        peak: largest magnitude, 0 to 1.
-        sha256: of the clip's int16 little-endian samples.
-    """
-
-    id: str
-    kind: str
-    split: str
-    source: str
-    package: str
-    version: str
-    language: str
-    licence: str
-    offset: int
-    length: int
-    rms_db: float
-    peak: float
-    sha256: str
-
-    @property
-    def seconds(self) -> float:
-        """Duration in seconds."""
-        return self.length / RATE
+Pcm = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
 class NewClip:
-    """A clip to be written: as `Clip`, with samples[n] at 16 kHz, float in [-1, 1] or int16."""
+    """A clip to be written: as `Clip`, with samples[n] at 16 kHz, float in [-1, 1] or int16, or what gives them."""
 
     id: str
     kind: str
     split: str
     source: str
-    samples: npt.NDArray[Any]
+    samples: npt.NDArray[Any] | Callable[[], npt.NDArray[Any]]
     package: str = ""
     version: str = ""
     language: str = ""
     licence: str = ""
 
 
-@dataclass
 class Corpus:
-    """A folder of packed clips; open it with `Corpus.open`. May be sent to worker processes.
+    """A corpus folder; open it with `Corpus.open`. May be sent to worker processes, and read from several threads.
 
     Attributes:
         folder: where it lies.
@@ -106,31 +71,32 @@ class Corpus:
         all: every clip, in the order of writing.
     """
 
-    folder: Path
-    meta: Mapping[str, Any]
-    hash: str
-    all: tuple[Clip, ...]
-    _packed: dict[tuple[str, str], npt.NDArray[np.int16]] = field(default_factory=dict, repr=False,
-                                                                  compare=False)
+    def __init__(self, folder: Path, meta: Mapping[str, Any], digest: str, clips: Clips) -> None:
+        """What `open` read."""
+        self.folder, self.meta, self.hash, self.all = folder, meta, digest, clips
+        self._reader = ShardReader(folder)
 
     @classmethod
     def open(cls, folder: Path | str) -> Corpus:
         """Open a corpus folder.
 
         Raises:
-            CorpusError: there is none, it is of another schema, or a packed file is missing or cut short.
+            CorpusError: there is none, it is of another schema, or a file of it is missing or cut short.
         """
         folder = Path(folder)
         path = folder / MANIFEST
         if not path.is_file():
-            raise CorpusError(f"{folder}: holds no corpus", "run `tinyse data fetch` or `tinyse data import`")
+            begun = bool(shards(folder))
+            raise CorpusError(f"{folder}: holds no corpus" + (", but one that is half written" if begun else ""),
+                              "run the same `tinyse data import` again, which goes on where it stopped" if begun else
+                              "run `tinyse data fetch` or `tinyse data import`")
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            if manifest["schema"] != SCHEMA:
+            if manifest["schema"] not in (1, SCHEMA):
                 raise CorpusError(f"{path}: schema {manifest['schema']}, not {SCHEMA}", "fetch it again")
-            names = [item.name for item in fields(Clip)]
-            clips = tuple(Clip(*(row[name] for name in names)) for row in manifest["clips"])
-            corpus = cls(folder, manifest["meta"], manifest["hash"], clips)
+            table = _schema_1(manifest["clips"]) if manifest["schema"] == 1 else read_table(
+                folder / str(manifest["catalogue"]))
+            corpus = cls(folder, manifest["meta"], manifest["hash"], Clips(table))
         except (ValueError, KeyError, TypeError) as error:
             raise CorpusError(f"{path}: is no corpus manifest: {error}", "fetch it again") from error
         corpus._check_sizes()
@@ -148,59 +114,69 @@ class Corpus:
         groups: dict[tuple[str, str], list[NewClip]] = defaultdict(list)
         seen: set[str] = set()
         for clip in clips:
-            if clip.kind not in KINDS or clip.split not in SPLITS:
+            if clip.kind not in (*KINDS, ROOM) or clip.split not in SPLITS:
                 raise CorpusError(f"{clip.id}: kind {clip.kind!r} in split {clip.split!r} is not known",
-                                  f"kinds {', '.join(KINDS)}; splits {', '.join(SPLITS)}")
+                                  f"kinds {', '.join((*KINDS, ROOM))}; splits {', '.join(SPLITS)}")
             if clip.id in seen:
                 raise CorpusError(f"{clip.id}: occurs twice", "clip names must be unique")
             seen.add(clip.id)
             groups[clip.split, clip.kind].append(clip)
-        written: list[Clip] = []
-        empty: list[Path] = []
-        # Names change when the stack closes, last entered first: the manifest's at the very end.
-        with ExitStack() as renames:
-            manifest = renames.enter_context(atomic_path(folder / MANIFEST))
-            for split in SPLITS:
-                for kind in KINDS:
-                    path = packed_path(folder, split, kind)
-                    if group := groups.get((split, kind)):
-                        written += _pack(renames.enter_context(atomic_path(path)), group)
-                    else:
-                        empty.append(path)
-            content = {"schema": SCHEMA, "rate": RATE, "hash": corpus_hash(written), "meta": dict(meta or {}),
-                       "clips": [asdict(clip) for clip in written]}
-            manifest.write_text(json_text(content), encoding="utf-8")
-            for path in (folder / MANIFEST, *empty):  # all is written: an earlier corpus ends here
-                path.unlink(missing_ok=True)
-        return cls.open(folder)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / MANIFEST).exists() and not (folder / LEDGER).exists():
+                for path in shards(folder):  # half written
+                    path.unlink()
+        rows: list[dict[str, Any]] = []
+        with ShardWriter(folder) as writer:
+            try:
+                for key in ((split, kind) for split in SPLITS for kind in (*KINDS, ROOM)):
+                    rows += (_written(new, writer) for new in groups.get(key, ()))
+                writer.sync()
+            except BaseException:
+                for path in writer.begun:
+                    path.unlink(missing_ok=True)
+                raise
+        table = table_of({name: [row[name] for row in rows] for name in COLUMNS})
+        return commit(folder, table, dict(meta or {}))
 
-    def clips(self, kind: Kind | str, split: Split | str) -> list[Clip]:
+    @property
+    def kinds(self) -> set[str]:
+        """Which of speech and noise it holds."""
+        return {kind for kind in KINDS if self.all.which("kind", kind).any()}
+
+    def clips(self, kind: Kind | str, split: Split | str) -> Clips:
         """Clips of one kind in one split, in the order of writing."""
-        return [clip for clip in self.all if clip.kind == kind and clip.split == split]
+        return self.all.where(self.all.which("kind", kind) & self.all.which("split", split))
 
     def samples(self, clip: Clip, start: int = 0, length: int | None = None) -> Samples:
         """A clip's samples, or ``length`` of them from ``start``: float32, in [-1, 1)."""
-        end = None if length is None else start + length
-        return self.pcm(clip)[start:end].astype(np.float32) / np.float32(FULL_SCALE)
+        left = clip.length - start
+        count = left if length is None else min(left, length)
+        return as_float(self._reader.read(clip.file, clip.offset + start, count))
 
-    def pcm(self, clip: Clip) -> npt.NDArray[np.int16]:
-        """A clip's samples as a view of the memory-mapped file: int16[clip.length], read-only."""
-        return self.packed(clip.split, clip.kind)[clip.offset:clip.offset + clip.length]
+    def pcm(self, clip: Clip) -> Pcm:
+        """A clip's samples: int16[clip.length], read-only."""
+        return self._reader.read(clip.file, clip.offset, clip.length)
 
-    def packed(self, split: str, kind: str) -> npt.NDArray[np.int16]:
-        """All samples of one split and kind, memory-mapped: int16[samples]."""
-        key = (split, kind)
-        if key not in self._packed:
-            path = packed_path(self.folder, split, kind)
-            try:
-                self._packed[key] = np.load(path, mmap_mode="r")
-            except (OSError, ValueError) as error:
-                raise CorpusError(f"{path}: cannot be read: {error}", "fetch it again") from error
-        return self._packed[key]
+    def blocks(self, clip: Clip, size: int = BLOCK) -> Iterator[Pcm]:
+        """A clip's samples in blocks: int16[size], the last shorter."""
+        return self._reader.blocks(clip.file, clip.offset, clip.length, size)
+
+    def recordings(self, clips: Clips) -> Recordings:
+        """These clips for reading pieces of them by number."""
+        return Recordings(self._reader, clips)
+
+    def swings(self, clips: Clips) -> npt.NDArray[np.int32]:
+        """Largest less smallest sample of each, in steps of 16 bits; read where the catalogue lacks it."""
+        swings = clips.column("swing").copy()
+        for index in np.flatnonzero(swings < 0):
+            ends = [(int(block.min()), int(block.max())) for block in self.blocks(clips[int(index)])]
+            swings[index] = max(high for _, high in ends) - min(low for low, _ in ends)
+        return swings
 
     def minutes(self, kind: str, split: str) -> float:
         """Minutes of one kind in one split."""
-        return sum(clip.length for clip in self.clips(kind, split)) / RATE / 60
+        return int(self.clips(kind, split).column("length").sum()) / RATE / 60
 
     def verify(self) -> None:
         """Hash every clip's samples again.
@@ -209,29 +185,69 @@ class Corpus:
             CorpusError: a clip's bytes are not those that were written.
         """
         for clip in self.all:
-            if _digest(self.pcm(clip)) != clip.sha256:
-                raise CorpusError(f"{clip.id}: samples differ from the manifest", "fetch or import it again")
+            digest = hashlib.sha256()
+            for block in self.blocks(clip):
+                digest.update(block.tobytes())
+            if digest.hexdigest() != clip.sha256:
+                raise CorpusError(f"{clip.id}: samples differ from the catalogue", "fetch or import it again")
         if corpus_hash(self.all) != self.hash:
             raise CorpusError(f"{self.folder / MANIFEST}: was changed", "fetch or import it again")
 
     def _check_sizes(self) -> None:
-        need: dict[tuple[str, str], int] = defaultdict(int)
-        for clip in self.all:
-            need[clip.split, clip.kind] = max(need[clip.split, clip.kind], clip.offset + clip.length)
-        for (split, kind), samples in need.items():
-            packed = self.packed(split, kind)
-            if packed.ndim != 1 or packed.dtype != np.int16 or len(packed) < samples:
-                raise CorpusError(f"{packed_path(self.folder, split, kind)}: is cut short or of another type",
-                                  "fetch or import the corpus again")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the memory maps behind: a worker process opens its own."""
-        return {**self.__dict__, "_packed": {}}
+        ends = self.all.column("offset") + self.all.column("length")
+        codes, names = self.all.codes("file"), self.all.names("file")
+        need = np.zeros(len(names), np.int64)
+        np.maximum.at(need, codes, ends)
+        for name, samples in zip(names, need, strict=True):
+            if self._reader.samples(name) < samples:
+                raise CorpusError(f"{self.folder / name}: is cut short", "fetch or import the corpus again")
 
 
-def packed_path(folder: Path, split: str, kind: str) -> Path:
-    """Where one split and kind lies."""
-    return folder / f"{split}.{kind}.npy"
+class Recordings:
+    """Some clips of a corpus, to be read by number: from any thread, piece by piece.
+
+    Attributes:
+        sizes: samples of each, int64[n].
+    """
+
+    def __init__(self, reader: ShardReader, clips: Clips) -> None:
+        """Keep where each lies, not what it is called."""
+        self._reader = reader
+        self._files, self._codes = clips.names("file"), clips.codes("file")
+        self._offsets, self.sizes = clips.column("offset"), clips.column("length")
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> Samples:
+        """float32[stop - start] of one of them, in [-1, 1)."""
+        stop = int(self.sizes[index]) if stop is None else stop
+        return as_float(self._reader.read(self._files[self._codes[index]], int(self._offsets[index]) + start,
+                                          stop - start))
+
+    def blocks(self, index: int, size: int) -> Iterator[Samples]:
+        """One of them in blocks of float32[size]."""
+        return map(as_float, self._reader.blocks(self._files[self._codes[index]], int(self._offsets[index]),
+                                                 int(self.sizes[index]), size))
+
+
+def as_float(pcm: Pcm) -> Samples:
+    """int16 as float32 in [-1, 1)."""
+    return pcm.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def commit(folder: Path, table: Any, meta: Mapping[str, Any]) -> Corpus:
+    """Make a catalogue the folder's own and open it; then remove what only an earlier one needed."""
+    clips = Clips(table)
+    digest = corpus_hash(clips)
+    catalogue = folder / CATALOGUE.format(digest[:12])
+    write_table(catalogue, table)
+    write_text(folder / MANIFEST, json_text({"schema": SCHEMA, "rate": RATE, "hash": digest, "meta": dict(meta),
+                                             "catalogue": catalogue.name, "clips": len(clips)}))
+    needed = {catalogue.name, *clips.names("file")}
+    packed = (folder / f"{split}.{kind}.npy" for split in SPLITS for kind in KINDS)
+    for path in (*folder.glob(CATALOGUE.format("*")), *packed, *shards(folder)):
+        if path.name not in needed:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return Corpus.open(folder)
 
 
 def root_dir() -> Path:
@@ -253,11 +269,12 @@ def to_int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
     return np.clip(np.rint(np.asarray(samples, np.float64) * FULL_SCALE), -32768, 32767).astype(np.int16)
 
 
-def corpus_hash(clips: Sequence[Clip]) -> str:
+def corpus_hash(clips: Clips) -> str:
     """SHA-256 over what matters of every clip, in any order of writing."""
     digest = hashlib.sha256()
-    for clip in sorted(clips, key=lambda item: item.id):
-        digest.update(f"{clip.id}\t{clip.kind}\t{clip.split}\t{clip.source}\t{clip.sha256}\n".encode(*NAMES))
+    columns = [clips.texts(name) for name in ("id", "kind", "split", "source", "sha256")]
+    for index in sorted(range(len(clips)), key=columns[0].__getitem__):
+        digest.update(("\t".join(column[index] for column in columns) + "\n").encode(*NAMES))
     return digest.hexdigest()
 
 
@@ -267,44 +284,53 @@ def disjoint(corpus: Corpus) -> None:
     Raises:
         CorpusError: one is; the message names it.
     """
-    for kind in KINDS:
-        home: dict[str, str] = {}
-        first: dict[str, Clip] = {}
-        for clip in corpus.all:
-            if clip.kind != kind:
-                continue
-            if home.setdefault(clip.source, clip.split) != clip.split:
-                what = "speaker" if kind == "speech" else "noise source"
-                raise CorpusError(f"{what} {clip.source} is in both {home[clip.source]} and {clip.split}",
-                                  "results on such a corpus would flatter the model")
-            if (other := first.setdefault(clip.sha256, clip)).split != clip.split:
-                raise CorpusError(f"{other.id} in {other.split} and {clip.id} in {clip.split} are one recording",
-                                  "results on such a corpus would flatter the model")
+    for kind, what in zip(KINDS, ("speaker", "noise source"), strict=True):
+        clips = corpus.all.where(corpus.all.which("kind", kind))
+        splits, names = clips.codes("split"), clips.names("split")
+        sources = clips.codes("source")
+        found = np.unique(np.stack([sources, splits]), axis=1)
+        if len(twice := np.flatnonzero(np.diff(found[0]) == 0)):
+            one, other = sorted((names[code] for code in found[1, twice[0]:twice[0] + 2]), key=SPLITS.index)
+            raise CorpusError(f"{what} {clips.names('source')[found[0, twice[0]]]} is in both {one} and {other}",
+                              "results on such a corpus would flatter the model")
+        for first, second in _same(clips):
+            raise CorpusError(f"{first.id} in {first.split} and {second.id} in {second.split} are one recording",
+                              "results on such a corpus would flatter the model")
 
 
-def _digest(pcm: npt.NDArray[np.int16]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pcm, "<i2").tobytes()).hexdigest()
+def _same(clips: Clips) -> Iterator[tuple[Clip, Clip]]:
+    """Pairs of one content and two splits."""
+    hashes = np.frombuffer(b"".join(clips.table.column("sha256").take(clips.rows).to_pylist()), "<u8")[::4]
+    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    seen: dict[str, Clip] = {}
+    for clip in clips.where(counts[inverse] > 1):
+        if (other := seen.setdefault(clip.sha256, clip)).split != clip.split:
+            yield other, clip
 
 
-def _pack(path: Path, group: Sequence[NewClip]) -> list[Clip]:
-    written: list[Clip] = []
-    offset = 0
-    with open(path, "wb") as stream:
-        total = sum(len(clip.samples) for clip in group)
-        np.lib.format.write_array_header_1_0(
-            stream, {"descr": "<i2", "fortran_order": False, "shape": (total,)})
-        for new in group:
-            if new.samples.ndim != 1 or not len(new.samples):
-                raise CorpusError(f"{new.id}: has no samples in one dimension", "give mono samples")
-            if new.samples.dtype != np.int16 and not np.isfinite(new.samples).all():
-                raise CorpusError(f"{new.id}: holds samples that are not finite", "leave the file out")
-            pcm = to_int16(new.samples)
-            level = pcm.astype(np.float64) / FULL_SCALE
-            power = float(np.mean(level * level))
-            written.append(Clip(
-                new.id, new.kind, new.split, new.source, new.package, new.version, new.language, new.licence,
-                offset, len(pcm), round(10 * np.log10(max(power, 1e-12)), 2),
-                round(float(np.abs(level).max()), 5), _digest(pcm)))
-            stream.write(np.ascontiguousarray(pcm, "<i2").tobytes())
-            offset += len(pcm)
-    return written
+def levels(pcm: Pcm) -> dict[str, Any]:
+    """What a catalogue says of int16[n]: length, rms_db, peak, swing, sha256."""
+    low, high = int(pcm.min()), int(pcm.max())
+    level = pcm.astype(np.float64) / FULL_SCALE
+    power = float(np.mean(level * level))
+    return {"length": len(pcm), "rms_db": round(10 * np.log10(max(power, 1e-12)), 2),
+            "peak": round(max(-low, high) / FULL_SCALE, 5), "swing": high - low,
+            "sha256": hashlib.sha256(np.ascontiguousarray(pcm, "<i2").data).digest()}
+
+
+def _written(new: NewClip, writer: ShardWriter) -> dict[str, Any]:
+    samples = new.samples() if callable(new.samples) else new.samples
+    if samples.ndim != 1 or not len(samples):
+        raise CorpusError(f"{new.id}: has no samples in one dimension", "give mono samples")
+    if samples.dtype != np.int16 and not np.isfinite(samples).all():
+        raise CorpusError(f"{new.id}: holds samples that are not finite", "leave the file out")
+    pcm = to_int16(samples)
+    file, offset = writer.append(pcm)
+    names = ("id", "kind", "split", "source", "package", "version", "language", "licence")
+    return {**{name: getattr(new, name) for name in names}, "file": file, "offset": offset, **levels(pcm)}
+
+
+def _schema_1(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """A catalogue of what was written before it was one."""
+    rows = [{**row, "file": f"{row['split']}.{row['kind']}.npy", "swing": -1} for row in rows]
+    return table_of({name: [row[name] for row in rows] for name in COLUMNS})

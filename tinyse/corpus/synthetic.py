@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.corpus.store import RATE, SPLITS, Corpus, NewClip
+from tinyse.corpus.clips import RATE
+from tinyse.corpus.store import SPLITS, Corpus, NewClip
 
 Floats = npt.NDArray[np.float32]
 VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))

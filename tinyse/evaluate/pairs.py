@@ -87,7 +87,7 @@ def partners(noisy: Path, clean: Path) -> list[tuple[str, Path, Path]]:
     Raises:
         CorpusError: there is no sound, or a partner is missing or not the only one.
     """
-    from tinyse.corpus.layouts import sound_files
+    from tinyse.corpus.files import sound_files
 
     at: dict[str, list[Path]] = defaultdict(list)
     named: dict[str, list[Path]] = defaultdict(list)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.artifacts import sha256
-from tinyse.corpus.store import RATE
+from tinyse.corpus.clips import RATE
 from tinyse.errors import AudioError
 
 GENERATED = "generated voice in noise, 1 s"

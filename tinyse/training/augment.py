@@ -12,7 +12,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from tinyse.corpus.store import RATE
+from tinyse.corpus.clips import RATE
+from tinyse.corpus.rooms import BEFORE
 
 Wave = NDArray[np.float32]
 VOICE_OCTAVES = (-0.35, 0.25)
@@ -56,6 +57,14 @@ def in_a_room(wave: Wave, rng: np.random.Generator) -> Wave:
     size = scipy.fft.next_fast_len(wave.size + length, real=True)
     product = scipy.fft.rfft(wave, size) * scipy.fft.rfft(tail.astype(np.float32), size)
     return scipy.fft.irfft(product, size)[: wave.size].astype(np.float32)
+
+
+def in_this_room(wave: Wave, response: Wave) -> Wave:
+    """In a measured room: its direct sound, at `tinyse.corpus.rooms.BEFORE`, has gain 1 and stays where it is."""
+    direct = response[BEFORE] if abs(response[BEFORE]) > 1e-4 else np.float32(1e-4)
+    size = scipy.fft.next_fast_len(wave.size + response.size, real=True)
+    product = scipy.fft.rfft(wave, size) * scipy.fft.rfft(response / direct, size)
+    return scipy.fft.irfft(product, size)[BEFORE:BEFORE + wave.size].astype(np.float32)
 
 
 def narrowed(pair: tuple[Wave, Wave], rng: np.random.Generator) -> tuple[Wave, Wave]:

@@ -7,7 +7,8 @@ because the variety of noise is what a small corpus lacks. The recipe states eve
 
 from __future__ import annotations
 
-from collections import defaultdict
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +18,21 @@ from numpy.typing import NDArray
 
 from tinyse import frontend
 from tinyse.corpus import noise as generators
-from tinyse.corpus.level import Places, has_sound, soundless
-from tinyse.corpus.store import Corpus
+from tinyse.corpus.level import MEASURED, SOUND, Places, soundless
+from tinyse.corpus.store import FULL_SCALE, ROOM, Corpus
 from tinyse.errors import CorpusError
 from tinyse.frontend import FrontEndSpec
 from tinyse.loss import EXPONENT
 from tinyse.progress import Progress, Step, silent
-from tinyse.recipe import MixingPart
+from tinyse.recipe import MixingPart, parse_shares
 from tinyse.training import augment
 
 Wave = NDArray[np.float32]
 BANK = 160
 """Generated noises made at the start; six seconds each."""
 BANK_SECONDS = 6.0
+PLACES = 64
+"""Recordings with silent places of which it is remembered where they have sound."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,26 @@ class Mixer:
         self.part, self.spec, self.seed = part, spec, seed
         self.frames = max(1, int(part.seconds * spec.sample_rate) // spec.hop - 1)
         self.samples = (self.frames - 1) * spec.hop + spec.frame
-        self._speech: dict[str, list[Wave]] = defaultdict(list)
-        for clip in corpus.clips("speech", "train"):
-            self._speech[clip.source].append(corpus.samples(clip))
-        noises = [corpus.samples(clip) for clip in corpus.clips("noise", "train")]
-        self._noise = [wave for wave in noises if wave.size > spec.frame and has_sound(wave)]
-        self._places: dict[int, Places] = {}
-        if not self._speech or not (self._noise or part.generated >= 1.0):
+        speech, noise = corpus.clips("speech", "train"), corpus.clips("noise", "train")
+        swings = corpus.swings(noise).astype(np.float64) / FULL_SCALE
+        noise = noise.where((noise.column("length") > spec.frame) & (swings >= 4 * SOUND))
+        if not len(speech) or not (len(noise) or part.generated >= 1.0):
             raise CorpusError("the corpus has no train speech or no train noise", "fetch or import one")
-        self._speakers = sorted(self._speech)
+        speakers = speech.groups("source")
+        self._speech = [corpus.recordings(clips) for clips in speakers.values()]
+        self._noise = corpus.recordings(noise)
+        self._rooms = [corpus.recordings(clips) for clips in corpus.clips(ROOM, "train").groups("source").values()]
+        self._places = functools.lru_cache(PLACES)(lambda index: Places(self._noise.blocks(index, MEASURED)))
         # Square roots keep one long speaker, or one long recording, from drowning the rest.
-        weights = np.sqrt([sum(w.size for w in self._speech[name]) for name in self._speakers])
-        self._speaker_share = weights / weights.sum()
-        weights = np.sqrt([float(min(wave.size, 60 * spec.sample_rate)) for wave in self._noise])
-        self._noise_share = weights / max(weights.sum(), 1e-9)
+        shares = parse_shares(part.shares)
+        self._speaker_share = _shared([float(spoken.sizes.sum()) for spoken in self._speech],
+                                      [clips[0].package for clips in speakers.values()], shares)
+        longest = 60 * spec.sample_rate
+        self._noise_share = _shared(np.minimum(self._noise.sizes, longest), noise.texts("package"), shares)
+        for name in shares:
+            if not any(clips.which("package", name).any() for clips in (speech, noise)):
+                raise CorpusError(f"mixing.shares: {name!r} has neither speech nor noise in train",
+                                  f"packages: {', '.join(sorted({*speech.texts('package'), *noise.texts('package')}))}")
         self._bank = self._make_bank(progress) if part.generated > 0 else []
 
     def _make_bank(self, progress: Progress) -> list[NDArray[np.float16]]:
@@ -105,30 +114,41 @@ class Mixer:
             progress(Step("noise bank", index + 1, BANK))
         return bank
 
-    def _cut(self, wave: NDArray[Any], samples: int, rng: np.random.Generator) -> NDArray[Any]:
-        """A random stretch of ``samples``, repeated from its start where the wave is shorter; a silent one moves.
+    def _cut(self, size: int, read: Callable[[int, int], NDArray[Any]], places: Callable[[], Places], samples: int,
+             rng: np.random.Generator) -> NDArray[Any]:
+        """A random stretch of ``samples``, repeated from its start where there are fewer; a silent one moves.
 
         The move takes no draw from ``rng``, so that the rest of the batch is what it would have been.
         """
-        if wave.size <= samples:
-            return np.resize(np.roll(wave, -int(rng.integers(wave.size))), samples)
-        start = int(rng.integers(wave.size - samples + 1))
-        if soundless(wave[start : start + samples]):
-            if id(wave) not in self._places:
-                self._places[id(wave)] = Places(wave)
-            start = self._places[id(wave)].at(start, samples)
-        return wave[start : start + samples]
+        if size <= samples:
+            return np.resize(np.roll(read(0, size), -int(rng.integers(size))), samples)
+        start = int(rng.integers(size - samples + 1))
+        wave = read(start, start + samples)
+        if soundless(wave):
+            start = places().at(start, samples)
+            return read(start, start + samples)
+        return wave
+
+    def _recorded(self, samples: int, index: int, rng: np.random.Generator) -> Wave:
+        return self._cut(int(self._noise.sizes[index]), functools.partial(self._noise.read, index),
+                         functools.partial(self._places, index), samples, rng)
+
+    def _generated(self, samples: int, rng: np.random.Generator) -> Wave:
+        wave = self._bank[int(rng.integers(len(self._bank)))]
+        return self._cut(wave.size, lambda start, stop: wave[start:stop], lambda: Places([wave]), samples,
+                         rng).astype(np.float32)
 
     def _speech_wave(self, rng: np.random.Generator, samples: int) -> Wave:
-        clips = self._speech[self._speakers[rng.choice(len(self._speakers), p=self._speaker_share)]]
+        clips = self._speech[_drawn(self._speaker_share, rng)]
         wave = np.zeros(samples, np.float32)
         at = -int(rng.integers(samples // 3)) if rng.random() < 0.5 else int(rng.integers(samples // 8))
         while at < samples:
-            clip = clips[int(rng.integers(len(clips)))]
-            start, stop = max(at, 0), min(at + clip.size, samples)
+            index = int(rng.integers(len(clips.sizes)))
+            size = int(clips.sizes[index])
+            start, stop = max(at, 0), min(at + size, samples)
             if stop > start:
-                wave[start:stop] = clip[start - at : stop - at]
-            at += clip.size + int(rng.exponential(0.15) * self.spec.sample_rate)
+                wave[start:stop] = clips.read(index, start - at, stop - at)
+            at += size + int(rng.exponential(0.15) * self.spec.sample_rate)
         return wave
 
     def _noise_wave(self, rng: np.random.Generator, samples: int) -> Wave:
@@ -137,14 +157,14 @@ class Mixer:
             wave = sum((_unit(self._speech_wave(rng, samples)) for _ in range(int(rng.integers(4, 8)))),
                        np.zeros(samples, np.float32))
         elif draw < self.part.babble + self.part.generated and self._bank:
-            wave = self._cut(self._bank[int(rng.integers(len(self._bank)))], samples, rng).astype(np.float32)
+            wave = self._generated(samples, rng)
         else:
-            source = self._noise[rng.choice(len(self._noise), p=self._noise_share)]
+            index = _drawn(self._noise_share, rng)
             if rng.random() < self.part.resample:
                 rate = float(2.0 ** rng.uniform(-0.7, 0.7))
-                wave = augment.stretched(self._cut(source, int(samples * rate) + 2, rng), samples, rate)
+                wave = augment.stretched(self._recorded(int(samples * rate) + 2, index, rng), samples, rate)
             else:
-                wave = self._cut(source, samples, rng)
+                wave = self._recorded(samples, index, rng)
         if rng.random() < self.part.equalize:
             wave = augment.equalized(wave, rng, 12.0)
         return _unit(wave)
@@ -159,7 +179,12 @@ class Mixer:
             speech = self._speech_wave(rng, self.samples)
         if rng.random() < part.equalize:
             speech = augment.equalized(speech, rng, part.speech_eq_db)
-        return augment.in_a_room(speech, rng) if part.room and rng.random() < part.room else speech
+        if not part.room or rng.random() >= part.room:
+            return speech
+        if not self._rooms:
+            return augment.in_a_room(speech, rng)
+        room = self._rooms[int(rng.integers(len(self._rooms)))]
+        return augment.in_this_room(speech, room.read(int(rng.integers(len(room.sizes)))))
 
     def mixture(self, rng: np.random.Generator) -> tuple[Wave, Wave]:
         """One mixture and its clean speech, float32 [samples]; peaks stay below one."""
@@ -190,3 +215,22 @@ class Mixer:
 
 def _unit(wave: Wave) -> Any:
     return wave / np.float32(_rms(wave))
+
+
+def _shared(lengths: Any, packages: Sequence[str], shares: Mapping[str, float]) -> NDArray[np.float64]:
+    """Cumulated chances of drawing each of n: by the square root of its length, within the shares of its package."""
+    weights = np.sqrt(np.asarray(lengths, np.float64))
+    chances = weights / max(weights.sum(), 1e-9)
+    names = np.array([name if name in shares else "" for name in packages])
+    given = {name: shares[name] for name in set(names.tolist()) - {""}}
+    rest = max(1.0 - sum(given.values()), 0.0) if "" in names else 0.0
+    for name, share in ({**given, "": rest} if given else {}).items():
+        if (here := names == name).any():
+            chances[here] *= share / max(chances[here].sum(), 1e-300)
+    total = chances.cumsum()
+    return total / total[-1] if len(total) else total
+
+
+def _drawn(cumulated: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """As ``rng.choice(n, p=...)`` draws, without its pass over all n."""
+    return int(cumulated.searchsorted(rng.random(), side="right"))
