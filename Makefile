@@ -8,7 +8,7 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-speed bench-device bench-quality listen fuzz-npu fuzz-firmware soak analyze explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-speed bench-device bench-quality bench-corpus listen fuzz-npu fuzz-firmware soak analyze explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,11 @@ bench-quality: setup ## Peers and models on the same mixtures (resumable); write
 	$(PY) -m tinyse data fetch --tier unseen
 	$(PY) -m tinyse.bench install
 	$(PY) -m tinyse.bench quality
+
+HOURS ?= 10,50,200
+bench-corpus: setup ## Memory and time of each stage on 10, 50 and 200 hours (HOURS=10; 46 GB at 200); writes docs/corpus.md
+	$(PY) -m tinyse data fetch --tier small
+	$(PY) -m tinyse.bench corpus --hours $(HOURS)
 
 listen: setup ## A page to listen to peers and models, after bench-quality; leaves build/bench/listen-*.html
 	$(PY) -m tinyse.bench install

@@ -26,7 +26,8 @@ NAMES = ("utf-8", "surrogateescape")
 """How names become bytes to hash: a file's name need not be UTF-8."""
 CODED = ("kind", "split", "source", "package", "version", "language", "licence", "file")
 NUMBERS = {"offset": "int64", "length": "int64", "rms_db": "float64", "peak": "float64", "swing": "int32"}
-AT_ONCE = 4096
+MADE_AT_ONCE = 4096
+PLACE = ("kind", "split", "source", "file", "offset", "length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,19 @@ COLUMNS = tuple(item.name for item in fields(Clip))
 class Clips(Sequence[Clip]):
     """Some clips of a catalogue, in its order."""
 
-    def __init__(self, table: Any) -> None:
-        """All rows of an Arrow table as `table_of` makes it."""
-        self.table = table
+    def __init__(self, table: Any, path: Path | None = None) -> None:
+        """All rows of an Arrow table as `table_of` makes it; columns that it lacks are read from ``path`` when needed."""
+        self._path = path
         self.rows: npt.NDArray[np.int64] = np.arange(table.num_rows)
+        self._columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
         self._cache: dict[str, Any] = {}
+
+    def arrow(self, name: str) -> Any:
+        """A column of the whole catalogue, as Arrow has it."""
+        if name not in self._columns:
+            assert self._path is not None
+            self._columns[name] = _read(self._path, (name,)).column(name)
+        return self._columns[name]
 
     def _some(self, rows: npt.NDArray[np.int64]) -> Clips:
         some = copy.copy(self)
@@ -103,23 +112,23 @@ class Clips(Sequence[Clip]):
         if isinstance(index, slice):
             return self._some(self.rows[index])
         row = int(self.rows[index])
-        return Clip(*(_plain(name, self.table.column(name)[row].as_py()) for name in COLUMNS))
+        return Clip(*(_plain(name, self.arrow(name)[row].as_py()) for name in COLUMNS))
 
     def __iter__(self) -> Iterator[Clip]:
-        for at in range(0, len(self), AT_ONCE):
-            part = self[at:at + AT_ONCE]
+        for at in range(0, len(self), MADE_AT_ONCE):
+            part = self[at:at + MADE_AT_ONCE]
             columns = (part.column(name).tolist() if name in NUMBERS else part.texts(name) for name in COLUMNS)
             yield from (Clip(*row) for row in zip(*columns, strict=True))
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers: [len(self)]."""
         if name not in self._cache:
-            self._cache[name] = self.table.column(name).to_numpy()
+            self._cache[name] = self.arrow(name).to_numpy()
         return np.asarray(self._cache[name][self.rows])
 
     def _coded(self, name: str) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
         if name not in self._cache:
-            column = self.table.column(name).combine_chunks()
+            column = self.arrow(name).combine_chunks()
             column = column.chunk(0) if hasattr(column, "chunk") else column
             self._cache[name] = (column.indices.to_numpy(),
                                  tuple(_plain(name, value) for value in column.dictionary.to_pylist()))
@@ -138,7 +147,7 @@ class Clips(Sequence[Clip]):
         if name in CODED:
             names = self.names(name)
             return [names[code] for code in self.codes(name)]
-        return [_plain(name, value) for value in self.table.column(name).take(self.rows).to_pylist()]
+        return [_plain(name, value) for value in self.arrow(name).take(self.rows).to_pylist()]
 
     def which(self, name: str, value: str) -> npt.NDArray[np.bool_]:
         """Where a coded column has this name: bool[len(self)]."""
@@ -192,20 +201,24 @@ def write_table(path: Path, table: Any) -> None:
         parquet.write_table(table, stream, compression="zstd", use_dictionary=list(CODED))
 
 
-def read_table(path: Path) -> Any:
-    """Read a catalogue.
+def read_clips(path: Path) -> Clips:
+    """Open a catalogue: at once, only what says where the clips lie.
 
     Raises:
-        CorpusError: it is missing or damaged.
+        CorpusError: it is missing or damaged; so may the columns that are read later.
     """
+    return Clips(_read(path, PLACE), path)
+
+
+def _read(path: Path, names: Sequence[str]) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     try:
         with open(path, "rb") as stream:
-            table = parquet.read_table(stream, columns=list(COLUMNS)).unify_dictionaries().combine_chunks()
-        if table.column_names != list(COLUMNS):
-            raise ValueError(f"has no {', '.join(set(COLUMNS) - set(table.column_names))}")
+            table = parquet.read_table(stream, columns=list(names)).unify_dictionaries().combine_chunks()
+        if set(table.column_names) != set(names):
+            raise ValueError(f"has no {', '.join(set(names) - set(table.column_names))}")
         return table
     except (OSError, ValueError, pa.ArrowException) as error:
         raise CorpusError(f"{path}: cannot be read: {str(error).splitlines()[0]}",

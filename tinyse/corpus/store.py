@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.artifacts import cache_root, json_text, write_text, writing
-from tinyse.corpus.clips import COLUMNS, NAMES, RATE, Clip, Clips, read_table, table_of, write_table
+from tinyse.corpus.clips import COLUMNS, NAMES, RATE, Clip, Clips, read_clips, table_of, write_table
 from tinyse.corpus.shards import ShardReader, ShardWriter, shards
 from tinyse.errors import CorpusError
 
@@ -94,9 +94,9 @@ class Corpus:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             if manifest["schema"] not in (1, SCHEMA):
                 raise CorpusError(f"{path}: schema {manifest['schema']}, not {SCHEMA}", "fetch it again")
-            table = _schema_1(manifest["clips"]) if manifest["schema"] == 1 else read_table(
+            clips = Clips(_schema_1(manifest["clips"])) if manifest["schema"] == 1 else read_clips(
                 folder / str(manifest["catalogue"]))
-            corpus = cls(folder, manifest["meta"], manifest["hash"], Clips(table))
+            corpus = cls(folder, manifest["meta"], manifest["hash"], clips)
         except (ValueError, KeyError, TypeError) as error:
             raise CorpusError(f"{path}: is no corpus manifest: {error}", "fetch it again") from error
         corpus._check_sizes()
@@ -300,7 +300,7 @@ def disjoint(corpus: Corpus) -> None:
 
 def _same(clips: Clips) -> Iterator[tuple[Clip, Clip]]:
     """Pairs of one content and two splits."""
-    hashes = np.frombuffer(b"".join(clips.table.column("sha256").take(clips.rows).to_pylist()), "<u8")[::4]
+    hashes = np.frombuffer(b"".join(clips.arrow("sha256").take(clips.rows).to_pylist()), "<u8")[::4]
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     seen: dict[str, Clip] = {}
     for clip in clips.where(counts[inverse] > 1):
