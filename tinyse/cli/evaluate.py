@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tinyse.evaluate.result import Evaluation
 
 METRIC_NAMES = "si_sdr,sdr,pesq,stoi,dnsmos"
+PAPER_NAMES = "pesq,composite,stoi,si_sdr"
+PAPER_COLUMNS = ("pesq", "csig", "cbak", "covl", "stoi", "si_sdr")
 
 
 def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -36,13 +38,14 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same mixtures.")
 @click.option("--noisy", type=click.Path(path_type=Path), help="Your own noisy files, instead of mixtures.")
 @click.option("--clean", type=click.Path(path_type=Path), help="Their clean partners, same names.")
-@click.option("--metrics", default=METRIC_NAMES, show_default=True, metavar="NAME,...", help="What to score.")
+@click.option("--metrics", metavar="NAME,...",
+              help=f"What to score [{METRIC_NAMES}; of own pairs {PAPER_NAMES}].")
 @click.option("--quick", is_flag=True, help="SI-SDR and PESQ on 4 mixtures per SNR.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write JSON, CSV and a plot to this folder.")
 def command(model: Path, engine: str | None, against: str | None, corpus: Path | None, split: str,
             snr: tuple[float, ...], count: int, seconds: float, seed: int, noisy: Path | None,
-            clean: Path | None, metrics: str, quick: bool, workers: int, out: Path | None) -> None:
+            clean: Path | None, metrics: str | None, quick: bool, workers: int, out: Path | None) -> None:
     """Score MODEL's streamed output beside the noisy input.
 
     MODEL is a run folder, an export folder, a .npz or a .tflite. Every number is measured on the host.
@@ -51,12 +54,14 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
     Example:
       tinyse evaluate runs/quick/export --against runs/quick/float.npz:keras --out scores
       tinyse evaluate model_int8.tflite --noisy my/noisy --clean my/clean --metrics si_sdr,pesq
+      tinyse evaluate models/tinylstm-dense --noisy vb/noisy_testset_wav --clean vb/clean_testset_wav --out scores
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.evaluate import render, scoring, systems
 
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
+    metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None
     with progress_bars() as progress:
@@ -70,7 +75,7 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
     show(evaluation)
     if out is not None:
         render.write_evaluation(evaluation, out)
-        click.echo(f"wrote {out}/evaluation.json, evaluation.csv, clips.csv, evaluation.png")
+        click.echo(f"wrote {out}/evaluation.json, evaluation.csv, clips.csv, files.csv, evaluation.png")
 
 
 def show(evaluation: Evaluation) -> None:
@@ -80,9 +85,10 @@ def show(evaluation: Evaluation) -> None:
     from rich.table import Table
 
     from tinyse.evaluate.metrics import LABELS
-    from tinyse.evaluate.result import table_rows
+    from tinyse.evaluate.result import paper_rows, table_rows
 
-    header, rows = table_rows(evaluation, LABELS)
+    paired = not evaluation.snrs and "csig" in evaluation.columns
+    header, rows = paper_rows(evaluation, PAPER_COLUMNS, LABELS) if paired else table_rows(evaluation, LABELS)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in header:
         table.add_column(name, justify="left" if name in ("metric", "signal") else "right", no_wrap=True)

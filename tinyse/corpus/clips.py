@@ -81,7 +81,7 @@ class Clips(Sequence[Clip]):
     """Some clips of a catalogue, in its order."""
 
     def __init__(self, table: Any, path: Path | None = None) -> None:
-        """All rows of an Arrow table as `table_of` makes it; columns that it lacks are read from ``path`` when needed."""
+        """All rows of an Arrow table as `table_of` makes it; columns that it lacks are read from ``path`` later."""
         self._path = path
         self.rows: npt.NDArray[np.int64] = np.arange(table.num_rows)
         self._columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}

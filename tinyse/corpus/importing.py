@@ -192,7 +192,10 @@ def _gather(jobs: Sequence[Job], keys: Sequence[bytes], ledger: Ledger, package:
             if sha256 is None:
                 found.skipped.append(f"{job.id}: {note}")
                 continue
-            if (known := first.setdefault((kind, sha256), index)) != index:
+            again = (kind, sha256) in first
+            if (known := first.setdefault((kind, sha256), index)) == index and again and kind == ROOM:
+                continue  # two channels alike
+            if known != index:
                 found.doubles.append(f"{job.id}: the same {kind} as {jobs[known].id}")
                 continue
             if note:

@@ -1,4 +1,4 @@
-"""Thin wrappers on established metric packages; no metric is computed by tinyse itself.
+"""Thin wrappers on established metric packages; tinyse itself computes the composite measures only, which none has.
 
 Every function takes ``clean`` and ``estimate``, float32[samples] at 16 kHz within [-1, 1], and returns
 its values by name. A clip that a metric is not defined on (no speech in it, too short) raises
@@ -95,9 +95,28 @@ def pesq(clean: Signal, estimate: Signal) -> dict[str, float]:
 
     A clip longer than 20 s is scored in equal pieces of at most that; the mean is of those with an utterance.
     """
+    return {"pesq": _pesq(*(np.ascontiguousarray(signal, np.float32).tobytes() for signal in (clean, estimate)))}
+
+
+def composite(clean: Signal, estimate: Signal) -> dict[str, float]:
+    """CSIG, CBAK and COVL, 1 to 5: ratings of signal, background and overall predicted from PESQ, LLR, WSS, segSNR."""
+    from tinyse.evaluate import composite as measures
+
+    reference, estimated = (signal[0] for signal in _pair(clean, estimate))
+    try:
+        parts = [measure(reference, estimated) for measure in (
+            measures.log_likelihood_ratio, measures.weighted_spectral_slope, measures.segmental_snr)]
+    except ValueError as error:
+        raise Unscorable(str(error)) from error
+    return {name: _finite(value) for name, value in measures.ratings(pesq(clean, estimate)["pesq"], *parts).items()}
+
+
+@functools.lru_cache(maxsize=2)
+def _pesq(clean: bytes, estimate: bytes) -> float:
+    """PESQ of two float32 signals; the composite measures ask for it again."""
     import pesq as package
 
-    reference, estimated = _pair(clean, estimate)
+    reference, estimated = _pair(np.frombuffer(clean, np.float32), np.frombuffer(estimate, np.float32))
     pieces = math.ceil(reference.size / (PESQ_SECONDS * RATE))
     values, silent = [], None
     for one, other in zip(np.array_split(reference[0], pieces), np.array_split(estimated[0], pieces), strict=True):
@@ -109,7 +128,7 @@ def pesq(clean: Signal, estimate: Signal) -> dict[str, float]:
             raise Unscorable(_reason(error)) from error
     if not values:
         raise Unscorable("no utterance found") from silent
-    return {"pesq": math.fsum(values) / len(values)}
+    return math.fsum(values) / len(values)
 
 
 def stoi(clean: Signal, estimate: Signal) -> dict[str, float]:
@@ -204,6 +223,9 @@ METRICS: dict[str, Metric] = {
                "BSS-eval v3, one source, 512-tap distortion filter, not zero-mean", "dB", sdr),
         Metric("pesq", (("pesq", "WB-PESQ"),), "pesq",
                "ITU-T P.862.2, MOS-LQO, 16 kHz; a clip above 20 s in pieces, their mean", "MOS", pesq, True),
+        Metric("composite", (("csig", "CSIG"), ("cbak", "CBAK"), ("covl", "COVL")), "pesq",
+               "Hu and Loizou 2008, our own, of WB-PESQ, LLR not limited, WSS, segmental SNR; 1 to 5", "MOS", composite,
+               True),
         Metric("stoi", (("stoi", "STOI"),), "pystoi", "plain STOI, not extended", "", stoi),
         Metric("dnsmos",
                (("dnsmos_ovrl", "DNSMOS OVRL"), ("dnsmos_sig", "DNSMOS SIG"), ("dnsmos_bak", "DNSMOS BAK")),
@@ -211,6 +233,8 @@ METRICS: dict[str, Metric] = {
                dnsmos, True),
     )
 }
+PAPERS = ("pesq", "composite", "stoi", "si_sdr")
+"""What tables of VoiceBank-DEMAND have, in their order."""
 LABELS: dict[str, str] = {column: label for metric in METRICS.values() for column, label in metric.columns}
 UNITS: dict[str, str] = {column: metric.unit for metric in METRICS.values() for column, _ in metric.columns}
 

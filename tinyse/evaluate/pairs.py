@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import numpy as np
 
 from tinyse.errors import CorpusError
 from tinyse.evaluate.metrics import Signal
+
+FILE_ID = re.compile(r"fileid_\d+$")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def partners(noisy: Path, clean: Path) -> list[tuple[str, Path, Path]]:
     """Name, noisy file and clean file of each pair.
 
     The clean file lies at the same path, whatever its sound suffix; where there is none, it has the same name in any
-    folder. Of two, the one with the same suffix is meant.
+    folder, or the same number after ``fileid_`` (the DNS test sets). Of two, the one with the same suffix is meant.
 
     Raises:
         CorpusError: there is no sound, or a partner is missing or not the only one.
@@ -94,10 +97,13 @@ def partners(noisy: Path, clean: Path) -> list[tuple[str, Path, Path]]:
     for path in sound_files(clean):
         at[path.relative_to(clean).with_suffix("").as_posix()].append(path)
         named[path.stem].append(path)
+        if match := FILE_ID.search(path.stem):
+            named[match[0]].append(path)
     found: dict[str, tuple[str, Path, Path]] = {}
     for file in sound_files(noisy):
         name = file.relative_to(noisy).with_suffix("").as_posix()
-        some = at.get(name) or named.get(file.stem) or []
+        numbered = FILE_ID.search(file.stem)
+        some = at.get(name) or named.get(file.stem) or (named.get(numbered[0]) if numbered else None) or []
         if len(some) > 1:
             some = [path for path in some if path.suffix == file.suffix] or some
         if not some:

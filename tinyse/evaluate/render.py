@@ -15,7 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v")
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path | str) -> dict[str, Path]:
-    """Write ``evaluation.json``, ``evaluation.csv`` (means), ``clips.csv`` and ``evaluation.png``.
+    """Write ``evaluation.json``, ``evaluation.csv`` (means), ``clips.csv``, ``files.csv`` and ``evaluation.png``.
 
     Returns:
         The files by kind.
@@ -25,10 +25,11 @@ def write_evaluation(evaluation: Evaluation, folder: Path | str) -> dict[str, Pa
     """
     folder = Path(folder)
     files = {"json": folder / "evaluation.json", "csv": folder / "evaluation.csv",
-             "clips": folder / "clips.csv", "plot": folder / "evaluation.png"}
+             "clips": folder / "clips.csv", "files": folder / "files.csv", "plot": folder / "evaluation.png"}
     write_json(files["json"], evaluation.to_dict())
     write_text(files["csv"], means_csv(evaluation))
     write_text(files["clips"], clips_csv(evaluation))
+    write_text(files["files"], files_csv(evaluation))
     with atomic_path(files["plot"]) as temporary:
         temporary.write_bytes(plot(evaluation))
     return files
@@ -62,6 +63,20 @@ def clips_csv(evaluation: Evaluation) -> str:
                 rows.append((clip.name, "" if clip.snr is None else f"{clip.snr:g}", system, column,
                              "" if value is None else f"{value:.6f}", reason))
     return _csv(("clip", "snr_db", "signal", "metric", "value", "skipped"), rows)
+
+
+def files_csv(evaluation: Evaluation) -> str:
+    """Wide form: one row a clip and signal, one column a metric; the last two rows or more are the means."""
+    rows: list[tuple[object, ...]] = []
+    for clip in evaluation.clips:
+        for system in evaluation.systems:
+            values = clip.values.get(system, {})
+            rows.append((clip.name, system, *(f"{values[name]:.6f}" if name in values else ""
+                                              for name in evaluation.columns)))
+    for system in evaluation.systems:
+        means = [evaluation.mean(system, column) for column in evaluation.columns]
+        rows.append(("mean", system, *("" if mean is None else f"{mean:.6f}" for mean in means)))
+    return _csv(("file", "signal", *evaluation.columns), rows)
 
 
 def _csv(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:

@@ -176,6 +176,15 @@ def table_rows(evaluation: Evaluation, labels: Mapping[str, str]) -> tuple[Row, 
     return header, rows
 
 
+def paper_rows(evaluation: Evaluation, columns: Iterable[str], labels: Mapping[str, str]) -> tuple[Row, list[Row]]:
+    """Header and rows as papers print them: a row a signal, a column a metric."""
+    shown = [column for column in columns if column in evaluation.columns]
+    return ("signal", *(labels.get(column, column) for column in shown)), [
+        (system, *(text for column in shown for text in _texts([evaluation.mean(system, column)],
+                                                              3 if column == "stoi" else 2)))
+        for system in evaluation.systems]
+
+
 def _texts(values: Iterable[float | None], digits: int) -> list[str]:
     return ["-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}" for value in values]
 

@@ -18,7 +18,7 @@ import numpy as np
 from tinyse.artifacts import versions
 from tinyse.engines import Engine, frontend_of, update_rate
 from tinyse.errors import CorpusError, TinyseError, ToolError
-from tinyse.evaluate.metrics import METRICS, Metric, Signal, conventions, score, select
+from tinyse.evaluate.metrics import METRICS, PAPERS, Metric, Signal, conventions, score, select
 from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.evaluate.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.evaluate.systems import System, describe, load, resolve
@@ -27,7 +27,7 @@ from tinyse.progress import Progress, Step, silent
 from tinyse.workers import ONE_THREAD, Workers, unless_set
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
-ALL = tuple(METRICS)
+ALL = tuple(name for name in METRICS if name != "composite")
 QUICK = ("si_sdr", "pesq")
 SECONDS = 5.0
 
@@ -210,7 +210,7 @@ def evaluate_folders(
     clean: Path,
     *,
     against: System | None = None,
-    metrics: Sequence[str] = ALL,
+    metrics: Sequence[str] = PAPERS,
     workers: int = 2,
     progress: Progress = silent,
     label: str = "enhanced",
