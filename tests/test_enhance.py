@@ -210,6 +210,12 @@ def test_unusable_ends():
         enhance_file("-", "-", Open())
     with pytest.raises(AudioError, match="4000 Hz is too low"):
         enhance_file("-", "-", Open(), pipe=Pipe(io.BytesIO(), io.BytesIO(), 4000))
+    with pytest.raises(AudioError, match="-: 768001 Hz is too high"):
+        enhance_file("-", "-", Open(), pipe=Pipe(io.BytesIO(), io.BytesIO(), 768001))
+    with pytest.raises(AudioError, match="-: is empty"):
+        enhance_file("-", "-", Open(), pipe=Pipe(io.BytesIO(), io.BytesIO()))
+    with pytest.raises(AudioError, match="^.: is a folder"):
+        enhance_file("", "a.wav", Open())
     narrow = Open()
     narrow.bands = 64
     with pytest.raises(ModelError, match="64 bands"):

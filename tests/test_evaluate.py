@@ -160,7 +160,7 @@ def test_workers_run_a_real_engine(tmp_path: Path) -> None:
 def test_a_model_that_a_worker_cannot_load_is_the_model_s_error(tmp_path: Path) -> None:
     file = tmp_path / "model_int8.tflite"
     file.write_bytes(tiny_tflite()[:2000])
-    with pytest.raises(ModelError, match="TFLM cannot run this file") as caught:
+    with pytest.raises(ModelError, match="the file is damaged or cut short") as caught:
         scoring.score_pairs([System("quantized", "tflm", file)], make_pairs(1), ["si_sdr"], workers=2)
     assert caught.value.hint == "export the model again"
 

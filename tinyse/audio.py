@@ -58,6 +58,13 @@ class AudioFormat:
         return self.frames / self.rate
 
 
+def check_rate(rate: int, name: str = "") -> None:
+    """Refuse a rate in Hz that recordings do not have; AudioError, of ``name`` where one is given."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(f"{name}{name and ': '}{rate} Hz is too {'low' if rate < LOWEST_RATE else 'high'}",
+                         f"{LOWEST_RATE} to {HIGHEST_RATE} Hz is read")
+
+
 class Resampler:
     """Streaming conversion between two rates; passes blocks through where they are equal.
 
@@ -132,10 +139,8 @@ class AudioReader:
             raise AudioError(f"{self._name}: {error}" if self._name else str(error), error.hint) from error
 
     def _check(self, whole: bool) -> None:
-        rate = self.format.rate
-        if whole and not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise AudioError(f"{rate} Hz is too {'low' if rate < LOWEST_RATE else 'high'}",
-                             f"{LOWEST_RATE} to {HIGHEST_RATE} Hz is read")
+        if whole:
+            check_rate(self.format.rate)
         if self.format.frames == 0 and not self._sound.live and self._sound.container not in ("FLAC", "MP3", "OGG"):
             raise AudioError("holds no samples", "record it again")
         if self.format.channels > 1:

@@ -47,12 +47,12 @@ def audio_writer(path: Path | str, like: AudioFormat, rate: int = RATE) -> Itera
     import soundfile
 
     path = Path(path)
+    if os.path.isdir(path):
+        raise AudioError(f"{path}: is a folder", "give the name of a file")
     named = FORMATS.get(path.suffix.lower())
     if named is None:
         raise AudioError(f"{path}: unknown sound format {path.suffix or 'without a suffix'}",
                          f"name it {', '.join(FORMATS)}, or - for raw PCM on standard output")
-    if os.path.isdir(path):
-        raise AudioError(f"{path}: is a folder", "give the name of a file")
     container, subtype = _encoding(path, named, like)
     with atomic_path(path) as temporary:
         try:

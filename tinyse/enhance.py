@@ -16,10 +16,10 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from tinyse.audio import (
-    LOWEST_RATE,
     AudioFormat,
     AudioReader,
     Resampler,
+    check_rate,
     hops_of,
     pcm_blocks,
     pcm_bytes,
@@ -95,19 +95,21 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
     if str(target) == PIPE:
         outgoing_to = _end(pipe, "output")
     pcm_rate = pipe.rate if pipe else spec.sample_rate
-    if (incoming or outgoing_to) and pcm_rate < LOWEST_RATE:
-        raise AudioError(f"-: {pcm_rate} Hz is too low", f"at least {LOWEST_RATE} Hz is needed")
+    if incoming or outgoing_to:
+        check_rate(pcm_rate, PIPE)
     level = Level()
     with contextlib.ExitStack() as stack:
         notes: list[str] = []
         blocks: Iterator[Real]
         ahead = Ahead(incoming) if incoming else None
+        if ahead and not ahead.first:
+            raise AudioError("-: is empty", "does something write into the pipe?")
         if ahead and not ahead.is_sound_file:
             form = AudioFormat(pcm_rate, 1, 0, "PCM_16")
             blocks = _resampled(pcm_blocks(ahead, spec.hop * pcm_rate // spec.sample_rate), pcm_rate, spec.sample_rate)
         else:
             reader = stack.enter_context(AudioReader(cast(BinaryIO, ahead) if ahead else source, spec.sample_rate,
-                                                     str(source)))
+                                                     str(source) or "."))
             form, notes, blocks = reader.format, reader.notes, reader.blocks()
         write: Callable[[Real], None]
         if outgoing_to:

@@ -105,8 +105,8 @@ def check_ports(inputs: Sequence[str], outputs: Sequence[str], label: str) -> No
     """
     for kind, names in (("input", inputs), ("output", outputs)):
         if len(names) != 1:
-            raise ModelError(f"{label}: {len(names)} {kind}s ({', '.join(map(brief, names)) or 'none'}) where a "
-                             "streaming model has one",
+            shown = ", ".join(map(brief, names)) or "none"
+            raise ModelError(f"{label}: {len(names)} {kind}s ({shown}) where a streaming model has one",
                              "export a model whose states are inside, one frame an invocation")
 
 
