@@ -70,7 +70,7 @@ def test_the_whole_table(model: Path, tmp_path: Path) -> None:
         f"against: float.npz on keras, sha256 {sha256(other)[:12]}",
         "si_sdr: zero-mean, scale-invariant, clamped to 100 dB "
         f"(fast-bss-eval {METRICS['si_sdr'].version})",
-        f"wrote {out}/evaluation.json, evaluation.csv, clips.csv, evaluation.png",
+        f"wrote {out}/evaluation.json, evaluation.csv, clips.csv, files.csv, evaluation.png",
     ]
     saved = json.loads((out / "evaluation.json").read_text())
     assert saved["means"]["si_sdr"]["noisy"]["per_snr"] == {"-6": pytest.approx(-6, abs=1e-3),

@@ -169,4 +169,4 @@ def test_a_crash_of_native_code_costs_one_clip_and_is_named() -> None:
     why = "somepackage's native code crashed (SIGSEGV)"
     assert found == [({"crash": 2.0, "other": 0.0}, {}), ({}, {"crash": why, "other": why}),
                      ({"crash": 3.0, "other": 0.0}, {})]
-    assert [name for name, metric in METRICS.items() if metric.native] == ["pesq", "dnsmos"]
+    assert [name for name, metric in METRICS.items() if metric.native] == ["pesq", "composite", "dnsmos"]

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinyse.artifacts import writing
 from tinyse.bench.document import put_section
-from tinyse.corpus.clips import NUMBERS, RATE, Clip, Clips, table_of
+from tinyse.corpus.clips import COLUMNS, NUMBERS, RATE, Clip, Clips, table_of
 from tinyse.corpus.store import Corpus, commit, corpus_dir
 from tinyse.errors import ToolError
 from tinyse.progress import Progress, Step, silent
@@ -125,8 +126,8 @@ def million(folder: Path) -> Clips:
     rng = np.random.default_rng(0)
     clip = Clip("", "speech", "train", "", "dns", "", "en", "as the source", "sound-0000.pcm", 0, RATE, -26.0, 0.5, 9,
                 "")
-    columns = {name: np.full(MILLION, getattr(clip, name)) if name in NUMBERS else [getattr(clip, name)] * MILLION
-               for name in Clip.__dataclass_fields__}
+    columns: dict[str, Any] = {name: np.full(MILLION, getattr(clip, name)) if name in NUMBERS
+                               else [getattr(clip, name)] * MILLION for name in COLUMNS}
     columns["id"] = [f"dns/speech/clean_fullband/read_speech/book_{n // 99:05d}_reader_{n % 9973:05d}_seg_{n}.wav"
                      for n in range(MILLION)]
     columns["source"] = [f"reader_{n % 9973:05d}" for n in range(MILLION)]

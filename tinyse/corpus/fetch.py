@@ -173,8 +173,11 @@ def _decode_package(folder: Path, package: Package, deb: Path, key: str, catalog
     rows = [{"id": item.id, "kind": item.take.kind, "language": item.language, "source": item.source,
              "length": len(pcm), "sha256": hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest()}
             for item, pcm in clips]
-    with atomic_path(folder / f"{key}.npy") as temporary:
-        np.save(temporary, np.concatenate([pcm for _, pcm in clips]) if clips else np.zeros(0, np.int16))
+    with atomic_path(folder / f"{key}.npy") as temporary, open(temporary, "wb") as stream:
+        shape = (sum(len(pcm) for _, pcm in clips),)
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<i2", "fortran_order": False, "shape": shape})
+        for _, pcm in clips:
+            stream.write(pcm.astype("<i2").tobytes())
     write_text(folder / f"{key}.copyright", text)
     write_json(folder / f"{key}.json", {"version": debian.version(deb), "clips": rows,
                                         "dropped": dict(sorted(dropped.items()))})

@@ -77,7 +77,7 @@ def weighted_spectral_slope(clean: Floats, estimate: Floats) -> float:
     """Distance between the slopes of two spectra over 25 critical bands, weighted towards their peaks."""
     bands = [_band_levels(frames(signal + EPS)) for signal in (clean, estimate)]
     slopes = [np.diff(levels, axis=1) for levels in bands]
-    weights = sum(_weights(levels, slope) for levels, slope in zip(bands, slopes, strict=True)) / 2
+    weights = np.mean([_weights(levels, slope) for levels, slope in zip(bands, slopes, strict=True)], axis=0)
     distances = (weights * np.square(slopes[0] - slopes[1])).sum(1) / weights.sum(1)
     return _mean_of_best(distances)
 
