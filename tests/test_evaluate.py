@@ -257,7 +257,7 @@ def test_written_files_repeat_byte_for_byte(tmp_path: Path) -> None:
     assert first == second
     assert first["plot"].startswith(b"\x89PNG")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        "clips.csv", "evaluation.csv", "evaluation.json", "evaluation.png"]
+        "clips.csv", "evaluation.csv", "evaluation.json", "evaluation.png", "files.csv"]
 
 
 def test_plot_without_snrs() -> None:
