@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tinyse import audio, audiofile
 from tinyse.audio import AudioFormat, AudioReader, Resampler, hops_of, pcm_blocks, pcm_bytes
 from tinyse.audiofile import audio_writer
-from tinyse.errors import AudioError, TinyseError
+from tinyse.core.errors import AudioError, TinyseError
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.corpus.clips import RATE
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.clips import RATE
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.frontend import FrontEndSpec
-from tinyse.recipe import MixingPart
-from tinyse.training import augment
-from tinyse.training.mixer import Mixer
+from tinyse.train.recipe import MixingPart
+from tinyse.train import augment
+from tinyse.train.mixer import Mixer
 
 
 def _wave(seed: int, samples: int) -> np.ndarray:

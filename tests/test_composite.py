@@ -10,15 +10,15 @@ from hypothesis.extra.numpy import arrays
 from scipy.linalg import solve_toeplitz, toeplitz
 from scipy.signal import lfilter
 
-from tinyse.evaluate import composite
-from tinyse.evaluate.composite import (
+from tinyse.measure.scores import composite
+from tinyse.measure.scores.composite import (
     frames,
     log_likelihood_ratio,
     ratings,
     segmental_snr,
     weighted_spectral_slope,
 )
-from tinyse.evaluate.metrics import METRICS, Unscorable, score
+from tinyse.measure.scores.metrics import METRICS, Unscorable, score
 
 
 def test_the_published_example():

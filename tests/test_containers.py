@@ -10,7 +10,7 @@ import soundfile
 
 from tinyse.audio import AudioReader
 from tinyse.containers import mp3_frame
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 from tinyse.sound import Ahead
 
 WAVE = np.random.default_rng(0).uniform(-0.3, 0.3, 48000)

@@ -6,15 +6,15 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
-from tinyse.corpus.importing import import_corpus
-from tinyse.corpus.layouts import LAYOUTS, find_jobs
-from tinyse.corpus.rooms import BEFORE, PEAK, response_of
-from tinyse.corpus.store import Corpus, disjoint
-from tinyse.errors import AudioError, CorpusError
+from tinyse.sound.corpus.importing import import_corpus
+from tinyse.sound.corpus.layouts import LAYOUTS, find_jobs
+from tinyse.sound.corpus.rooms import BEFORE, PEAK, response_of
+from tinyse.sound.corpus.store import Corpus, disjoint
+from tinyse.core.errors import AudioError, CorpusError
 from tinyse.frontend import FrontEndSpec
-from tinyse.recipe import MixingPart
-from tinyse.training import augment
-from tinyse.training.mixer import Mixer
+from tinyse.train.recipe import MixingPart
+from tinyse.train import augment
+from tinyse.train.mixer import Mixer
 
 RATE = 16000
 NUMBER = iter(range(10**6))

@@ -13,12 +13,12 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
-from tinyse.corpus import reading, shards
-from tinyse.corpus.importing import import_corpus, reasons
-from tinyse.corpus.ledger import Ledger
-from tinyse.corpus.reading import read_job
-from tinyse.corpus.store import Corpus
-from tinyse.errors import CorpusError, TinyseError
+from tinyse.sound.corpus import reading, shards
+from tinyse.sound.corpus.importing import import_corpus, reasons
+from tinyse.sound.corpus.ledger import Ledger
+from tinyse.sound.corpus.reading import read_job
+from tinyse.sound.corpus.store import Corpus
+from tinyse.core.errors import CorpusError, TinyseError
 
 RATE = 16000
 
@@ -99,7 +99,7 @@ def test_a_full_disk_is_one_line(plain, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tinyse.corpus.shards.os.fsync", full)
+    monkeypatch.setattr("tinyse.sound.corpus.shards.os.fsync", full)
     result = CliRunner().invoke(main, ["data", "import", str(plain), "--out", str(tmp_path / "out")])
     assert result.exit_code == 1 and len(result.output.splitlines()[-1:]) == 1
     assert "cannot be written: No space left on device (free some disk space" in result.output.splitlines()[-1]

@@ -15,8 +15,8 @@ from tiny_models import BANDS, tiny_tflite
 from tinyse import frontend
 from tinyse.audio import AudioReader
 from tinyse.engines.tflm import TflmEngine
-from tinyse.enhance import Pipe, enhance_file, enhance_signal
-from tinyse.errors import AudioError, ModelError
+from tinyse.engines.enhance import Pipe, enhance_file, enhance_signal
+from tinyse.core.errors import AudioError, ModelError
 from tinyse.frontend import FrontEndSpec
 
 HOP = 256

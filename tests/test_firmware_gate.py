@@ -1,4 +1,4 @@
-"""The C library's gate against `tinyse.skip`, with a network that answers as told: host under sanitizers, and QEMU."""
+"""The C library's gate against `tinyse.graph.skip`, with a network that answers as told: host under sanitizers, and QEMU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tinyse.engines.tflm import Affine
 from tinyse.frontend import FrontEndSpec, StreamingEnhancer
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 
 SPEC = FrontEndSpec(frame=32, hop=16, fft=32, bands=4)
 MASK = Affine(OUTPUT.scale, OUTPUT.zero_point, np.dtype(np.int8))

@@ -14,8 +14,8 @@ from firmware_network import MACHINES, Program, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinyse.corpus.mix import test_mixtures
-from tinyse.corpus.store import corpus_dir
+from tinyse.sound.corpus.mix import test_mixtures
+from tinyse.sound.corpus.store import corpus_dir
 from tinyse.export import checks, tflite
 from tinyse.export.fixedpoint import rescale, sigmoid16, tanh16
 from tinyse.export.integer import IntegerNetwork

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse import frontend
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 from tinyse.frontend import Analysis, FrontEndSpec, StreamingEnhancer, Synthesis
 
 SPEC = FrontEndSpec()
@@ -21,7 +21,7 @@ WAVE = 1e-6
 
 @pytest.fixture(scope="module")
 def tf():
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     return tf
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.export_models import frames, random_model
 from tinyse.engines.keras import KerasEngine
-from tinyse.gated import Gated, pick
-from tinyse.keras import tf
+from tinyse.train.gated import Gated, pick
+from tinyse.train.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, restore
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from tinyse.corpus.store import Corpus
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.frontend import FrontEndSpec
-from tinyse.keras import tf_keras
+from tinyse.train.keras import tf_keras
 from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.recipe import load_recipe
-from tinyse.training.calibration import learn_ranges
-from tinyse.training.lanes import Lanes
-from tinyse.training.mixer import Mixer
+from tinyse.train.recipe import load_recipe
+from tinyse.train.calibration import learn_ranges
+from tinyse.train.lanes import Lanes
+from tinyse.train.mixer import Mixer
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from export_models import exported, random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export import tflite
 from tinyse.export.cpacked import gate_tables, packed_header, packed_source
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse

@@ -10,7 +10,7 @@ from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
 from tinyse.frontend import FrontEndSpec
 from tinyse.grid import Grid
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, StreamingNetwork, restore
 from tinyse.snap import snap

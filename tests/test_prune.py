@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
+from tinyse.train.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
 
 SCHEDULE = Schedule(0.75, begin=2, end=10, every=2)
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.groups import Structure, array_scales, masks, structure_groups
-from tinyse.keras import tf, tf_keras
+from tinyse.train.keras import tf, tf_keras
 from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.prune import Schedule
-from tinyse.threshold import ThresholdPruning, inverse_softplus, softplus
+from tinyse.train.prune import Schedule
+from tinyse.train.threshold import ThresholdPruning, inverse_softplus, softplus
 
 SCHEDULE = Schedule(0.75, begin=2, end=62, every=2)
 SHAPES = {"lstm_0/kernel": (16, 32), "lstm_0/recurrent_kernel": (8, 32), "lstm_0/bias": (32,),

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.audio import AudioReader
-from tinyse.corpus.layouts import Job
-from tinyse.corpus.reading import read_job
-from tinyse.errors import AudioError
-from tinyse.evaluate.pairs import read_signal
+from tinyse.sound.corpus.layouts import Job
+from tinyse.sound.corpus.reading import read_job
+from tinyse.core.errors import AudioError
+from tinyse.measure.scores.pairs import read_signal
 from tinyse.sound import Sound
 from tinyse.wav import read_wav
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.artifacts import atomic_path
+from tinyse.core.artifacts import atomic_path
 from tinyse.audio import RATE, AudioFormat, Resampler
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 from tinyse.frontend import Real
 from tinyse.sound import reason
 from tinyse.wav import chunks

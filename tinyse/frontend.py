@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from tinyse.engines.base import Engine

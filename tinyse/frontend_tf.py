@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyse import frontend
 from tinyse.frontend import DEFAULT, FrontEndSpec
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 
 Tensor = Any
 

@@ -13,7 +13,7 @@ touches gets an integer array of the same shape that names each entry's group. T
   layer's input matrix (in Keras' layout, where kernels are [in, out], rows are columns); a dense layer's unit is an
   output neuron. The last layer's outputs are the mask's bands and no groups.
 
-A Skip RNN's p~ (``tinyse.skip``), one output more than there are bands, is never pruned.
+A Skip RNN's p~ (``tinyse.graph.skip``), one output more than there are bands, is never pruned.
 
 Weights of several arrays meet in one norm, so each array is divided by its own root mean square, and each norm by the
 root of the group's size: 1 is a typical group of any structure, and a threshold means the same in every layer.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid, sigmoid_table
-from tinyse.keras import tf, tf_keras
+from tinyse.train.keras import tf, tf_keras
 
 CELL_CLIP = 10.0
 """TFLite's converter writes this cell clip into every LSTM, and TFLM obeys it."""

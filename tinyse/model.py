@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import atomic_path
-from tinyse.errors import ModelError
+from tinyse.core.artifacts import atomic_path
+from tinyse.core.errors import ModelError
 from tinyse.frontend import FrontEndSpec
 
 Array = NDArray[np.float32]
@@ -78,7 +78,7 @@ class TrainedModel:
 
     @property
     def skip(self) -> bool:
-        """Whether the last output is a Skip RNN's p~ and not a band (``tinyse.skip``)."""
+        """Whether the last output is a Skip RNN's p~ and not a band (``tinyse.graph.skip``)."""
         return bool(self.layers) and self.layers[-1].units == self.layers[0].inputs + 1
 
     @property

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.fixedpoint import sigmoid8_table
 from tinyse.frontend import FrontEndSpec
 from tinyse.grid import MASK_SCALE, Grid, cell_power, nearest
-from tinyse.keras import tf, tf_keras
+from tinyse.train.keras import tf, tf_keras
 from tinyse.lstm import LstmGrids, Rescale, SequenceLSTM, product_gradient, ste, to_grid
 from tinyse.model import LayerWeights, TrainedModel
 
@@ -34,7 +34,7 @@ class NetworkSpec:
         bands: width of the feature and of the mask.
         lstm: units of each LSTM.
         dense: units of each hidden ReLU layer; the sigmoid layer of ``outputs`` units follows.
-        skip: whether the last output is a Skip RNN's p~ (``tinyse.skip``).
+        skip: whether the last output is a Skip RNN's p~ (``tinyse.graph.skip``).
     """
 
     bands: int = 128
@@ -97,7 +97,7 @@ class EnhancerNetwork(tf_keras.Model):
     """Mel features in, mel mask out.
 
     Call it on batch-major features [B, T, bands]; the mask has the same shape, in (0, 1). A Skip RNN's has p~ as its
-    last output, and here every frame is an update: ``tinyse.gated`` says which are.
+    last output, and here every frame is an update: ``tinyse.train.gated`` says which are.
     """
 
     def __init__(self, spec: NetworkSpec, shift: float = 0.0, scale: float = 1.0) -> None:

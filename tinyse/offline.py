@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.cluster import cluster_integers
-from tinyse.errors import ModelError, RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.structure import schema
 from tinyse.groups import DEFAULT_BLOCK, Groups, Structure, array_scales, is_matrix, masks, sparsity, structure_groups

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from tinyse import containers, wav
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 from tinyse.frontend import Real
 
 UNKNOWN = 1 << 62

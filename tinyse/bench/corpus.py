@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.artifacts import writing
+from tinyse.core.artifacts import writing
 from tinyse.bench.document import put_section
-from tinyse.corpus.clips import COLUMNS, NUMBERS, RATE, Clip, Clips, table_of
-from tinyse.corpus.store import Corpus, commit, corpus_dir
-from tinyse.errors import ToolError
-from tinyse.progress import Progress, Step, silent
+from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, RATE, Clip, Clips, table_of
+from tinyse.sound.corpus.store import Corpus, commit, corpus_dir
+from tinyse.core.errors import ToolError
+from tinyse.core.progress import Progress, Step, silent
 
 HOURS = (10.0, 50.0, 200.0)
 SPEECH_SHARE = 2 / 3
@@ -82,7 +82,7 @@ def bench_corpus(hours: Sequence[float], folder: Path, progress: Progress = sile
 
 def _command(name: str, here: Path) -> list[str]:
     corpus = str(here / "corpus")
-    opened = ["-c", "import sys; from tinyse.corpus.store import Corpus; Corpus.open(sys.argv[1])", corpus]
+    opened = ["-c", "import sys; from tinyse.sound.corpus.store import Corpus; Corpus.open(sys.argv[1])", corpus]
     tinyse = ["-m", "tinyse"]
     return [sys.executable, *{
         "import": [*tinyse, "data", "import", str(here / "material"), "--out", corpus],

@@ -9,10 +9,10 @@ from typing import Any
 
 from tinyse.bench.peer import Framed, Real, Size
 from tinyse.engines import Engine, frontend_of, load_engine
-from tinyse.errors import ModelError
-from tinyse.evaluate.systems import System
+from tinyse.core.errors import ModelError
+from tinyse.measure.scores.systems import System
 from tinyse.frontend import StreamingEnhancer
-from tinyse.profile.locate import INT8
+from tinyse.measure.costs.locate import INT8
 
 
 class Model(Framed):
@@ -88,7 +88,7 @@ def released_folders(models: Path) -> list[Path]:
 
 def digest(path: Path) -> str:
     """SHA-256 of a model file."""
-    from tinyse.artifacts import sha256
+    from tinyse.core.artifacts import sha256
 
     return sha256(path)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyse.corpus.layouts import LAYOUTS
+from tinyse.sound.corpus.layouts import LAYOUTS
 
 if TYPE_CHECKING:
-    from tinyse.corpus.store import Corpus
+    from tinyse.sound.corpus.store import Corpus
 
 SHOWN = 5
 PATH = click.Path(path_type=Path)
@@ -53,7 +53,7 @@ def fetch(tier: str, root: Path | None, workers: int) -> None:
       tinyse data fetch --tier default --dir /data/tinyse
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.fetch import fetch as bring
+    from tinyse.sound.corpus.fetch import fetch as bring
 
     with progress_bars() as progress:
         corpus = bring(tier, root, progress, workers=workers)
@@ -101,10 +101,10 @@ def import_(source: Path | None, layout: str, rooms: Path | None, out: Path | No
       tinyse data import musan --layout musan --rooms RIRS_NOISES --out corpora/mine --add
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.importing import SKIPPED, import_corpus, reasons
-    from tinyse.corpus.store import corpus_dir
-    from tinyse.errors import CorpusError
-    from tinyse.progress import printable
+    from tinyse.sound.corpus.importing import SKIPPED, import_corpus, reasons
+    from tinyse.sound.corpus.store import corpus_dir
+    from tinyse.core.errors import CorpusError
+    from tinyse.core.progress import printable
 
     folder = out or corpus_dir("imported")
     with progress_bars() as progress:
@@ -151,8 +151,8 @@ def mix(folder: Path | None, split: str, snr: tuple[float, ...], count: int, sec
       tinyse data mix --split test --snr -6,-3,0,3,6,9 --count 20 --seed 1 --out mixtures
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.mix import write_mixtures
-    from tinyse.corpus.store import Corpus, corpus_dir
+    from tinyse.sound.corpus.mix import write_mixtures
+    from tinyse.sound.corpus.store import Corpus, corpus_dir
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     form = {"16": "PCM_16", "float": "FLOAT"}[bits]
@@ -173,9 +173,9 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
       tinyse data show
       tinyse data show ~/.cache/tinyse/corpus/default --png corpus.png --verify
     """
-    from tinyse.corpus.show import draw_spectrogram, summary
-    from tinyse.corpus.store import Corpus, corpus_dir, disjoint
-    from tinyse.progress import printable
+    from tinyse.sound.corpus.show import draw_spectrogram, summary
+    from tinyse.sound.corpus.store import Corpus, corpus_dir, disjoint
+    from tinyse.core.progress import printable
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)
@@ -197,7 +197,7 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
 
 def _totals(corpus: Corpus) -> None:
     """One line a split."""
-    from tinyse.corpus.store import SPLITS
+    from tinyse.sound.corpus.store import SPLITS
 
     for split in SPLITS:
         speech, noise = corpus.minutes("speech", split), corpus.minutes("noise", split)

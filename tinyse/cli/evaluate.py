@@ -10,7 +10,7 @@ import click
 from tinyse.cli import ENGINES
 
 if TYPE_CHECKING:
-    from tinyse.evaluate.result import Evaluation
+    from tinyse.measure.scores.result import Evaluation
 
 METRIC_NAMES = "si_sdr,sdr,pesq,stoi,dnsmos"
 PAPER_NAMES = "pesq,composite,stoi,si_sdr"
@@ -57,7 +57,7 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
       tinyse evaluate models/tinylstm-dense --noisy vb/noisy_testset_wav --clean vb/clean_testset_wav --out scores
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.evaluate import render, scoring, systems
+    from tinyse.measure.scores import render, scoring, systems
 
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
@@ -84,8 +84,8 @@ def show(evaluation: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tinyse.evaluate.metrics import LABELS
-    from tinyse.evaluate.result import paper_rows, table_rows
+    from tinyse.measure.scores.metrics import LABELS
+    from tinyse.measure.scores.result import paper_rows, table_rows
 
     paired = not evaluation.snrs and "csig" in evaluation.columns
     header, rows = paper_rows(evaluation, PAPER_COLUMNS, LABELS) if paired else table_rows(evaluation, LABELS)

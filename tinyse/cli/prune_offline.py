@@ -27,7 +27,7 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
     Example:
       tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
     """
-    from tinyse.artifacts import write_bytes
+    from tinyse.core.artifacts import write_bytes
     from tinyse.offline import prune_offline
 
     pruned = prune_offline(model.read_bytes(), sparsity, structure, block, str(model), clusters)

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
 from tinyse.npu.flatbuffer import brief
-from tinyse.skip import FULL, SkipGate
+from tinyse.graph.skip import FULL, SkipGate
 
 KINDS = ("keras", "tflm", "npu")
 """keras: the trained network in float or quantization-aware form; tflm: the int8 file under TensorFlow Lite

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.engines.base import Masking
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.frontend import FrontEndSpec, Real
 from tinyse.model import TrainedModel
 

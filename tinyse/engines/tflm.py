@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.engines.base import Masking, check_ports, exported_frontend
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.checks import tflm_reason
 from tinyse.export.network import TensorInfo, tensor_infos, unpack
 from tinyse.export.structure import check_values

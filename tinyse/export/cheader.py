@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyse.artifacts import versions
-from tinyse.errors import ExportError
+from tinyse.core.artifacts import versions
+from tinyse.core.errors import ExportError
 from tinyse.export.csource import comment, floating, floats, integers, octets
 from tinyse.export.memory import ALIGNMENT, MemoryReport, Place
 from tinyse.frontend import FrontEndSpec, analysis_window, mel_matrix, synthesis_window
 from tinyse.grid import MASK_SCALE, MASK_ZERO_POINT
-from tinyse.targets import Target
+from tinyse.export.targets import Target
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def header(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Targe
 
 
 def skips(spec: FrontEndSpec, report: MemoryReport) -> bool:
-    """Whether the network is a Skip RNN: one output more than bands, the p~ of ``tinyse.skip``.
+    """Whether the network is a Skip RNN: one output more than bands, the p~ of ``tinyse.graph.skip``.
 
     Raises:
         ExportError: its outputs are neither, or p~ is not on the grid 1/256 from -128 on.

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError, ToolError
-from tinyse.export.capture import captured_stderr
+from tinyse.core.errors import ExportError, ToolError
+from tinyse.core.capture import captured_stderr
 from tinyse.export.network import Network, parse
 from tinyse.model import TrainedModel
 

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import versions
+from tinyse.core.artifacts import versions
 from tinyse.export.csource import comment, integers
 from tinyse.export.packing import TILE, PackedDense, PackedLookup, PackedLstm, PackedMatrix, PackedNetwork, Scale
 from tinyse.grid import sigmoid_table

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import sha256
-from tinyse.errors import ModelError, RecipeError
+from tinyse.core.artifacts import sha256
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.export import checks
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.tflite import to_int8

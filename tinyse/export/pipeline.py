@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tinyse.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
-from tinyse.errors import ExportError, TinyseError
+from tinyse.core.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
+from tinyse.core.errors import ExportError, TinyseError
 from tinyse.export import origin
 from tinyse.export.cheader import header, source
 from tinyse.export.cpacked import packed_header, packed_source
@@ -22,8 +22,8 @@ from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
 from tinyse.export.origin import INT8, Origin
 from tinyse.export.packing import pack
 from tinyse.export.vela import Compiled, compile_model
-from tinyse.progress import Progress, Step, silent
-from tinyse.targets import Target, load_target
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.export.targets import Target, load_target
 
 COMPILED, REPORTS = "model_vela.tflite", "vela"
 STAGES = (*origin.STEPS, "compile", "memory", "C")

@@ -1,0 +1,56 @@
+"""A firmware project for a model that is to be profiled: from its export folder, or from the .tflite alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tinyse.core.artifacts import sha256, write_json, write_text
+from tinyse.engines import exported_frontend
+from tinyse.firmware.project import MODEL, Project, write_project
+from tinyse.measure.costs.locate import Located, manifest_target
+from tinyse.export.targets import Target
+
+
+def assemble(found: Located, target: Target, folder: Path) -> Project:
+    """Write a project for the located model into ``folder``/project.
+
+    The C sources of an export for this very target are taken as they are; for a bare .tflite, a release, or
+    another target they are written from the int8 file, with the front end that its manifest names.
+
+    Raises:
+        ModelError: the int8 file is damaged. ExportError: the network cannot be packed or placed.
+        ToolError: CMSIS cannot be fetched.
+    """
+    assert found.int8 is not None
+    export = found.int8.parent
+    if not all((export / name).is_file() for name in MODEL) or manifest_target(export) != target.name:
+        export = folder / "export"
+        _write_sources(found, target, export)
+    return write_project(export, folder / "project", target=target)
+
+
+def _write_sources(found: Located, target: Target, folder: Path) -> None:
+    from tinyse.export.cheader import header, source
+    from tinyse.export.cpacked import packed_header, packed_source
+    from tinyse.export.memory import cpu_memory, npu_memory
+    from tinyse.export.network import parse
+    from tinyse.export.packing import pack
+    from tinyse.export.vela import Compiled
+
+    assert found.int8 is not None
+    data = found.int8.read_bytes()
+    network, frontend = parse(data, str(found.int8)), exported_frontend(found.int8, data)
+    flashed = data
+    if target.has_npu and found.compiled is not None:
+        flashed = found.compiled.read_bytes()
+        memory = npu_memory(network, found.int8, Compiled(found.compiled, (), 0, 0, 0), target)
+    else:
+        memory = cpu_memory(network, found.int8, target)
+    packed, trained = pack(network), sha256(found.int8)
+    folder.mkdir(parents=True)
+    for name, text in (("model.h", header(flashed, frontend, memory, target, trained)),
+                       ("model.c", source(flashed, frontend, memory, target, trained)),
+                       ("packed.h", packed_header(packed, data)), ("packed.c", packed_source(packed, data))):
+        write_text(folder / name, text)
+    write_json(folder / "manifest.json", {"target": target.name, "frontend": asdict(frontend)})

@@ -1,0 +1,56 @@
+"""Start from a dense model: its float weights in place of the float phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyse.core.artifacts import sha256
+from tinyse.train.dense import dense_file, dense_model
+from tinyse.core.errors import RecipeError
+from tinyse.model import TrainedModel
+from tinyse.network import EnhancerNetwork, NetworkSpec, open_gate, spec_of
+
+
+@dataclass(frozen=True)
+class Start:
+    """A float model and the hash of its file."""
+
+    model: TrainedModel
+    sha256: str
+
+
+def load_start(source: str, widths: NetworkSpec) -> Start:
+    """Read ``train.start``: a float .npz, an int8 .tflite, or a folder with float.npz or model_int8.tflite.
+
+    Raises:
+        ModelError: there is none, it is damaged, or it is a run's quantized model.
+        RecipeError: the recipe's network has other widths.
+    """
+    file = dense_file(source, "train.start")
+    model = dense_model(file, "train.start")
+    found = spec_of(model)
+    for key, ours, theirs in (("lstm", widths.lstm, found.lstm), ("dense", widths.dense, found.dense)):
+        if ours != theirs:
+            raise RecipeError(f"network.{key}: {list(ours)}, but {file} has {list(theirs)}",
+                              f"network.{key}={list(theirs)}")
+    if widths.bands != found.bands:
+        raise RecipeError(f"train.start: {file} has {found.bands} bands, not {widths.bands}", "train it again")
+    return Start(model, sha256(file))
+
+
+def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:
+    """Assign the model's weights; they take raw features, so the network needs no normalizer.
+
+    A gate that the model lacks starts open, one that the network lacks is left out.
+    """
+    for layer, weights in zip(network.stack, model.layers, strict=True):
+        for variable in layer.weights:
+            value = weights.arrays[variable.name.split("/")[-1].split(":")[0]]
+            if layer is network.denses[-1] and model.skip != network.spec.skip:
+                value = np.concatenate([value, np.zeros_like(value[..., :1])], -1)[..., : network.spec.outputs]
+            variable.assign(value)
+    if network.spec.skip and not model.skip:
+        open_gate(network.denses[-1])
+    network.shift, network.scale = 0.0, 1.0
