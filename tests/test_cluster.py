@@ -17,7 +17,7 @@ from tinyse.export.checks import interpreter, stream
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import LstmLayer, parse
 from tinyse.export.pipeline import export_run
-from tinyse.grid import Grid
+from tinyse.graph.grid import Grid
 from tinyse.model import TrainedModel
 from tinyse.network import StreamingNetwork
 from tinyse.offline import prune_offline

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tinyse.errors import ModelError
 from tinyse.export import tflite
-from tinyse.export.fixedpoint import (
+from tinyse.graph.fixedpoint import (
     divide_by_power,
     high_mul,
     quantize_multiplier,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.grid import Grid, cell_power, gate_scales, sigmoid_table
+from tinyse.graph.grid import Grid, cell_power, gate_scales, sigmoid_table
 from tinyse.keras import tf, tf_keras
 from tinyse.lstm import LstmGrids, SequenceLSTM, _table_sigmoid, _table_tanh
 

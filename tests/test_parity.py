@@ -9,7 +9,7 @@ from tinyse.engines import load_engine
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
 from tinyse.frontend import FrontEndSpec
-from tinyse.grid import Grid
+from tinyse.graph.grid import Grid
 from tinyse.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, StreamingNetwork, restore

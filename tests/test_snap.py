@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.frontend import FrontEndSpec
-from tinyse.grid import Grid, gate_scales
+from tinyse.graph.grid import Grid, gate_scales
 from tinyse.model import LayerWeights, TrainedModel
 from tinyse.snap import snap, snap_ranges, snap_scale
 

@@ -15,7 +15,7 @@ from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.engines import load_engine
 from tinyse.errors import TrainingError
 from tinyse.frontend import FrontEndSpec
-from tinyse.grid import Grid
+from tinyse.graph.grid import Grid
 from tinyse.keras import tf_keras
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.grid import GATES
+from tinyse.graph.grid import GATES
 from tinyse.model import TrainedModel
 from tinyse.snap import snap_scale
 

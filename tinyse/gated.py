@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.export.fixedpoint import sigmoid8_table
-from tinyse.grid import GATE_ONE, INT16, Grid
+from tinyse.graph.fixedpoint import sigmoid8_table
+from tinyse.graph.grid import GATE_ONE, INT16, Grid
 from tinyse.keras import tf
 from tinyse.lstm import Rescale, _float_gates, _integer_gates, on_gate_grid, to_grid
 from tinyse.network import EnhancerNetwork

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.grid import GATES
+from tinyse.graph.grid import GATES
 
 Array = NDArray[np.floating[Any]]
 Labels = NDArray[np.int32]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid, sigmoid_table
+from tinyse.graph.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid, sigmoid_table
 from tinyse.keras import tf, tf_keras
 
 CELL_CLIP = 10.0

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.grid import GATES
+from tinyse.graph.grid import GATES
 from tinyse.model import LayerWeights, TrainedModel
 
 Order = NDArray[np.intp]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.grid import GATES
+from tinyse.graph.grid import GATES
 from tinyse.model import LayerWeights, TrainedModel
 
 Flags = NDArray[np.bool_]

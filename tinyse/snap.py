@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.grid import GATES, Grid
+from tinyse.graph.grid import GATES, Grid
 from tinyse.model import LayerWeights, TrainedModel
 
 DROPPED = 13

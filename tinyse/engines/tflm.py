@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tinyse.engines.base import Masking, exported_frontend
 from tinyse.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
-from tinyse.grid import nearest
+from tinyse.graph.grid import nearest
 
 Integers = NDArray[Any]
 ARENA_FLOOR = 1 << 20

@@ -17,7 +17,7 @@ from tinyse.errors import ExportError
 from tinyse.export.csource import comment, floating, floats, integers, octets
 from tinyse.export.memory import ALIGNMENT, MemoryReport, Place
 from tinyse.frontend import FrontEndSpec, analysis_window, mel_matrix, synthesis_window
-from tinyse.grid import MASK_SCALE, MASK_ZERO_POINT
+from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
 from tinyse.targets import Target
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tinyse.artifacts import versions
 from tinyse.export.csource import comment, integers
 from tinyse.export.packing import TILE, PackedDense, PackedLookup, PackedLstm, PackedMatrix, PackedNetwork, Scale
-from tinyse.grid import sigmoid_table
+from tinyse.graph.grid import sigmoid_table
 
 TABLE = 3 * 2**15 // 2**8 + 1
 """Entries of the gate tables: TFLM's 256, then its end value for any int16 at tanh's step, so none needs a clamp."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
-from tinyse.export.fixedpoint import (
+from tinyse.graph.fixedpoint import (
     Ints,
     quantize_multiplier,
     rescale,

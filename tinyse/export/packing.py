@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
-from tinyse.export.fixedpoint import quantize_multiplier, sigmoid8_table
+from tinyse.graph.fixedpoint import quantize_multiplier, sigmoid8_table
 from tinyse.export.integer import IntegerDense, IntegerLstm
 from tinyse.export.network import DenseLayer, LogisticLayer, LstmLayer, Network
 

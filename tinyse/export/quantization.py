@@ -2,7 +2,7 @@
 
 Each rule was found by writing ranges into a calibrated flatbuffer, running TFLite's quantizer and reading the
 file back; ``tinyse.export.verify`` checks every file against them, so a converter that changes its mind fails
-the export instead of the model. ``tinyse.grid`` holds the rules that training shares.
+the export instead of the model. ``tinyse.graph.grid`` holds the rules that training shares.
 
 =====================  =============================================================================
 tensor                 rule
@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ExportError
-from tinyse.grid import Grid, cell_power
+from tinyse.graph.grid import Grid, cell_power
 
 CELL_CLIP = 10.0
 """Clamp of the cell state, in real units, that every converted LSTM carries."""

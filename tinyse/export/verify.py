@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tinyse.errors import ExportError
 from tinyse.export.network import DenseLayer, LogisticLayer, LstmLayer, Network, parse
 from tinyse.export.quantization import Affine, asymmetric, cell_scale, quantize_weights, weight_scale
-from tinyse.grid import MASK_SCALE, MASK_ZERO_POINT
+from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
 from tinyse.model import LayerWeights, TrainedModel
 
 HINT = "the installed TensorFlow quantizes by other rules; see docs/export.md"

@@ -52,7 +52,7 @@ def sequences(model: Path, seconds: float = SECONDS) -> Run:
 
     from tinyse.bench.speed import test_signal
     from tinyse.frontend import features, stft
-    from tinyse.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
+    from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
     from tinyse.keras import tf
     from tinyse.model import TrainedModel
     from tinyse.network import restore

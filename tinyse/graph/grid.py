@@ -1,14 +1,15 @@
 """Integer grids: the scales and zero points that training imitates and the exported file carries.
 
-Rules are TFLite's: activations int8 asymmetric with a nudged range that holds zero exactly; weights
-symmetric with scale max|w| / 127; the LSTM's cell int16 on a power of two. NumPy only, so that training,
-export and reports share one definition.
+One ``Grid`` for every tensor of the house. Rules are TFLite's: activations int8 asymmetric with a nudged range
+that holds zero exactly; weights symmetric with scale max|w| / 127; the LSTM's cell int16 on a power of two.
+NumPy only, so that training, export and reports share one definition.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +33,21 @@ def nearest(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Grid:
-    """An int8 activation grid: real = scale * (q - zero_point), q in [-128, 127]."""
+    """Integers that stand for real values: real = scale * (q - zero_point).
+
+    Attributes:
+        scale: real units a step, > 0, a float32 value.
+        zero_point: the integer that means 0; 0 where there are more than 8 bits, as TFLite demands.
+        bits: 2 to 16. Up to 8 the integers are stored as int8, above as int16; fewer bits are fewer levels.
+    """
 
     scale: float
-    zero_point: int
+    zero_point: int = 0
+    bits: int = 8
 
     @staticmethod
     def of_range(low: float, high: float) -> Grid:
-        """The nudged grid of a learned range (Jacob et al. 2018, section 3; TFLite's rule)."""
+        """The nudged int8 grid of a learned range (Jacob et al. 2018, section 3; TFLite's rule)."""
         low, high = min(float(np.float32(low)), 0.0), max(float(np.float32(high)), 0.0)
         if high - low < 1e-6:
             high = low + 1e-6
@@ -49,15 +57,44 @@ class Grid:
         zero_point = math.copysign(math.floor(abs(exact) + 0.5), exact)  # ties away from zero, as in TFLite
         return Grid(scale, int(min(127, max(-128, zero_point))))
 
+    @staticmethod
+    def of_power(low: float, high: float, bits: int = 16) -> Grid:
+        """The symmetric grid on a power of two that covers max(|low|, |high|)."""
+        return Grid(2.0 ** (16 - bits - cell_power(low, high)), 0, bits)
+
+    @property
+    def least(self) -> int:
+        """Smallest integer."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def most(self) -> int:
+        """Largest integer."""
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """int8 or int16."""
+        return np.dtype(np.int8 if self.bits <= 8 else np.int16)
+
     @property
     def low(self) -> float:
         """Smallest real value on the grid."""
-        return self.scale * (-128 - self.zero_point)
+        return self.scale * (self.least - self.zero_point)
 
     @property
     def high(self) -> float:
         """Largest real value on the grid."""
-        return self.scale * (127 - self.zero_point)
+        return self.scale * (self.most - self.zero_point)
+
+    def quantize(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The nearest integers, halves away from zero, saturated; any shape, of ``dtype``."""
+        steps = nearest(np.asarray(values, np.float32), self.scale) + self.zero_point
+        return np.clip(steps, self.least, self.most).astype(self.dtype)
+
+    def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
+        """Real values, float32, of integers of any shape."""
+        return (np.asarray(integers).astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
 def cell_power(low: float, high: float) -> int:

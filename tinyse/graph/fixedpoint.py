@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.grid import sigmoid_table
+from tinyse.graph.grid import sigmoid_table
 
 Ints = NDArray[np.int64]
 ONE = 2**31 - 1
