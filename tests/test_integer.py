@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from tinyse.errors import ModelError
 from tinyse.export import tflite
+from tinyse.export.integer import IntegerNetwork
+from tinyse.export.network import parse
 from tinyse.graph.fixedpoint import (
     divide_by_power,
     high_mul,
@@ -19,8 +21,6 @@ from tinyse.graph.fixedpoint import (
     sigmoid16,
     tanh16,
 )
-from tinyse.export.integer import IntegerNetwork
-from tinyse.export.network import parse
 
 
 def tflm(data: bytes):
