@@ -143,7 +143,7 @@ class GruLayer(Layer):
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Products, tables, the interpolation, one state."""
-        x = low.requantized(ins[0], self._x_grid(ins[0].grid), f"{name}.x")
+        x = low.requantized(ins[0], self.x_grid(ins[0].grid), f"{name}.x")
         shape = (*x.shape[:-1], self.units)
         h = low.past(f"{name}.h", shape, self.h)
         joined = low.concat(f"{name}.xh", (x, h)) if self.joint else None
@@ -163,7 +163,8 @@ class GruLayer(Layer):
         made = low.state(h, low.add(ops.Add((h, step), low.tensor(fresh, shape, self.h))))
         return low.requantized(made, Grid(2.0**-7), name)
 
-    def _x_grid(self, given: Grid) -> Grid:
+    def x_grid(self, given: Grid) -> Grid:
+        """The grid on which what is ``given`` enters."""
         if self.joint:
             return self.h
         return given if self.bits == given.bits else Grid.of_power(given.low, given.high, self.bits)
