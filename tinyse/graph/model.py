@@ -67,8 +67,8 @@ class Model:
 
     @property
     def matrices(self) -> dict[str, Array]:
-        """Arrays that become int8 weights, by "node/array"."""
-        return {name: array for name, array in self.net.arrays.items() if array.scale is not None}
+        """Arrays whose zeros count and that are clustered, by "node/array"."""
+        return {name: array for name, array in self.net.arrays.items() if array.matrix}
 
     def plan(self, ranges: Ranges | None = None) -> Plan:
         """The integer graphs that run; by ``ranges`` where the model has none.

@@ -12,7 +12,7 @@ width, with h in (-1, 1) on a power of two and the update written as an interpol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -25,6 +25,12 @@ from tinyse.graph.tensor import Gate, Tensor
 
 if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
+
+
+CELL_LIMIT = 8.0
+"""Clamp of an LSTM's cell, in real units, in training and calibration."""
+HIDDEN_RANGE = (-1.0, 127.0 / 128.0)
+"""h lies in (-1, 1): scale 2^-7, zero point 0."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,18 @@ class LstmLayer(Layer):
     def ranges(self) -> tuple[str, ...]:
         """Hidden state and cell."""
         return "h", "c"
+
+    def snapped(self, suffix: str, low: float, high: float) -> tuple[float, float]:
+        """h on 2^-7; c's power of two as it is."""
+        return HIDDEN_RANGE if suffix == "h" else (low, high)
+
+    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+        """The input's; the recurrent sum has none."""
+        return (("bias", "kernel", x.scale),)
+
+    def resized(self, channels: int) -> Layer:
+        """Other units."""
+        return replace(self, units=channels)
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """h and c."""
@@ -136,6 +154,15 @@ class GruLayer(Layer):
             return ()
         parts = [gate if self.joint else f"{gate}{side}" for gate in self.gates for side in ("", "x", "h")]
         return tuple(dict.fromkeys(parts))
+
+    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+        """The input's, and that of n's product with h where the reset gate comes after."""
+        made = (("bias", "kernel", self._x_grid(x).scale),)
+        return (*made, ("recurrent_bias", "recurrent_kernel", self.h.scale)) if self.reset == "after" else made
+
+    def resized(self, channels: int) -> Layer:
+        """Other units."""
+        return replace(self, units=channels)
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """h."""
