@@ -9,7 +9,6 @@ One class serves training (time-major, any batch), whole clips and streaming (T 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
-from tinyse.graph.folding import PRODUCTS, fold_norms, product_before
+from tinyse.graph.fold import fold
 from tinyse.graph.grid import Grid, nearest
-from tinyse.graph.layers import ConvLayer, GruLayer, NormLayer
+from tinyse.graph.layers import ConvLayer, GruLayer
 from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net, Node
 from tinyse.keras import tf, tf_keras
@@ -27,6 +26,7 @@ from tinyse.train.arithmetic import to_grid
 from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
 
 States = dict[str, tuple[Any, ...]]
+PRODUCTS = ("dense", "conv", "depthwise", "upsample")
 GATE_BIAS = 1.0
 """Where the bias of p~ starts (Skip RNN, section 4): p~ is 0.73, and above 1/2 every frame is an update."""
 
@@ -53,14 +53,13 @@ class Network(tf_keras.Model):
         self.shift, self.scale = (shift if how == "both" else 0.0), (scale if how else 1.0)
         self.input_grid: Grid | None = None
         self._build(net)
+        if self.has_norms:
+            fold(self.export(None, None, {}))  # refuses what could not be folded, before it is trained
         if net.skip is not None:
             open_gate(self)
         self.built = True
 
     def _build(self, net: Net) -> None:
-        for node in net.nodes:
-            if isinstance(node.layer, NormLayer):
-                product_before(net, node)
         object.__setattr__(self, "net", net)
         made: dict[str, Twin] = {}
         for node in net.nodes[1:]:
@@ -78,16 +77,16 @@ class Network(tf_keras.Model):
         return [twin for twin in self.twins if twin.weights and not twin.shared]
 
     @property
-    def outputs(self) -> int:
-        """Values of the last result."""
-        return math.prod(self.net.shapes[self.net.results[-1].node])
-
-    @property
     def gate(self) -> tuple[Twin, int]:
         """Of a Skip RNN: the twin that gives p~, and at which output."""
         assert self.net.skip is not None
         node = next(result.node for result in self.net.results if result.tensor == self.net.skip.tensor)
         return self.twin(node), self.net.skip.at
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether ``fold_norms`` has anything to do."""
+        return any(isinstance(twin, NormTwin) for twin in self.twins)
 
     def bands(self, results: Sequence[Any]) -> Any:
         """The last result [T, B, outputs] without a Skip RNN's p~."""
@@ -154,10 +153,10 @@ class Network(tf_keras.Model):
 
     def fold_norms(self) -> None:
         """Fold norms into the products before them; the network then has other layers and fewer variables."""
-        if any(isinstance(twin, NormTwin) for twin in self.twins):
-            net, arrays = fold_norms(self.net, self.arrays())
-            self._build(net)
-            self.take(arrays)
+        if self.has_norms:
+            folded = fold(self.export(None, None, {}))
+            self._build(folded.net)
+            self.take(folded.arrays)
 
     def quantize(self, ranges: Ranges, exact: bool = False) -> None:
         """Put every tensor on the integer grid that ``lower`` gives it.

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 CELL_LIMIT = 8.0
-"""Clamp of an LSTM's cell, in real units, in training and calibration."""
+"""Cells stop here in float too (ours): the int16 cell then has 12 fraction bits and never meets TFLM's clip at 10.
+tanh(8) is 1 to seven digits; without the limit some units count up past 100, and the grid that holds them is coarse."""
 HIDDEN_RANGE = (-1.0, 127.0 / 128.0)
 """h lies in (-1, 1): scale 2^-7, zero point 0."""
 
@@ -157,7 +158,7 @@ class GruLayer(Layer):
 
     def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
         """The input's, and that of n's product with h where the reset gate comes after."""
-        made = (("bias", "kernel", self._x_grid(x).scale),)
+        made = (("bias", "kernel", self.x_grid(x).scale),)
         return (*made, ("recurrent_bias", "recurrent_kernel", self.h.scale)) if self.reset == "after" else made
 
     def resized(self, channels: int) -> Layer:

@@ -74,8 +74,8 @@ class Twin(tf_keras.layers.Layer):
         return getattr(self._owner, name)
 
     def get_prunable_weights(self) -> list[Any]:
-        """Arrays that become int8 weights."""
-        return [self.array(array.name) for array in self.layer.arrays(*self.ins) if array.scale is not None]
+        """The matrices, which may be pruned."""
+        return [self.array(array.name) for array in self.layer.arrays(*self.ins) if array.matrix]
 
     def zero_state(self, batch: int) -> tuple[Any, ...]:
         """Zeros for every state, [batch, rows, width, channels]."""

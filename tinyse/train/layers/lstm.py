@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyse.graph.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid, cell_power
+from tinyse.graph.layers.recurrent import CELL_LIMIT
 from tinyse.keras import tf
 from tinyse.train.arithmetic import (
     Rescale,
@@ -29,9 +30,6 @@ from tinyse.train.layers.base import Range, Seen, Twin
 
 CELL_CLIP = 10.0
 """TFLite's converter writes this cell clip into every LSTM, and TFLM obeys it."""
-CELL_LIMIT = 8.0
-"""Cells stop here in float too (ours): the int16 cell then has 12 fraction bits and never meets the clip above.
-tanh(8) is 1 to seven digits; without the limit some units count up past 100, and the grid that holds them is coarse."""
 
 
 @dataclass(frozen=True)
