@@ -92,7 +92,7 @@ def policy_of(values: Mapping[str, Any]) -> Policy:
         KeyError, TypeError: it is none of ours.
     """
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    made: Policy = POLICIES[settings.pop("kind")](**settings)
+    made: Policy = POLICIES[str(settings.pop("kind"))](**settings)
     return made
 
 
