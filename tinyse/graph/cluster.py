@@ -126,7 +126,7 @@ def join(rows: Sequence[Rows], array: Array) -> Rows:
 def _axes(array: Array) -> tuple[int, list[int]]:
     """Whether there are gates, 0 or 1, and their axis followed by those of other scales."""
     gates = [axis for axis, name in enumerate(array.axes) if name == "gate"]
-    return len(gates), gates + [n for n, axis in enumerate(array.axes) if axis in (array.scale or ()) and n not in gates]
+    return len(gates), gates + [axis for axis in array.scaled if axis not in gates]
 
 
 def cluster_integers(weights: NDArray[np.int8], count: int) -> NDArray[np.int8]:

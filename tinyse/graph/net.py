@@ -15,9 +15,7 @@ from typing import Any
 
 from tinyse.errors import ModelError
 from tinyse.graph.layers import LAYERS, Array, InputLayer, Layer, Shape
-from tinyse.graph.plan import Always, Budget, Exit, Policy, Route, Skip
-
-POLICIES = {policy.__name__.lower(): policy for policy in (Always, Skip, Exit, Budget, Route)}
+from tinyse.graph.plan import Always, Policy, Skip, policy_json, policy_of
 
 
 @dataclass(frozen=True)
@@ -155,10 +153,9 @@ class Net:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        policy = {"kind": type(self.policy).__name__.lower(), **asdict(self.policy)}
         nodes = [{"name": n.name, "kind": n.layer.kind, **asdict(n.layer), "ins": list(n.ins), "part": n.part,
                   **({"weights": n.weights} if n.weights else {})} for n in self.nodes]
-        return {"nodes": nodes, "results": [asdict(r) for r in self.results], "policy": policy,
+        return {"nodes": nodes, "results": [asdict(r) for r in self.results], "policy": policy_json(self.policy),
                 "extra": [asdict(r) for r in self.extra]}
 
     @staticmethod
@@ -170,8 +167,7 @@ class Net:
         """
         try:
             nodes = tuple(_node(dict(entry)) for entry in values["nodes"])
-            policy = dict(values["policy"])
-            made = _settings(POLICIES[policy.pop("kind")], policy)
+            made = policy_of(values["policy"])
             results, extra = (tuple(Result(**entry) for entry in values[key]) for key in ("results", "extra"))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"not a network of this version: {error}", "update tinyse, or train it again") from error

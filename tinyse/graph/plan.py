@@ -25,7 +25,8 @@ The result of a frame is the ``results`` tensor of the last part that ran; of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,23 @@ class Route:
 
 
 Policy = Always | Skip | Exit | Budget | Route
+POLICIES: dict[str, type[Any]] = {policy.__name__.lower(): policy for policy in (Always, Skip, Exit, Budget, Route)}
+
+
+def policy_json(policy: Policy) -> dict[str, Any]:
+    """Plain values: its kind and its settings."""
+    return {"kind": type(policy).__name__.lower(), **asdict(policy)}
+
+
+def policy_of(values: Mapping[str, Any]) -> Policy:
+    """What ``policy_json`` gave.
+
+    Raises:
+        KeyError, TypeError: it is none of ours.
+    """
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    made: Policy = POLICIES[str(settings.pop("kind"))](**settings)
+    return made
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,10 @@ def _peaks(model: Model, units: Units) -> Flags:
     flags = np.zeros(units.fixed.size, bool)
     for name, array in units.arrays.items():
         made = len(array.dims) - 1
-        if array.scale is None or array.axes[made] in array.scale:
+        if array.scale is None or made in array.scaled:
             continue
-        shared = [axis for axis, each in enumerate(array.axes) if each in array.scale]
         size = np.abs(model.arrays[name].reshape(array.dims))
-        peaks = size.max(axis=tuple(n for n in range(made) if n not in shared)).reshape(-1, array.dims[made])
+        peaks = size.max(axis=tuple(n for n in range(made) if n not in array.scaled)).reshape(-1, array.dims[made])
         labels = units.axes[name][-1][1]
         for column in peaks:
             # One holder is enough to keep the scale.

@@ -36,7 +36,7 @@ def snap_ranges(net: Net, ranges: Mapping[str, tuple[float, float]]) -> dict[str
 
 def _peaks(array: Array, matrix: Real) -> Real:
     """The largest magnitude under every scale, [dims] with 1 for the axes that share it."""
-    others = tuple(n for n, axis in enumerate(array.axes) if axis not in (array.scale or ()))
+    others = tuple(n for n in range(len(array.dims)) if n not in array.scaled)
     return np.asarray(np.max(np.abs(matrix.reshape(array.dims)), axis=others, keepdims=True))
 
 
@@ -48,12 +48,16 @@ def _on_grid(array: Array, matrix: Real) -> Real:
     return np.asarray(steps * scale, np.float32).reshape(array.shape)
 
 
+def _last(array: Array) -> list[tuple[str, bool]]:
+    """Every axis, and whether no later one is called the same."""
+    return [(axis, axis not in array.axes[n + 1 :]) for n, axis in enumerate(array.axes)]
+
+
 def _whole(array: Array, bias: Real, kernel: Array, matrix: Real, unit: float) -> Real:
     """Biases that are whole accumulator steps; ``unit`` is the scale of what the kernel reads."""
     peak = _peaks(kernel, matrix).astype(np.float64)
-    for axis in range(len(kernel.axes) - 1, -1, -1):
-        if kernel.axes[axis] not in array.axes:  # of a GRU's gates only n has a recurrent bias, and it is the last
-            peak = peak.take(-1, axis)
+    # What a bias has no axis for is gone from the peaks, or a gate: of a GRU's only n has a recurrent bias, the last.
+    peak = peak[tuple(slice(None) if axis in array.axes and last else -1 for axis, last in _last(kernel))]
     step = np.broadcast_to(peak / 127.0 * unit, array.dims)
     bias = bias.reshape(array.dims)
     whole = np.rint(np.divide(bias, step, out=np.zeros(array.dims), where=step > 0)) * step

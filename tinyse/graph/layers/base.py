@@ -57,6 +57,12 @@ class Array:
         return self.scale is not None and len(self.axes) > 1
 
     @property
+    def scaled(self) -> tuple[int, ...]:
+        """Positions of the axes in ``scale``; of two that are called "unit", the last is the one that is made."""
+        last = {axis: n for n, axis in enumerate(self.axes)}
+        return tuple(sorted(last[axis] for axis in self.scale or ()))
+
+    @property
     def fan(self) -> tuple[int, int]:
         """Inputs that an output sums, outputs that an input reaches: what "glorot" divides by."""
         taps = math.prod(size for axis, size in zip(self.axes, self.dims, strict=True) if axis in ("kt", "kf"))

@@ -178,7 +178,7 @@ class GruLayer(Layer):
         z = self._gate(low, name, "z", x, h, joined)
         if self.reset == "before":
             r = self._gate(low, name, "r", x, h, joined)
-            kept = low.add(ops.Mul((r, h), low.tensor(f"{name}.rh", shape, self.h)))
+            kept = low.add(ops.Mul((r, h), low.tensor(f"{name}.reset", shape, self.h)))
             n = self._gate(low, name, "n", x, kept, low.concat(f"{name}.xrh", (x, kept)) if self.joint else None)
         elif self.reset == "after":
             n = self._gate(low, name, "n", x, h, None, self._gate(low, name, "r", x, h, joined))
