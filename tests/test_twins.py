@@ -19,8 +19,8 @@ FRAMES = 120
 
 def whole(network: Network, given: np.ndarray) -> list[np.ndarray]:
     """Every part's result over frames [T, inputs] as one sequence: [T, outputs]."""
-    results, _ = network.run(tf.constant(given[:, None]), network.zero_states(1))
-    return [result.numpy()[:, 0] for result in results]
+    run = tf.function(lambda features: network.run(features, network.zero_states(1))[0])
+    return [result.numpy()[:, 0] for result in run(tf.constant(given[:, None]))]
 
 
 @pytest.mark.parametrize("kind", NETS)
