@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.quantization import Affine
-from tinyse.frontend import FrontEndSpec
 from tinyse.model import LayerWeights, TrainedModel
+from tinyse.sound import Ends
 
 
-def dequantized(data: bytes, frontend: FrontEndSpec, name: str = "model") -> TrainedModel:
+def dequantized(data: bytes, ends: Ends, name: str = "model") -> TrainedModel:
     """The weights and ranges of an int8 file; exporting them again gives the same integers.
 
     Args:
         data: an int8 .tflite that `tinyse export` wrote, not compiled by Vela.
-        frontend: what its features are.
+        ends: what its features are.
         name: of the file, for errors.
 
     Raises:
@@ -36,7 +36,7 @@ def dequantized(data: bytes, frontend: FrontEndSpec, name: str = "model") -> Tra
         elif isinstance(layer, DenseLayer):
             layers.append(LayerWeights("dense", layer.name, own, "relu" if layer.relu else "sigmoid"))
             ranges[f"{layer.name}.out"] = _range(layer.y)
-    return TrainedModel(tuple(layers), frontend, ranges)
+    return TrainedModel(tuple(layers), ends, ranges)
 
 
 def floating(model: TrainedModel) -> TrainedModel:
