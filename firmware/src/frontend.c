@@ -40,7 +40,8 @@ static inline void sum_bands(const float *bins, float *bands, int stride) {
     const float *bin = bins + stride * tinyse_band_start[b];
     float sum = 0.0f;
     for (uint32_t left = tinyse_band_count[b]; left; --left, bin += stride) sum = fmaf(*bin, *weight++, sum);
-    bands[stride * b] = sum;
+    *bands = sum;
+    bands += stride;
   }
 }
 #elif TINYSE_TRANSFORMS && TINYSE_FEATURE != TINYSE_FEATURE_SAMPLES

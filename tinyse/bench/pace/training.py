@@ -70,9 +70,10 @@ def plain(quantized: bool, steps: int = STEPS) -> Run:
 
     from tinyse.keras import tf_keras
     from tinyse.recipe import load_recipe
+    from tinyse.sound import Ends
 
     mixing = load_recipe("quick").mixing
-    frames = int(mixing.seconds * 16000) // 256 - 1
+    frames = int(mixing.seconds * Ends().frames_per_second) - 1
     rng = np.random.default_rng(0)
     x, y = (rng.random((mixing.batch * steps, frames, 128), np.float32) for _ in range(2))
     if quantized:
