@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.build import Build
 from tinyse.graph.floating import calibrate
 from tinyse.graph.fold import fold
@@ -15,6 +14,7 @@ from tinyse.graph.layers import ActivationLayer, DenseLayer, DepthwiseLayer, Ups
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.net import Net
 from tinyse.graph.snap import snap
+from tinyse.sound import Ends
 
 
 def of(shape: tuple[int, int, int], make: Callable[[Build], str]) -> Net:
@@ -93,7 +93,7 @@ def random_arrays(net: Net, seed: int = 0) -> dict[str, np.ndarray]:
 
 def random_model(net: Net, seed: int = 0, quantized: bool = True) -> Model:
     """Random weights; on snapped grids, without norms, where ``quantized``."""
-    model = Model(net, random_arrays(net, seed), FrontEndSpec())
+    model = Model(net, random_arrays(net, seed), Ends())
     if not quantized:
         return model
     model = fold(model)
