@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyse.errors import ModelError
 from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+from tinyse.graph.graph import Graph
 from tinyse.skip import FULL, SkipGate
 
 KINDS = ("keras", "tflm", "npu")
@@ -206,3 +207,9 @@ def exported_frontend(file: Path, data: bytes) -> FrontEndSpec:
         return FrontEndSpec(**frontend) if isinstance(frontend, dict) else DEFAULT
     except TypeError as error:
         raise ModelError(f"{file.parent}/manifest.json: frontend: {error}", "export again") from error
+
+
+def exported_gate(graph: Graph, ends: FrontEndSpec) -> tuple[str, int] | None:
+    """Where a Skip RNN's p~ is, output and index: what the result has beyond the front end's bands; None for none."""
+    result = graph.outputs[0]
+    return (result.name, ends.bands) if result.channels > ends.bands else None

@@ -3,7 +3,7 @@
 A range is the mean over batches of each batch's extremes, which one outlier cannot stretch; the cell state, whose
 power-of-two scale has room, takes the largest. Logits are cut at +-6: beyond that the int8 mask is already
 within one step of 0 or 1, and the finer grid serves the middle of the sigmoid (ours). Scales are snapped to 11 bits,
-h to 2^-7 (``tinyse.snap``).
+h to 2^-7 (``tinyse.graph.snap``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from tinyse.gated import Gated, pick
+from tinyse.graph.snap import snap_ranges
 from tinyse.keras import tf
+from tinyse.model import net_of
 from tinyse.network import EnhancerNetwork
-from tinyse.snap import snap_ranges
 from tinyse.training.mixer import Mixer
 
 LOGIT_LIMIT = 6.0
@@ -57,4 +58,4 @@ def learn_ranges(network: EnhancerNetwork, mixer: Mixer, size: int, first_batch:
         elif name == f"{network.denses[-1].name}.out":
             low, high = max(low, -LOGIT_LIMIT), min(high, LOGIT_LIMIT)
         ranges[name] = (min(low, 0.0), max(high, 0.0))
-    return snap_ranges(ranges)
+    return snap_ranges(net_of(network), ranges)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tinyse.keras import tf
 from tinyse.loss import enhanced_magnitude, lifting
+from tinyse.model import TrainedModel
 from tinyse.network import restore
 from tinyse.training.start import Start
 
@@ -27,7 +28,7 @@ class Teacher:
     def __init__(self, start: Start, weight: float, spec: Any, compiled: bool = False) -> None:
         """``spec``: the front end. ``compiled``: by XLA, as the lanes are."""
         self.weight, self.sha256 = weight, start.sha256
-        self._network = restore(start.model)
+        self._network = restore(TrainedModel.of(start.model))
         self._lift = lifting(spec)
         self._run: Callable[..., Any] = tf.function(self._enhance, jit_compile=compiled or None)
 

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from tinyse.artifacts import atomic_path, write_manifest, write_text
-from tinyse.cluster import distinct_values
 from tinyse.corpus.store import Corpus
 from tinyse.errors import TrainingError
 from tinyse.frontend import FrontEndSpec
+from tinyse.graph.cluster import distinct_values
+from tinyse.graph.snap import snap
 from tinyse.keras import tf, tf_keras
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.progress import Progress, Step
 from tinyse.prune import PruningMethod
 from tinyse.recipe import Recipe
-from tinyse.snap import snap
 from tinyse.training.averaging import Average
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.distillation import Teacher
@@ -287,7 +287,7 @@ class Run:
         prunes = self.pruning is not None and self.recipe.prune.method != "none"
         meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
                 "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates}
-        model = snap(self.network.export(self.spec, self.ranges, meta))
+        model = snap(self.network.export(self.spec, self.ranges, meta).model)
         model.save(self.folder / "model.npz")
         with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
             np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.spec.bands)[:4000])

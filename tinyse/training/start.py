@@ -9,15 +9,17 @@ import numpy as np
 from tinyse.artifacts import sha256
 from tinyse.dense import dense_file, dense_model
 from tinyse.errors import RecipeError
+from tinyse.graph.model import Model
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, open_gate, spec_of
+from tinyse.prune import short_name
 
 
 @dataclass(frozen=True)
 class Start:
     """A float model and the hash of its file."""
 
-    model: TrainedModel
+    model: Model
     sha256: str
 
 
@@ -30,7 +32,7 @@ def load_start(source: str, widths: NetworkSpec) -> Start:
     """
     file = dense_file(source, "train.start")
     model = dense_model(file, "train.start")
-    found = spec_of(model)
+    found = spec_of(TrainedModel.of(model))
     for key, ours, theirs in (("lstm", widths.lstm, found.lstm), ("dense", widths.dense, found.dense)):
         if ours != theirs:
             raise RecipeError(f"network.{key}: {list(ours)}, but {file} has {list(theirs)}",
@@ -40,17 +42,18 @@ def load_start(source: str, widths: NetworkSpec) -> Start:
     return Start(model, sha256(file))
 
 
-def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:
+def take_weights(network: EnhancerNetwork, model: Model) -> None:
     """Assign the model's weights; they take raw features, so the network needs no normalizer.
 
     A gate that the model lacks starts open, one that the network lacks is left out.
     """
-    for layer, weights in zip(network.stack, model.layers, strict=True):
+    skips = model.net.skip is not None
+    for layer in network.stack:
         for variable in layer.weights:
-            value = weights.arrays[variable.name.split("/")[-1].split(":")[0]]
-            if layer is network.denses[-1] and model.skip != network.spec.skip:
+            value = model.arrays[f"{layer.name}/{short_name(variable)}"]
+            if layer is network.denses[-1] and skips != network.spec.skip:
                 value = np.concatenate([value, np.zeros_like(value[..., :1])], -1)[..., : network.spec.outputs]
             variable.assign(value)
-    if network.spec.skip and not model.skip:
+    if network.spec.skip and not skips:
         open_gate(network.denses[-1])
     network.shift, network.scale = 0.0, 1.0
