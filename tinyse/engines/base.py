@@ -11,7 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from tinyse.errors import ModelError, RecipeError
+from tinyse.graph.graph import Graph
 from tinyse.skip import FULL, SkipGate
+from tinyse.graph.graph import Graph
 from tinyse.sound import DEFAULT, Ends, Real
 
 KINDS = ("keras", "tflm", "npu")
@@ -206,3 +208,9 @@ def exported_ends(file: Path, data: bytes) -> Ends:
         return DEFAULT if values is None else Ends.read(values)
     except RecipeError as error:
         raise ModelError(f"{file.parent}/manifest.json: {error}", "export again") from error
+
+
+def exported_gate(graph: Graph, ends: Ends) -> tuple[str, int] | None:
+    """Where a Skip RNN's p~ is, output and index: what the result has beyond the ends' outputs; None for none."""
+    result = graph.outputs[0]
+    return (result.name, ends.outputs) if result.channels > ends.outputs else None

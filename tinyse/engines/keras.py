@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 
 from tinyse.engines.base import Masking
 from tinyse.errors import ModelError
-from tinyse.model import TrainedModel
+from tinyse.graph.model import Model
 from tinyse.sound import Ends, Real
 
 
 class KerasEngine(Masking):
-    """Runs a ``TrainedModel`` with training's own arithmetic, so it shows what training saw.
+    """Runs a ``Model`` with training's own arithmetic, so it shows what training saw.
 
     Attributes:
         name: "keras".
@@ -24,22 +25,23 @@ class KerasEngine(Masking):
 
     name = "keras"
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, model: Model) -> None:
         """Build the streaming network of ``model``."""
-        from tinyse.network import StreamingNetwork
+        from tinyse.train.network import StreamingNetwork
 
         self.ends: Ends = model.ends
         self.bands = model.ends.inputs
-        if not model.layers or model.layers[0].inputs != self.bands:
+        net = model.net
+        if math.prod(net.shapes[net.input.name]) != self.bands:
             raise ModelError(f"the network does not take {self.bands} bands", "train it again")
-        self.set_outputs(model.layers[-1].units, "model")
+        self.set_outputs(math.prod(net.shapes[net.results[-1].node]), "model")
         self._network: Any = StreamingNetwork(model)
         self.reset()
 
     @staticmethod
     def load(path: Path | str) -> KerasEngine:
         """Read a .npz model; ModelError where it is missing or damaged."""
-        return KerasEngine(TrainedModel.load(path))
+        return KerasEngine(Model.load(path))
 
     def reset(self) -> None:
         """Zero every state."""
