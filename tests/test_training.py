@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tinyse.graph.model import tinylstm
 from tinyse.artifacts import sha256
 from tinyse.cli import main
 from tinyse.corpus.store import Corpus
@@ -17,7 +18,7 @@ from tinyse.errors import TrainingError
 from tinyse.graph.grid import Grid
 from tinyse.keras import tf_keras
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec
+from tinyse.train.network import Network
 from tinyse.recipe import load_recipe
 from tinyse.sound import Ends, features, stft
 from tinyse.training import train
@@ -132,7 +133,7 @@ def test_training_lowers_the_loss(corpus, tmp_path):
 @pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed"])
 def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss):
     mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1)
-    network = EnhancerNetwork(NetworkSpec(128, (16,), (16,)), 0.5, 0.4)
+    network = Network(tinylstm(128, (16,), (16,), 128), 0.5, 0.4)
     optimizer = tf_keras.optimizers.Adam(0.01)
     lanes = Lanes(network, mixer, loss, 4)
     values = []
