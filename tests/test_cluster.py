@@ -23,8 +23,8 @@ from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
-from tinyse.train.network import StreamingNetwork
 from tinyse.recipe import load_recipe
+from tinyse.train.network import StreamingNetwork
 from tinyse.training import train
 
 TINY = {

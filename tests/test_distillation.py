@@ -7,16 +7,16 @@ import shutil
 import numpy as np
 import pytest
 
-from tinyse.graph.model import tinylstm
 from tinyse.artifacts import sha256
 from tinyse.corpus.store import Corpus
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.errors import RecipeError, TrainingError
+from tinyse.graph.model import tinylstm
 from tinyse.keras import tf, tf_keras
 from tinyse.loss import MASK_FLOOR
-from tinyse.train.network import Network
 from tinyse.recipe import load_recipe
 from tinyse.sound import Ends, gains
+from tinyse.train.network import Network
 from tinyse.training import train
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.distillation import Teacher

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.export_models import frames, random_model
-from tinyse.graph.model import Model, tinylstm
 from tinyse.engines.keras import KerasEngine
 from tinyse.gated import Gated, pick
+from tinyse.graph.model import Model, tinylstm
 from tinyse.keras import tf
 from tinyse.train.network import Network, restore
 

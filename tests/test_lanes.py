@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tinyse.graph.model import tinylstm
 from tinyse.corpus.store import Corpus
 from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.graph.model import tinylstm
 from tinyse.keras import tf_keras
-from tinyse.train.network import Network
 from tinyse.recipe import load_recipe
 from tinyse.sound import Ends
+from tinyse.train.network import Network
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer

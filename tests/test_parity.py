@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tinyse.graph.model import tinylstm
 from tinyse.engines import load_engine
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
 from tinyse.graph.grid import Grid
-from tinyse.keras import tf
+from tinyse.graph.model import tinylstm
 from tinyse.graph.snap import snap
+from tinyse.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.sound import Bands, Ends
 from tinyse.train.network import Network, StreamingNetwork, restore

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.graph.model import tinylstm
-from tinyse.train.network import Network
 from tinyse.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
+from tinyse.train.network import Network
 
 SCHEDULE = Schedule(0.75, begin=2, end=10, every=2)
 

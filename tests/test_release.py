@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from export_models import random_model
 
-from tinyse.graph.model import tinylstm
 from tinyse.artifacts import sha256, write_json
 from tinyse.card import card
 from tinyse.dense import dense_file, dense_model
@@ -21,13 +20,14 @@ from tinyse.export.origin import INT8
 from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph.groups import Structure
+from tinyse.graph.model import tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
-from tinyse.train.network import Network
 from tinyse.parity import Parity
 from tinyse.profile.pipeline import profile
 from tinyse.recipe import load_recipe
 from tinyse.release import reproducible
+from tinyse.train.network import Network
 from tinyse.training.start import take_weights
 
 REPOSITORY = Path(__file__).parents[1]

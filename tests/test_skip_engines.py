@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import atexit
 import json
-from dataclasses import replace
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 

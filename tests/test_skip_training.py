@@ -24,9 +24,9 @@ from tinyse.graph.units import units_of
 from tinyse.keras import tf
 from tinyse.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
 from tinyse.model import TrainedModel
-from tinyse.train.network import Network
 from tinyse.parity import measure_parity
 from tinyse.recipe import SkipPart, load_recipe
+from tinyse.train.network import Network
 from tinyse.training import train
 from tinyse.training.skipping import Budget, GatedLanes, delays, push
 from tinyse.training.start import take_weights

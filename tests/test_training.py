@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tinyse.graph.model import tinylstm
 from tinyse.artifacts import sha256
 from tinyse.cli import main
 from tinyse.corpus.store import Corpus
@@ -16,11 +15,12 @@ from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.engines import load_engine
 from tinyse.errors import TrainingError
 from tinyse.graph.grid import Grid
+from tinyse.graph.model import tinylstm
 from tinyse.keras import tf_keras
 from tinyse.model import TrainedModel
-from tinyse.train.network import Network
 from tinyse.recipe import load_recipe
 from tinyse.sound import Ends, features, stft
+from tinyse.train.network import Network
 from tinyse.training import train
 from tinyse.training.checkpoint import save_checkpoint
 from tinyse.training.lanes import Lanes

@@ -13,7 +13,6 @@ import numpy as np
 from tinyse.errors import ModelError, RecipeError
 from tinyse.graph.graph import Graph
 from tinyse.skip import FULL, SkipGate
-from tinyse.graph.graph import Graph
 from tinyse.sound import DEFAULT, Ends, Real
 
 KINDS = ("keras", "tflm", "npu")

@@ -169,7 +169,7 @@ def _aligned(schema: Any) -> Any:
     """A buffer whose bytes start at a multiple of 16 in the file, as the schema demands and its Python code forgets."""
 
     class Aligned(schema.BufferT):  # type: ignore[misc, name-defined]
-        def Pack(self, builder: Any) -> Any:  # noqa: N802
+        def Pack(self, builder: Any) -> Any:
             size = self.data.size
             builder.StartVector(1, size, 16)
             builder.head = builder.Head() - size

@@ -24,6 +24,7 @@ from tinyse.graph.net import Net, Node
 from tinyse.keras import tf, tf_keras
 from tinyse.train.arithmetic import to_grid
 from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
+from tinyse.train.layers.base import Range
 
 States = dict[str, tuple[Any, ...]]
 PRODUCTS = ("dense", "conv", "depthwise", "upsample")
@@ -182,7 +183,7 @@ class Network(tf_keras.Model):
             if isinstance(twin, NormTwin):
                 raise ModelError(f"{twin.name}: norms are not folded", "call fold_norms() first")
             given = tuple(grids[name] for name in twin.node.ins)
-            grids[twin.name] = twin.quantize(given, lambda suffix, name=twin.name: of(f"{name}.{suffix}"), exact)
+            grids[twin.name] = twin.quantize(given, _of_node(of, twin.name), exact)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Every array by "node/array", as a Model has them."""
@@ -210,6 +211,10 @@ class Network(tf_keras.Model):
         if (self.shift, self.scale) != (0.0, 1.0):
             arrays = _unnormalized(self.net, arrays, self.shift, self.scale)
         return Model(self.net, arrays, ends, ranges, meta, family)
+
+
+def _of_node(of: Range, name: str) -> Range:
+    return lambda suffix: of(f"{name}.{suffix}")
 
 
 def _takes_scale(net: Net, node: Node) -> bool:
