@@ -171,19 +171,16 @@ class Network(tf_keras.Model):
         """
         if (self.shift, self.scale) != (0.0, 1.0):
             raise ModelError("the feature normalizer is not folded", "call fold_normalizer() first")
-
-        def of(name: str) -> tuple[float, float]:
+        if self.has_norms:
+            raise ModelError("the norms are not folded", "call fold_norms() first")
+        for name in self.net.ranges:
             if name not in ranges:
                 raise ModelError(f"no quantization range for {name!r}", "train or calibrate it")
-            return ranges[name]
-
-        self.input_grid = Grid.of_range(*of(self.net.input.name))
+        self.input_grid = Grid.of_range(*ranges[self.net.input.name])
         grids = {self.net.input.name: self.input_grid}
         for twin in self.twins:
-            if isinstance(twin, NormTwin):
-                raise ModelError(f"{twin.name}: norms are not folded", "call fold_norms() first")
             given = tuple(grids[name] for name in twin.node.ins)
-            grids[twin.name] = twin.quantize(given, _of_node(of, twin.name), exact)
+            grids[twin.name] = twin.quantize(given, _of_node(ranges, twin.name), exact)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Every array by "node/array", as a Model has them."""
@@ -213,8 +210,8 @@ class Network(tf_keras.Model):
         return Model(self.net, arrays, ends, ranges, meta, family)
 
 
-def _of_node(of: Range, name: str) -> Range:
-    return lambda suffix: of(f"{name}.{suffix}")
+def _of_node(ranges: Ranges, name: str) -> Range:
+    return lambda suffix: ranges[f"{name}.{suffix}"]
 
 
 def _takes_scale(net: Net, node: Node) -> bool:
