@@ -35,7 +35,8 @@ def test_weights_begin_as_keras_would_begin_them_in_order() -> None:
 
 @pytest.mark.parametrize(("kind", "how"), [
     ("tinylstm", "both"), ("dense", "both"), ("conv", "scale"), ("depthwise", "scale"), ("upsample", "scale"),
-    ("past", "scale"), ("reshape", "both"), ("add", ""), ("gate", ""), ("gru-after-16", "both"), ("everything", "scale")])
+    ("past", "scale"), ("reshape", "both"), ("add", ""), ("gate", ""), ("gru-after-16", "both"),
+    ("everything", "scale")])
 def test_a_folded_normalizer_computes_the_same(kind: str, how: str) -> None:
     net = NETS[kind]()
     assert normalizable(net) == how
