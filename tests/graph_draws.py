@@ -98,7 +98,7 @@ class Draw:
         return self.put(MatMul, [x], (*x.shape[:-1], units), self.sums(x), weights=weights, fused=self.fused())
 
     def conv(self, x: Tensor, deep: bool = False) -> Tensor:
-        kernel, stride, dilation, pad = self.window(x, deep)
+        kernel, stride, dilation, pad = self.window(x)
         out = x.channels if deep else int(self.rng.integers(1, 24))
         fan = kernel[0] * kernel[1] * (1 if deep else x.channels)
         weights = self.weights((*kernel, out) if deep else (out, *kernel, x.channels), out, fan, x)
@@ -109,14 +109,12 @@ class Draw:
     def depthwise(self, x: Tensor) -> Tensor:
         return self.conv(x, True)
 
-    def window(self, x: Tensor, deep: bool) -> tuple:
+    def window(self, x: Tensor) -> tuple:
         rng = self.rng
         while True:
             kernel = int(rng.integers(1, 4)), int(rng.integers(1, 6))
             dilation = (int(rng.integers(1, 4)), 1) if rng.random() < 0.5 else (1, int(rng.integers(1, 4)))
             stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-            if deep:
-                stride = stride[0], stride[0]
             if dilation != (1, 1):
                 stride = 1, 1
             span = (kernel[1] - 1) * dilation[1] + 1
@@ -138,6 +136,8 @@ class Draw:
 
     def other(self, x: Tensor, grid: Grid | None = None) -> Tensor:
         """A second operand, often broadcast: a fresh input."""
+        if self.rng.random() < 0.1:
+            return self.input(x.shape[-1:], grid or self.grid())
         shape = [1 if self.rng.random() < 0.3 else n for n in x.shape]
         return self.input(shape, grid or self.grid())
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from tinyse.corpus.mix import test_mixtures
 from tinyse.corpus.store import corpus_dir
 from tinyse.export import checks, tflite
-from tinyse.graph.fixedpoint import rescale, sigmoid16, tanh16
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
 from tinyse.export.packing import TILE, PackedLayer, PackedMatrix, PackedNetwork, pack, pack_matrix
 from tinyse.frontend import features, stft
+from tinyse.graph.fixedpoint import rescale, sigmoid16, tanh16
 from tinyse.model import TrainedModel
 
 DENSE = Path(__file__).parent.parent / "models" / "tinylstm-dense" / "model_int8.tflite"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
-from tinyse.graph.fixedpoint import sigmoid8_table
 from tinyse.frontend import FrontEndSpec
+from tinyse.graph.fixedpoint import sigmoid8_table
 from tinyse.graph.grid import MASK_SCALE, Grid, cell_power, nearest
 from tinyse.keras import tf, tf_keras
 from tinyse.lstm import LstmGrids, Rescale, SequenceLSTM, product_gradient, ste, to_grid

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
-from tinyse.graph.fixedpoint import quantize_multiplier, sigmoid8_table
 from tinyse.export.integer import IntegerDense, IntegerLstm
 from tinyse.export.network import DenseLayer, LogisticLayer, LstmLayer, Network
+from tinyse.graph.fixedpoint import quantize_multiplier, sigmoid8_table
 
 TILE = 16
 """Columns of a tile: the int8 lanes of one MVE register."""

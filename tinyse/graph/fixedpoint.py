@@ -6,10 +6,10 @@ Integers are carried in int64; results are what TFLM's int32 code gives wherever
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tinyse.graph.grid import sigmoid_table
 
@@ -53,7 +53,7 @@ def saturate16(value: Ints) -> Ints:
     return np.clip(value, -32768, 32767)
 
 
-def rescaler(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
+def rescaler(reals: ArrayLike) -> Callable[[Ints], Ints]:
     """``rescale`` by real multipliers (one, or one a channel, last axis) constants worked out; int64."""
     mantissa, shift = _multipliers(reals)
     factor, right = mantissa << np.maximum(shift, 0), np.maximum(-shift, 0)
@@ -72,7 +72,7 @@ def rescaler(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
     return apply
 
 
-def rescaler16(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
+def rescaler16(reals: ArrayLike) -> Callable[[Ints], Ints]:
     """As ``rescaler``, by TFLM's rule for 64-bit sums: the multiplier rounded to 16 bits, the product rounded once."""
     mantissa, shift = _multipliers(reals)
     reduced = np.where(mantissa < 0x7FFF0000, (mantissa + (1 << 15)) >> 16, 0x7FFF)
@@ -81,7 +81,7 @@ def rescaler16(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
     return lambda value: (value * reduced + half) >> total
 
 
-def _multipliers(reals: float | Sequence[float]) -> tuple[Ints, Ints]:
+def _multipliers(reals: ArrayLike) -> tuple[Ints, Ints]:
     pairs = np.array([quantize_multiplier(real) for real in np.atleast_1d(np.asarray(reals, np.float64))], np.int64)
     return pairs[:, 0], pairs[:, 1]
 
