@@ -274,7 +274,8 @@ def test_a_foreign_file_is_refused_by_operator_and_tensor(what, line):
         read(foreign(what), "m")
 
 
-@settings(max_examples=150)
+@pytest.mark.filterwarnings("ignore:overflow|invalid")
+@settings(max_examples=300)
 @given(SEEDS, st.sampled_from(PAIRS), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
        st.floats(0, 1))
 def test_a_damaged_file_is_a_graph_or_one_line(seed, pair, changes, kept):
@@ -283,9 +284,12 @@ def test_a_damaged_file_is_a_graph_or_one_line(seed, pair, changes, kept):
         data[int(place * (len(data) - 1))] = value
     damaged = bytes(data[:int(kept * len(data))]) if seed % 3 == 0 else bytes(data)
     try:
-        assert isinstance(read(damaged), Graph)
+        graph = read(damaged)
     except ModelError as error:
         assert "\n" not in error.line()
+        return
+    if sum(tensor.bytes for tensor in graph.tensors) < 1 << 20:  # what was read can be run
+        Reference(graph).run(draw_frames(np.random.default_rng(0), graph, 1)[0])
 
 
 def test_a_frame_that_is_not_the_graphs_is_one_line():

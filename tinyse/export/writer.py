@@ -41,6 +41,8 @@ from tinyse.graph.tensor import Fused, Tensor
 STATES = "tinyse.states"
 FUSED = {Fused.NONE: 0, Fused.RELU: 1, Fused.RELU6: 3}
 """Codes of the schema's ActivationFunctionType."""
+TANH = 4
+"""That of an LSTM."""
 SAME, VALID = 0, 1
 OPERATORS: dict[type[Op], str] = {
     MatMul: "FULLY_CONNECTED", Conv: "CONV_2D", Depthwise: "DEPTHWISE_CONV_2D", Lstm: "UNIDIRECTIONAL_SEQUENCE_LSTM",
@@ -240,7 +242,7 @@ def _lstm(file: _File, op: Lstm) -> None:
     inner.append(file.add(f"{name}/effective_hidden_scale_intermediate", (0,), "int8", h.scale, h.zero_point))
     made = file.op("UNIDIRECTIONAL_SEQUENCE_LSTM", [file.tensor(op.x), *kernels, *recurrents, -1, -1, -1, *biases, -1,
                                                     -1, hidden, cell, -1, -1, -1, -1], [file.tensor(op.out)],
-                   "UnidirectionalSequenceLSTMOptions", fusedActivationFunction=4, cellClip=op.cell_clip)
+                   "UnidirectionalSequenceLSTMOptions", fusedActivationFunction=TANH, cellClip=op.cell_clip)
     made.intermediates = inner
 
 
