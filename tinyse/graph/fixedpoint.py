@@ -48,9 +48,14 @@ def rescale(value: Ints, mantissa: Ints | int, shift: Ints | int) -> Ints:
     return divide_by_power(high_mul(np.asarray(value, np.int64) << left, mantissa), right)
 
 
+def clip(value: Ints, low: int, high: int) -> Ints:
+    """``np.clip``, which takes three times as long over a few hundred integers."""
+    return np.minimum(np.maximum(value, low), high)
+
+
 def saturate16(value: Ints) -> Ints:
     """Clamp to int16."""
-    return np.clip(value, -32768, 32767)
+    return clip(value, -32768, 32767)
 
 
 def rescaler(reals: ArrayLike) -> Callable[[Ints], Ints]:
@@ -58,13 +63,14 @@ def rescaler(reals: ArrayLike) -> Callable[[Ints], Ints]:
     mantissa, shift = _multipliers(reals)
     factor, right = mantissa << np.maximum(shift, 0), np.maximum(-shift, 0)
     half = (np.int64(1) << right) >> 1
+    twice = bool(right.any())
     ties = -(half > 0).astype(np.int64)  # all bits where a negative tie must go away from zero
 
     def apply(value: Ints) -> Ints:
         value = value * factor
         value += 1 << 30
         value >>= 31
-        if right.any():
+        if twice:
             value += (value >> 63) & ties
             value += half
             value >>= right
