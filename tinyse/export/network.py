@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
+from tinyse.export.flatfile import operator_names as operator_names
+from tinyse.export.flatfile import schema as schema
+from tinyse.export.flatfile import unpack as unpack
 from tinyse.export.quantization import Affine
 
 GATES = ("i", "f", "g", "o")
 TYPES = {0: "float32", 2: "int32", 7: "int16", 9: "int8"}
-_LSTM, _DENSE, _LOGISTIC = 44, 9, 14
-OPERATORS = {_LSTM: "UNIDIRECTIONAL_SEQUENCE_LSTM", _DENSE: "FULLY_CONNECTED", _LOGISTIC: "LOGISTIC"}
 
 
 @dataclass(frozen=True)
@@ -135,27 +136,6 @@ class Network:
         return tuple(self.tensors[index] for layer in lstms for index in (layer.state_h, layer.state_c))
 
 
-def schema() -> Any:
-    """The TFLite flatbuffer schema module (from tflite-micro, which needs no TensorFlow)."""
-    from tflite_micro.tensorflow.lite.micro.python import schema_py_generated
-
-    return schema_py_generated
-
-
-def unpack(data: bytes, name: str = "model") -> Any:
-    """Parse a flatbuffer into the schema's object tree.
-
-    Raises:
-        ModelError: ``data`` is no TFLite file.
-    """
-    if len(data) < 16 or data[4:8] != b"TFL3":
-        raise ModelError(f"{name}: not a TFLite file", "give the .tflite of a tinyse export")
-    try:
-        return schema().ModelT.InitFromPackedBuf(data, 0)
-    except Exception as error:  # the generated reader raises struct and index errors alike
-        raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
-
-
 def tensor_infos(model: Any) -> tuple[TensorInfo, ...]:
     """Describe every tensor of the first subgraph."""
     infos = []
@@ -169,17 +149,6 @@ def tensor_infos(model: Any) -> tuple[TensorInfo, ...]:
             tuple(int(n) for n in (tensor.shape if tensor.shape is not None else ())), scales, int(points[0]),
             bool(tensor.isVariable), buffer is not None and len(buffer) > 0 and not tensor.isVariable))
     return tuple(infos)
-
-
-def operator_names(model: Any) -> tuple[str, ...]:
-    """Operators in the order they run; those outside the streaming set by number or custom code."""
-    names = []
-    for op in model.subgraphs[0].operators:
-        code = model.operatorCodes[op.opcodeIndex]
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        custom = code.customCode.decode() if code.customCode else f"operator {number}"
-        names.append(OPERATORS.get(number, custom))
-    return tuple(names)
 
 
 def parse(data: bytes, name: str = "model") -> Network:
