@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyse.errors import ModelError
-from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+from tinyse.errors import ModelError, RecipeError
 from tinyse.skip import FULL, SkipGate
+from tinyse.sound import DEFAULT, Ends, Real
 
 KINDS = ("keras", "tflm", "npu")
 """keras: the trained network in float or quantization-aware form; tflm: the int8 file under TensorFlow Lite
@@ -161,17 +161,17 @@ def _kind_of(file: Path) -> str:
     return "npu" if b"ethos-u\0" in file.read_bytes() else "tflm"
 
 
-def frontend_of(engine: Engine) -> FrontEndSpec:
-    """The front end an engine's model was trained with; TinyLSTMs' where the engine does not know.
+def ends_of(engine: Engine) -> Ends:
+    """The ends an engine's model was trained with; TinyLSTMs' where the engine does not know.
 
     Raises:
-        ModelError: the model's width is not the front end's.
+        ModelError: the model's width is not the ends'.
     """
-    spec: FrontEndSpec = getattr(engine, "frontend", DEFAULT)
-    if engine.bands != spec.bands:
-        raise ModelError(f"{engine.name}: the model has {engine.bands} bands, its front end {spec.bands}",
+    ends: Ends = getattr(engine, "ends", DEFAULT)
+    if engine.bands != ends.inputs:
+        raise ModelError(f"{engine.name}: the model has {engine.bands} bands, its front end {ends.inputs}",
                          "export it again, so that the manifest names its front end")
-    return spec
+    return ends
 
 
 def manifest_of(file: Path) -> dict[str, object]:
@@ -186,8 +186,8 @@ def manifest_of(file: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def exported_frontend(file: Path, data: bytes) -> FrontEndSpec:
-    """The front end that the manifest beside an exported file names; TinyLSTMs' where there is none.
+def exported_ends(file: Path, data: bytes) -> Ends:
+    """The ends that the manifest beside an exported file names; TinyLSTMs' where there is none.
 
     Args:
         file: the .tflite file.
@@ -201,8 +201,8 @@ def exported_frontend(file: Path, data: bytes) -> FrontEndSpec:
     promised = hashes.get(file.name) if isinstance(hashes, Mapping) else None
     if promised and promised != sha256(data).hexdigest():
         raise ModelError(f"{file}: differs from what manifest.json hashed", "export the model again")
-    frontend = manifest.get("frontend")
+    values = manifest.get("ends", manifest.get("frontend"))
     try:
-        return FrontEndSpec(**frontend) if isinstance(frontend, dict) else DEFAULT
-    except TypeError as error:
-        raise ModelError(f"{file.parent}/manifest.json: frontend: {error}", "export again") from error
+        return DEFAULT if values is None else Ends.read(values)
+    except RecipeError as error:
+        raise ModelError(f"{file.parent}/manifest.json: {error}", "export again") from error

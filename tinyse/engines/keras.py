@@ -9,8 +9,8 @@ import numpy as np
 
 from tinyse.engines.base import Masking
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec, Real
 from tinyse.model import TrainedModel
+from tinyse.sound import Ends, Real
 
 
 class KerasEngine(Masking):
@@ -19,7 +19,7 @@ class KerasEngine(Masking):
     Attributes:
         name: "keras".
         bands: width of feature and mask. gate: of a Skip RNN.
-        frontend: the front end the model was trained with.
+        ends: those the model was trained with.
     """
 
     name = "keras"
@@ -28,8 +28,8 @@ class KerasEngine(Masking):
         """Build the streaming network of ``model``."""
         from tinyse.network import StreamingNetwork
 
-        self.frontend: FrontEndSpec = model.frontend
-        self.bands = model.frontend.bands
+        self.ends: Ends = model.ends
+        self.bands = model.ends.inputs
         if not model.layers or model.layers[0].inputs != self.bands:
             raise ModelError(f"the network does not take {self.bands} bands", "train it again")
         self.set_outputs(model.layers[-1].units, "model")

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.engines.base import Masking, exported_frontend
+from tinyse.engines.base import Masking, exported_ends
 from tinyse.engines.tflm import Affine
 from tinyse.errors import ModelError
-from tinyse.frontend import DEFAULT, FrontEndSpec, Real
 from tinyse.npu.machine import Machine
 from tinyse.npu.payload import TensorInfo
+from tinyse.sound import DEFAULT, Ends, Real
 
 Integers = NDArray[Any]
 
@@ -28,7 +28,7 @@ class NpuEngine(Masking):
     Attributes:
         name: "npu".
         bands: width of feature and mask. outputs: bands, or one more in a Skip RNN, whose ``gate`` this has.
-        frontend: from the manifest beside the file, else TinyLSTMs'.
+        ends: from the manifest beside the file, else TinyLSTMs'.
         input, output: the grids of feature and mask.
         machine: the loaded simulator.
         accelerator: what the file was compiled for, such as "ethos-u55-128".
@@ -36,14 +36,14 @@ class NpuEngine(Masking):
 
     name = "npu"
 
-    def __init__(self, machine: Machine, label: str = "model", frontend: FrontEndSpec = DEFAULT) -> None:
+    def __init__(self, machine: Machine, label: str = "model", ends: Ends = DEFAULT) -> None:
         """Wrap a loaded machine; ``label`` names it in errors.
 
         Raises:
             ModelError: the network is not one int8 or int16 frame to one mask.
         """
         self.machine = machine
-        self.frontend = frontend
+        self.ends = ends
         if len(machine.inputs) != 1 or not machine.outputs:
             raise ModelError(f"{label}: {len(machine.inputs)} inputs where a streaming model has one",
                              "export a model whose states are inside, one frame an invocation")
@@ -62,7 +62,7 @@ class NpuEngine(Masking):
         """
         path = Path(path)
         machine = Machine.load(path)
-        return NpuEngine(machine, str(path), exported_frontend(path, path.read_bytes()))
+        return NpuEngine(machine, str(path), exported_ends(path, path.read_bytes()))
 
     def reset(self) -> None:
         """Put h to its zero point and c to 0."""

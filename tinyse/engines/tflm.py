@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.engines.base import Masking, exported_frontend
+from tinyse.engines.base import Masking, exported_ends
 from tinyse.errors import ModelError
-from tinyse.frontend import DEFAULT, FrontEndSpec, Real
 from tinyse.graph.grid import nearest
+from tinyse.sound import DEFAULT, Ends, Real
 
 Integers = NDArray[Any]
 ARENA_FLOOR = 1 << 20
@@ -61,13 +61,13 @@ class TflmEngine(Masking):
     Attributes:
         name: "tflm".
         bands: width of feature and mask. outputs: bands, or one more in a Skip RNN, whose ``gate`` this has.
-        frontend: from the manifest beside the file, else TinyLSTMs'.
+        ends: from the manifest beside the file, else TinyLSTMs'.
         input, output: the grids of feature and mask.
     """
 
     name = "tflm"
 
-    def __init__(self, data: bytes, label: str = "model", frontend: FrontEndSpec = DEFAULT) -> None:
+    def __init__(self, data: bytes, label: str = "model", ends: Ends = DEFAULT) -> None:
         """Load a .tflite file's bytes; ``label`` names it in errors.
 
         Raises:
@@ -75,7 +75,7 @@ class TflmEngine(Masking):
         """
         _probe(data, label)
         self._interpreter = _interpreter(data)
-        self.frontend = frontend
+        self.ends = ends
         self.input, shape = _tensor(self._interpreter.get_input_details(0), f"{label}: input")
         self.output, out_shape = _tensor(self._interpreter.get_output_details(0), f"{label}: output")
         self._shape = shape
@@ -97,7 +97,7 @@ class TflmEngine(Masking):
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror}", "give an export's model_int8.tflite") from error
-        return TflmEngine(data, str(path), exported_frontend(path, data))
+        return TflmEngine(data, str(path), exported_ends(path, data))
 
     def reset(self) -> None:
         """Restore h to its zero point and c to 0."""
@@ -135,6 +135,7 @@ def _tensor(details: Mapping[str, Any], label: str) -> tuple[Affine, tuple[int, 
 PROBE = """
 import sys
 import numpy as np
+from tinyse.sound import DEFAULT, Ends, Real
 from tflite_micro import runtime
 data = sys.stdin.buffer.read()
 try:

@@ -33,6 +33,17 @@ def nearest(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     return np.trunc(ratio + np.copysign(np.nextafter(np.float32(0.5), np.float32(0)), ratio))
 
 
+DROPPED = 13
+"""Mantissa bits of a float32 beyond the leading 11."""
+
+
+def snap_scale(scale: NDArray[np.float32] | float) -> NDArray[np.float32]:
+    """Positive float32 scales rounded up to 11 significant bits: products of two are exact in float32."""
+    bits = np.asarray(scale, np.float32).view(np.uint32)
+    mask = np.uint32((1 << DROPPED) - 1)
+    return np.asarray((bits + mask) & ~mask, np.uint32).view(np.float32)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Integers that stand for real values: real = scale * (q - zero_point).

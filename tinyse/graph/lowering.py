@@ -41,14 +41,26 @@ def lower(net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> Plan:
     return Plan(parts, tuple(result.tensor for result in net.results), net.policy)
 
 
+def grids(net: Net, ranges: Ranges) -> dict[str, Grid]:
+    """Grid of every node's output.
+
+    Raises:
+        ExportError: a range is missing or makes no grid.
+    """
+    made = Lowering(net, {name: np.zeros(array.shape, np.float32) for name, array in net.arrays.items()}, ranges)
+    for number in range(len(net.results)):
+        made.part(number)
+    return {name: tensor.grid for name, tensor in made.made.items()}
+
+
 class Lowering:
-    """What layers build with; one for a whole network."""
+    """What layers build with; one for a whole network. ``made``: the output of every node so far."""
 
     def __init__(self, net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> None:
         self.net, self._arrays, self._ranges = net, arrays, ranges
         self._owner = {node.name: node.owner for node in net.nodes}
         self._named = {result.node: result.tensor for result in (*net.results, *net.extra) if result.node}
-        self._made: dict[str, Tensor] = {}
+        self.made: dict[str, Tensor] = {}
         self._ops: list[ops.Op] = []
         self._states: list[State] = []
         self._inputs: list[Tensor] = []
@@ -59,12 +71,12 @@ class Lowering:
         nodes = [node for node in self.net.nodes if node.part == number]
         inside = {node.name for node in nodes}
         for node in nodes:
-            ins = tuple(self._made[name] for name in node.ins)
+            ins = tuple(self.made[name] for name in node.ins)
             for name, tensor in zip(node.ins, ins, strict=True):
                 if name not in inside and tensor not in self._inputs:
                     self._inputs.append(tensor)
             try:
-                self._made[node.name] = node.layer.lower(self, node.name, ins)
+                self.made[node.name] = node.layer.lower(self, node.name, ins)
             except ExportError as error:
                 raise ExportError(f"{node.name}: {error}", error.hint) from error
         wanted = [result.node for result in (self.net.results[number], *self.net.extra) if result.node in inside]
@@ -72,7 +84,7 @@ class Lowering:
                    and any(reader.part > number for reader in self.net.readers(node.name))]
         order = [node.name for node in nodes if node.name in wanted]
         first = self.net.results[number].node
-        outputs = [self._made[name] for name in ([first] if first else []) + [n for n in order if n != first]]
+        outputs = [self.made[name] for name in ([first] if first else []) + [n for n in order if n != first]]
         return Graph(f"part_{number}", tuple(self._inputs), tuple(self._ops), tuple(dict.fromkeys(outputs)),
                      tuple(self._states))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tinyse.errors import ModelError
+from tinyse.graph.grid import Grid, snap_scale
 from tinyse.graph.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Array:
     Attributes:
         name: "kernel", "bias", ... axes, dims: the name and length of every axis. shape: as it is stored, row-major
             the same elements ([in, gate, unit] is [in, 4 units], as in Keras); dims where it is not given.
-        scale: axes that have an int8 scale each, as a kernel's ("unit",); None for what is no int8 weight.
+        scale: axes that have an int8 scale each, as a kernel's ("unit",), () for one over all; None for what is no int8
+            weight.
         init: "glorot", "orthogonal", "zeros", "ones", "forget" (an LSTM's bias), or a number.
     """
 
@@ -48,6 +50,17 @@ class Array:
     def size(self) -> int:
         """Elements."""
         return math.prod(self.dims)
+
+    @property
+    def matrix(self) -> bool:
+        """Whether it weights an input: what is pruned and clustered, and whose zeros count; slopes are no matrix."""
+        return self.scale is not None and len(self.axes) > 1
+
+    @property
+    def scaled(self) -> tuple[int, ...]:
+        """Positions of the axes in ``scale``; of two that are called "unit", the last is the one that is made."""
+        last = {axis: n for n, axis in enumerate(self.axes)}
+        return tuple(sorted(last[axis] for axis in self.scale or ()))
 
     @property
     def fan(self) -> tuple[int, int]:
@@ -82,6 +95,20 @@ class Layer:
         """Activations whose range is learnt, by suffix: "out", or "h" and "c"; empty where the grid is given."""
         return ()
 
+    def snapped(self, suffix: str, low: float, high: float) -> tuple[float, float]:
+        """A range whose grid has a scale of 11 bits: by default that of an int8 grid, rounded up."""
+        grid = Grid.of_range(low, high)
+        wide = Grid(float(snap_scale(grid.scale)), grid.zero_point)
+        return wide.low, wide.high
+
+    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+        """Biases that a step of their accumulators divides: bias, kernel, scale of what the kernel reads (``x``)."""
+        return ()
+
+    def resized(self, channels: int) -> Layer:
+        """The layer with so many output channels; itself where they are its input's."""
+        return self
+
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """What persists between frames, by suffix."""
         return {}
@@ -89,7 +116,7 @@ class Layer:
     def macs(self, *ins: Shape) -> int:
         """Multiply-accumulates a frame: by default every weight of every matrix at every output position."""
         rows, width, _ = self.shape(*ins)
-        return rows * width * sum(array.size for array in self.arrays(*ins) if array.scale is not None)
+        return rows * width * sum(array.size for array in self.arrays(*ins) if array.matrix)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Append the operators of one frame and give the output tensor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -136,7 +136,7 @@ class ActivationLayer(Layer):
 
     def arrays(self, *ins: Shape) -> tuple[Array, ...]:
         """alpha [unit], of a PReLU."""
-        return (Array("alpha", ("unit",), (ins[0][2],), None, 0.25),) if self.how == "prelu" else ()
+        return (Array("alpha", ("unit",), (ins[0][2],), (), 0.25),) if self.how == "prelu" else ()
 
     def ranges(self) -> tuple[str, ...]:
         """Of a PReLU's result."""
@@ -194,6 +194,10 @@ class ReshapeLayer(Layer):
         if rows * width * channels != size:
             raise refuse(self, f"{list(ins[0])} does not make {list(self.to)}")
         return rows, width, channels
+
+    def resized(self, channels: int) -> Layer:
+        """To fewer channels, the same positions."""
+        return replace(self, to=(*self.to[:2], channels)) if self.to[2] else self
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """RESHAPE."""

@@ -7,12 +7,13 @@ that of what goes into them; step is 1 from a half on, else 0, and is fused too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from tinyse.graph import ops
+from tinyse.graph.grid import Grid
 from tinyse.graph.layers.base import Array, Layer, Shape, known_activation, positive, refuse
 from tinyse.graph.tensor import Tensor
 
@@ -52,6 +53,14 @@ class DenseLayer(Layer):
     def ranges(self) -> tuple[str, ...]:
         """Before sigmoid and tanh, after ReLU."""
         return () if self.activation == "step" else ("out",)
+
+    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+        """The one there is."""
+        return (("bias", "kernel", x.scale),)
+
+    def resized(self, channels: int) -> Layer:
+        """Other units."""
+        return replace(self, units=channels)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """MatMul or Conv, then the activation."""
@@ -109,6 +118,14 @@ class ConvLayer(Layer):
         """Before sigmoid and tanh, after ReLU."""
         return () if self.activation == "step" else ("out",)
 
+    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+        """The one there is."""
+        return (("bias", "kernel", x.scale),)
+
+    def resized(self, channels: int) -> Layer:
+        """Other units."""
+        return replace(self, units=channels)
+
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Conv, then the activation."""
         kernel = np.moveaxis(low.array(name, "kernel"), -1, 0)
@@ -136,6 +153,10 @@ class DepthwiseLayer(ConvLayer):
         """kernel [kt, kf, unit], bias [unit]."""
         return (Array("kernel", ("kt", "kf", "unit"), (*self.kernel, ins[0][2]), ("unit",), "glorot"),
                 Array("bias", ("unit",), (ins[0][2],)))
+
+    def resized(self, channels: int) -> Layer:
+        """Itself: its channels are its input's."""
+        return self
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Depthwise, then the activation."""
@@ -198,6 +219,10 @@ class UpsampleLayer(Layer):
     def macs(self, *ins: Shape) -> int:
         """Every weight at every coarse position."""
         return super().macs(*ins) // self.steps
+
+    def resized(self, channels: int) -> Layer:
+        """Other units."""
+        return replace(self, units=channels)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Conv, the activation, Reshape."""

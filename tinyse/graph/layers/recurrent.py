@@ -12,7 +12,7 @@ width, with h in (-1, 1) on a power of two and the update written as an interpol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -25,6 +25,13 @@ from tinyse.graph.tensor import Gate, Tensor
 
 if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
+
+
+CELL_LIMIT = 8.0
+"""Cells stop here in float too (ours): the int16 cell then has 12 fraction bits and never meets TFLM's clip at 10.
+tanh(8) is 1 to seven digits; without the limit some units count up past 100, and the grid that holds them is coarse."""
+HIDDEN_RANGE = (-1.0, 127.0 / 128.0)
+"""h lies in (-1, 1): scale 2^-7, zero point 0."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,18 @@ class LstmLayer(Layer):
     def ranges(self) -> tuple[str, ...]:
         """Hidden state and cell."""
         return "h", "c"
+
+    def snapped(self, suffix: str, low: float, high: float) -> tuple[float, float]:
+        """h on 2^-7; c's power of two as it is."""
+        return HIDDEN_RANGE if suffix == "h" else (low, high)
+
+    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+        """The input's; the recurrent sum has none."""
+        return (("bias", "kernel", x.scale),)
+
+    def resized(self, channels: int) -> Layer:
+        """Other units."""
+        return replace(self, units=channels)
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """h and c."""
@@ -137,20 +156,29 @@ class GruLayer(Layer):
         parts = [gate if self.joint else f"{gate}{side}" for gate in self.gates for side in ("", "x", "h")]
         return tuple(dict.fromkeys(parts))
 
+    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+        """The input's, and that of n's product with h where the reset gate comes after."""
+        made = (("bias", "kernel", self.x_grid(x).scale),)
+        return (*made, ("recurrent_bias", "recurrent_kernel", self.h.scale)) if self.reset == "after" else made
+
+    def resized(self, channels: int) -> Layer:
+        """Other units."""
+        return replace(self, units=channels)
+
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """h."""
         return {"h": self.shape(*ins)}
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Products, tables, the interpolation, one state."""
-        x = low.requantized(ins[0], self._x_grid(ins[0].grid), f"{name}.x")
+        x = low.requantized(ins[0], self.x_grid(ins[0].grid), f"{name}.x")
         shape = (*x.shape[:-1], self.units)
         h = low.past(f"{name}.h", shape, self.h)
         joined = low.concat(f"{name}.xh", (x, h)) if self.joint else None
         z = self._gate(low, name, "z", x, h, joined)
         if self.reset == "before":
             r = self._gate(low, name, "r", x, h, joined)
-            kept = low.add(ops.Mul((r, h), low.tensor(f"{name}.rh", shape, self.h)))
+            kept = low.add(ops.Mul((r, h), low.tensor(f"{name}.reset", shape, self.h)))
             n = self._gate(low, name, "n", x, kept, low.concat(f"{name}.xrh", (x, kept)) if self.joint else None)
         elif self.reset == "after":
             n = self._gate(low, name, "n", x, h, None, self._gate(low, name, "r", x, h, joined))
@@ -163,7 +191,8 @@ class GruLayer(Layer):
         made = low.state(h, low.add(ops.Add((h, step), low.tensor(fresh, shape, self.h))))
         return low.requantized(made, Grid(2.0**-7), name)
 
-    def _x_grid(self, given: Grid) -> Grid:
+    def x_grid(self, given: Grid) -> Grid:
+        """The grid on which what is ``given`` enters."""
         if self.joint:
             return self.h
         return given if self.bits == given.bits else Grid.of_power(given.low, given.high, self.bits)
