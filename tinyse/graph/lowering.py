@@ -36,9 +36,7 @@ def lower(net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> Plan:
     Raises:
         ExportError: a range is missing or makes no grid. ModelError: an operator cannot be built.
     """
-    made = Lowering(net, arrays, ranges)
-    parts = tuple(made.part(number) for number in range(len(net.results)))
-    return Plan(parts, tuple(result.tensor for result in net.results), net.policy)
+    return Lowering(net, arrays, ranges).plan()
 
 
 def grids(net: Net, ranges: Ranges) -> dict[str, Grid]:
@@ -64,6 +62,15 @@ class Lowering:
         self._ops: list[ops.Op] = []
         self._states: list[State] = []
         self._inputs: list[Tensor] = []
+
+    def plan(self) -> Plan:
+        """Every part, and the policy."""
+        parts = tuple(self.part(number) for number in range(len(self.net.results)))
+        return Plan(parts, tuple(result.tensor for result in self.net.results), self.net.policy)
+
+    def node_of(self, tensor: str) -> str:
+        """The node that a part's input or output is the value of."""
+        return next(node for node, made in self.made.items() if made.name == tensor)
 
     def part(self, number: int) -> Graph:
         """Lower the nodes of one part."""
