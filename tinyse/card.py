@@ -110,7 +110,7 @@ def _layers(int8: Path, dense: TrainedModel) -> Rows:
     """A row a layer of the exported network, beside what it was before units were removed; then the whole."""
     rows: Rows = []
     sizes, zeros = [], []
-    found = [each for each in parse(int8.read_bytes()).layers if isinstance(each, LstmLayer | DenseLayer)]
+    found = [each for each in parse(int8.read_bytes(), str(int8)).layers if isinstance(each, LstmLayer | DenseLayer)]
     for layer, before in zip(found, dense.layers, strict=True):
         if isinstance(layer, LstmLayer):
             matrices = [matrix for gate in layer.gates for matrix in (gate.kernel, gate.recurrent)]

@@ -97,7 +97,8 @@ static void write_network(int32_t file, const char *path, uint32_t updates) {
   if (TINYSE_SKIP) write_bytes(file, path, &ran, sizeof ran);
 }
 
-/* The output is aligned with the input, and as long: the first DELAY samples are dropped, zeros flush the last. */
+/* The output is aligned with the input, and as long: the first DELAY samples are dropped, the last sample, held, flushes
+ * the end, and the first one is the past: an offset makes no step. */
 static void enhance_file(const arguments *files) {
   wav_reader reader;
   wav_writer writer;
@@ -113,6 +114,7 @@ static void enhance_file(const arguments *files) {
   uint32_t skip = DELAY;
   for (uint32_t left = reader.samples; left;) {
     check(wav_read(&reader, hop, TINYSE_HOP), files->input);
+    if (left == reader.samples && skip == DELAY) check_status(tinyse_hold(&state, (float)hop[0] / 32768.0f), npu);
     const uint32_t updates = tinyse_counted(&state).updates;
     enhance_hop(npu);
     write_network(network, files->network, updates);

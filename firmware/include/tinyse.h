@@ -163,6 +163,10 @@ tinyse_status tinyse_init(tinyse_state *state, void *arena, const tinyse_config 
 /* Start a new signal: zero history, every network state at its zero point. */
 tinyse_status tinyse_reset(tinyse_state *state);
 
+/* After tinyse_reset: what came before the first hop is `value` throughout, not 0. Given a signal's first sample (of full
+ * scale 1.0), a constant offset makes no step where the signal starts. A value that input may not have counts as 0. */
+tinyse_status tinyse_hold(tinyse_state *state, float value);
+
 /* Enhance one hop. */
 tinyse_status tinyse_process(tinyse_state *state, const float in[TINYSE_HOP], float out[TINYSE_HOP]);
 tinyse_status tinyse_process_int16(tinyse_state *state, const int16_t in[TINYSE_HOP], int16_t out[TINYSE_HOP]);

@@ -178,6 +178,14 @@ tinyse_status tinyse_reset(tinyse_state *state) {
   return TINYSE_OK;
 }
 
+tinyse_status tinyse_hold(tinyse_state *state, float value) {
+  if (!ready(state)) return TINYSE_ERROR_ARGUMENT;
+  float usable_value;
+  tinyse_copy_usable(&usable_value, &value, 1);
+  for (int i = 0; i < TINYSE_FRAME; ++i) state->past[i] = usable_value;
+  return TINYSE_OK;
+}
+
 tinyse_counts tinyse_counted(const tinyse_state *state) {
   if (!ready(state)) return (tinyse_counts){0, 0};
 #if TINYSE_SKIP

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.peer import Framed, Real, Size
-from tinyse.engines import Engine, ends_of, load_engine
+from tinyse.engines import Engine, load_engine
 from tinyse.errors import ModelError
 from tinyse.evaluate.systems import System
 from tinyse.profile.locate import INT8
@@ -20,7 +20,7 @@ class Model(Framed):
 
     def __init__(self, engine: Engine) -> None:
         """Take over ``engine``."""
-        ends = ends_of(engine)
+        ends = engine.ends
         self.rate, self.hop, self.delay = ends.framing.rate, ends.framing.hop, ends.delay
         self.engine = engine
         self._enhancer = StreamingEnhancer(engine, ends)
@@ -110,11 +110,11 @@ def model_size(system: System, update_rate: float | None = None) -> Size:
         per_second = model.ends.frames_per_second
         return Size(model.parameters, 4 * model.parameters, model.macs_per_frame * per_second * share,
                     "exact: the layers, four bytes a parameter")
-    from tinyse.engines import exported_ends
+    from tinyse.export.bundle import exported_ends
     from tinyse.export.network import DenseLayer, LstmLayer, parse
 
     data = system.path.read_bytes()
-    ends = exported_ends(system.path, data)
+    ends = exported_ends(system.path)
     weights = biases = 0
     for layer in parse(data).layers:
         if isinstance(layer, LstmLayer):

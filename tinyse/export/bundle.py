@@ -137,6 +137,15 @@ def _read(file: Path, manifest: Mapping[str, Any]) -> bytes:
     return data
 
 
+def exported_ends(file: Path) -> Ends:
+    """The ends that the manifest beside an exported file names; TinyLSTMs' where there is none.
+
+    Raises:
+        ModelError: the manifest is damaged.
+    """
+    return _ends(manifest_of(file.parent), file.parent)
+
+
 def _ends(manifest: Mapping[str, Any], folder: Path) -> Ends:
     values = manifest.get("ends", manifest.get("frontend"))
     try:

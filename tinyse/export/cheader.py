@@ -37,7 +37,7 @@ def npu_parts(data: bytes) -> NpuParts:
     Raises:
         ExportError: they are not 16-byte aligned, so that an NPU could not read them in place.
     """
-    from tinyse.export.network import schema
+    from tinyse.export.structure import schema
 
     raw = schema().Model.GetRootAsModel(data, 0)
     graph = raw.Subgraphs(0)
@@ -76,6 +76,8 @@ def header(model: bytes, ends: Ends, report: MemoryReport, target: Target, sourc
     skip = int(skips(ends, report))
     framing, feature = ends.framing, ends.feature
     parts = npu_parts(model) if target.has_npu else None
+    if not report.states:
+        raise ExportError("the network keeps no state from frame to frame", "the firmware is for streaming models")
     names = {
         "SAMPLE_RATE": framing.rate, "FRAME": framing.frame, "HOP": framing.hop, "FFT": framing.fft,
         "BINS": framing.bins, "DELAY": ends.delay, "BANDS": ends.width, "BANDED": int(banded(ends)),

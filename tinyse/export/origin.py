@@ -125,7 +125,7 @@ def finished(file: Path, folder: Path, stage: Callable[[str], None]) -> Origin:
     bands = network.input.shape[-1]
     stage("check")
     high = network.features.scale * (127 - network.features.zero_point)
-    proof = checks.check_stream(data, synthetic_frames(bands, high))
+    proof = checks.check_stream(data, synthetic_frames(bands, high), str(file))
     parameters = network.macs_per_frame
     units = {}
     for layer in network.layers:

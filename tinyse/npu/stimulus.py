@@ -19,7 +19,7 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     Raises:
         AudioError: the file cannot be read.
     """
-    from tinyse.audio import AudioReader, hops_of
+    from tinyse.sound.audio import AudioReader, hops_of
     from tinyse.sound import Analysis, features
 
     ends = engine.ends

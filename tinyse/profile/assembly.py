@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.artifacts import sha256, write_json, write_text
-from tinyse.engines import exported_ends
+from tinyse.export.bundle import exported_ends
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.profile.locate import Located, manifest_target
 from tinyse.targets import Target
@@ -39,7 +39,7 @@ def _write_sources(found: Located, target: Target, folder: Path) -> None:
 
     assert found.int8 is not None
     data = found.int8.read_bytes()
-    network, ends = parse(data), exported_ends(found.int8, data)
+    network, ends = parse(data, str(found.int8)), exported_ends(found.int8)
     flashed = data
     if target.has_npu and found.compiled is not None:
         flashed = found.compiled.read_bytes()

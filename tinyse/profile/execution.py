@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tinyse import __version__
 from tinyse.doctor import FVP_VARIABLE
-from tinyse.errors import ModelError, TinyseError, ToolError
+from tinyse.errors import ExportError, ModelError, TinyseError, ToolError
 from tinyse.firmware import fvp, qemu
 from tinyse.firmware.build import COMPILER, Built, build
 from tinyse.firmware.results import STAGES, Counter, Results, Ticks, parse
@@ -95,7 +95,7 @@ def execute(found: Located, target: Target | None, options: Options, skipped: li
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
     try:
         return _executed(found, target, where, detail, options, skipped, skips, frames_per_second)
-    except ToolError as error:  # nobody asked for it: a profile without it is better than none
+    except (ToolError, ExportError) as error:  # nobody asked for it: a profile without it is better than none
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
 
 

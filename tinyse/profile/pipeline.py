@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 from tinyse.artifacts import sha256
-from tinyse.engines import exported_ends
+from tinyse.export.bundle import exported_ends
 from tinyse.errors import ModelError
+from tinyse.export.network import parse
 from tinyse.profile import arena, layers, locate, simulated, sizes, vela
 from tinyse.profile.execution import Executed, Options, execute
 from tinyse.profile.results import HostArena, NpuEstimate, Origin, Profile, Source
@@ -37,6 +38,8 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
     skipped: list[str] = []
     with ExitStack() as stack:
         found = locate.locate(Path(path), target)
+        if found.int8 is not None:
+            parse(found.int8.read_bytes(), str(found.int8))  # TFLM and Vela say less of what they cannot read
         if found.reports is None and found.compiled is None:
             if found.target is None:
                 raise ModelError(f"{path}: says not what it was exported for",
@@ -72,7 +75,7 @@ def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Loca
 def _frames_per_second(found: locate.Located) -> float:
     file = found.int8 or found.compiled
     assert file is not None
-    return exported_ends(file, file.read_bytes()).frames_per_second
+    return exported_ends(file).frames_per_second
 
 
 def _npu(found: locate.Located, skipped: list[str],

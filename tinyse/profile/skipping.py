@@ -76,7 +76,7 @@ def is_skipping(int8: Path | None, compiled: Path | None) -> bool:
     from tinyse.npu.payload import load
 
     payload = load(compiled)
-    return payload.outputs[0].size == payload.inputs[0].size + 1
+    return bool(payload.inputs) and payload.outputs[0].size == payload.inputs[0].size + 1
 
 
 def skip_cost(run: FirmwareRun | None, npu: NpuEstimate | None, simulation: Simulation | None,

@@ -175,6 +175,10 @@ class Analysis:
         """Forget the past."""
         self._frame[:] = 0
 
+    def hold(self, value: float) -> None:
+        """Let the past be ``value`` throughout."""
+        self._frame[:] = value
+
     def push(self, hop: Numbers) -> Complex:
         """Spectrum, complex64 [bins], of the past ``delay`` samples and this hop, float32 [hop]."""
         self._frame[: -self.framing.hop] = self._frame[self.framing.hop :]

@@ -69,8 +69,8 @@ class Run:
         self.recipe, self.folder, self.progress = recipe, folder, progress
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
-        self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
+        self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
         features = self.mixer.batch(0, 999, 16).features
         widths = NetworkSpec(self.ends.inputs, recipe.network.lstm, recipe.network.dense, recipe.skip.enabled)
         self.network = EnhancerNetwork(widths, float(features.mean()), float(features.std()))

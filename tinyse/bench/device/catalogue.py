@@ -71,14 +71,14 @@ def bench_device(models: Path, progress: Progress = silent, shapes: Sequence[Sha
 
 
 def _model(folder: Path) -> tuple[Cost, dict[str, str]]:
-    from tinyse.engines import exported_ends
+    from tinyse.export.bundle import exported_ends
 
     file = folder / INT8
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
-    ends = exported_ends(file, data)
+    ends = exported_ends(file)
     return measure(folder.name, [file], ends.frames_per_second, folder, _update_rate(folder))
 
 

@@ -35,7 +35,7 @@ def numpy(model: Path, seconds: float = SECONDS) -> Run:
     """The int8 file in plain NumPy, layer by layer: ``tinyse.export.integer``, which export is checked against."""
     import numpy as np
 
-    from tinyse.engines import exported_ends
+    from tinyse.export.bundle import exported_ends
     from tinyse.engines.tflm import Affine
     from tinyse.export.integer import IntegerNetwork
     from tinyse.export.network import parse
@@ -43,7 +43,7 @@ def numpy(model: Path, seconds: float = SECONDS) -> Run:
     data = model.read_bytes()
     network, grid = IntegerNetwork(data), parse(data).features
     quantize = Affine(grid.scale, grid.zero_point, np.dtype(np.int8)).quantize
-    return _frames(network.reset, network.step, exported_ends(model, data), quantize, seconds)
+    return _frames(network.reset, network.step, exported_ends(model), quantize, seconds)
 
 
 def sequences(model: Path, seconds: float = SECONDS) -> Run:

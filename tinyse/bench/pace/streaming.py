@@ -62,7 +62,7 @@ def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
     """``tf.lite.Interpreter`` on the int8 file, once a frame."""
     import numpy as np
 
-    from tinyse.engines import exported_ends
+    from tinyse.export.bundle import exported_ends
     from tinyse.export.capture import quiet_stderr
     from tinyse.keras import tf
 
@@ -79,7 +79,7 @@ def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
         result = interpreter.get_tensor(target["index"]).reshape(-1)
         return (result.astype(np.float32) - out_zero) * out_scale
 
-    return _librosa(exported_ends(model, model.read_bytes()), mask, interpreter.reset_all_variables, seconds)
+    return _librosa(exported_ends(model), mask, interpreter.reset_all_variables, seconds)
 
 
 def _librosa(ends: Any, mask: Mask, reset: Callable[[], None], seconds: float) -> Run:
