@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
 from tinyse.graph.grid import Grid
-from tinyse.graph.plan import Plan, Policy, Runner
+from tinyse.graph.plan import Plan, Policy, Runner, run_all
 from tinyse.skip import SkipGate
 from tinyse.sound import Ends, Real
 
@@ -129,39 +129,10 @@ class Engine(ABC):
     def step(self, quantized: Array) -> Array:
         """Run every part on one frame, whatever the policy says: [bands] on the input's grid to [outputs]."""
         source = self.plan.inputs[0]
-        held: dict[str, Array] = {source.name: np.asarray(quantized).reshape(source.shape)}
-        for part, ports in enumerate(self.plan.parts):
-            held |= self.run(part, {tensor.name: held[tensor.name] for tensor in ports.inputs})
-        return held[next(name for name in reversed(self.plan.results) if name)].reshape(-1)
+        return run_all(self.plan, self.run, {source.name: np.asarray(quantized).reshape(source.shape)}).reshape(-1)
 
     def _real(self, values: Array) -> Real:
         return np.asarray(values, np.float32) if self.real else self.output.dequantize(values)
-
-
-class Stateful(Engine):
-    """An engine whose parts take states as inputs and give them back: keeps them, by name, for all parts."""
-
-    def __init__(self, plan: Plan, ends: Ends, label: str) -> None:
-        super().__init__(plan, ends, label)
-        self._states: dict[str, Array] = {}
-
-    @abstractmethod
-    def invoke(self, part: int, values: Sequence[Array]) -> list[Array]:
-        """One invocation: inputs then pasts to outputs then fresh states, each in its tensor's shape."""
-
-    def rewind(self) -> None:
-        """Every state to its zero point."""
-        self._states = {state.past.name: np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype)
-                        for part in self.plan.parts for state in part.states}
-
-    def run(self, part: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One invocation of a part: its inputs by name to its outputs; states stay inside and move on."""
-        ports = self.plan.parts[part]
-        given = [inputs[tensor.name] for tensor in ports.inputs]
-        made = self.invoke(part, [*given, *(self._states[state.past.name] for state in ports.states)])
-        count = len(ports.outputs)
-        self._states |= {state.past.name: value for state, value in zip(ports.states, made[count:], strict=True)}
-        return {tensor.name: value for tensor, value in zip(ports.outputs, made[:count], strict=True)}
 
 
 def load_engine(path: Path | str, kind: str | None = None) -> Engine:

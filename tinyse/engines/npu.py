@@ -6,21 +6,21 @@ command stream differ. See docs/npu.md for where that is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from tinyse.engines.base import Array, Stateful
+from tinyse.engines.base import Array, Engine
 from tinyse.export.bundle import Bundle, open_bundle
-from tinyse.npu.fault import NpuError
+from tinyse.export.simulated import Machines
+from tinyse.graph.plan import Carried
 from tinyse.npu.machine import Machine
-from tinyse.npu.payload import parse
 
 
-class NpuEngine(Stateful):
+class NpuEngine(Engine):
     """A compiled streaming network; LSTM states live in each part's simulated arena and persist between frames.
 
     Attributes:
-        machines: a loaded simulator a part. accelerator: what the files were compiled for, as "ethos-u55-128".
+        accelerator: what the files were compiled for, as "ethos-u55-128".
     """
 
     name = "npu"
@@ -32,12 +32,8 @@ class NpuEngine(Stateful):
             ModelError: a corrupt stream, or a network that does not fit its ends.
         """
         super().__init__(bundle.plan, bundle.ends, bundle.label)
-        self.machines = []
-        for data, file in zip(bundle.data, bundle.files, strict=True):
-            try:
-                self.machines.append(Machine(parse(data)))
-            except NpuError as error:
-                raise NpuError(f"{file}: {error}", hint=error.hint) from error
+        self._machines = Machines(bundle.plan, bundle.data, [str(file) for file in bundle.files])
+        self._carried = Carried(bundle.plan, self._machines.invoke)
         self.accelerator = self.machine.payload.accelerator.name
         self.reset()
 
@@ -53,17 +49,13 @@ class NpuEngine(Stateful):
     @property
     def machine(self) -> Machine:
         """The first part's simulator."""
-        return self.machines[0]
+        return self._machines.machines[0]
 
     def rewind(self) -> None:
         """Every state to its zero point, c to 0."""
-        super().rewind()
-        for machine in self.machines:
-            machine.reset()
+        self._carried.reset()
+        self._machines.reset()
 
-    def invoke(self, part: int, values: Sequence[Array]) -> list[Array]:
+    def run(self, part: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One invocation of a part's command stream."""
-        machine, ports = self.machines[part], self.plan.parts[part]
-        machine.run(*values)
-        ends = (*ports.outputs, *(state.fresh for state in ports.states))
-        return [view.copy().reshape(tensor.shape) for view, tensor in zip(machine.outputs, ends, strict=True)]
+        return self._carried.run(part, inputs)

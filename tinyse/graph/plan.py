@@ -24,7 +24,7 @@ The result of a frame is the ``results`` tensor of the last part that ran; of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -291,3 +291,39 @@ class Runner:
         self.ran = (*self.ran, part)
         if self.plan.results[part]:
             self._result = self._held[self.plan.results[part]]
+
+
+def run_all(plan: Plan, run: Run, inputs: Mapping[str, Ints]) -> Ints:
+    """Run every part on one frame, whatever the policy says; the last result."""
+    held = dict(inputs)
+    for part, ports in enumerate(plan.parts):
+        held |= run(part, {tensor.name: held[tensor.name] for tensor in ports.inputs})
+    return held[next(name for name in reversed(plan.results) if name)]
+
+
+class Carried:
+    """Keeps the states of parts that take them as inputs and give them back, by name, for all parts.
+
+    Attributes:
+        plan: whose states.
+    """
+
+    def __init__(self, plan: Plan, invoke: Callable[[int, Sequence[Ints]], Sequence[Ints]]) -> None:
+        """``invoke(part, values)``: inputs then pasts to outputs then fresh states, each of its tensor's shape."""
+        self.plan, self._invoke = plan, invoke
+        self.reset()
+
+    def reset(self) -> None:
+        """Every state to its zero point."""
+        self._states: dict[str, Ints] = {
+            state.past.name: np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype)
+            for part in self.plan.parts for state in part.states}
+
+    def run(self, part: int, inputs: Mapping[str, Ints]) -> dict[str, Ints]:
+        """One invocation of a part: its inputs by name to its outputs; its states move on."""
+        ports = self.plan.parts[part]
+        given = [inputs[tensor.name] for tensor in ports.inputs]
+        made = self._invoke(part, [*given, *(self._states[state.past.name] for state in ports.states)])
+        count = len(ports.outputs)
+        self._states |= {state.past.name: value for state, value in zip(ports.states, made[count:], strict=True)}
+        return {tensor.name: value for tensor, value in zip(ports.outputs, made[:count], strict=True)}
