@@ -19,8 +19,9 @@ from npu_models import Tflm, compile_model, noisy_frames
 
 from tinyse.errors import ModelError
 from tinyse.export import limits
+from tinyse.export.flatfile import unpack
 from tinyse.export.reader import read
-from tinyse.export.writer import write
+from tinyse.export.writer import STATES, write
 from tinyse.graph.graph import SIGMOID8, TANH8, Graph
 from tinyse.graph.grid import Grid
 from tinyse.graph.ops import Add, Depthwise, MatMul, Requantize, Reshape, Sigmoid, Tanh
@@ -79,14 +80,14 @@ def conform(graph: Graph, seed: int, frames: int = 4, npu: bool = True) -> None:
 
 
 @pytest.mark.parametrize(("kind", "dtype"), PAIRS)
-@settings(max_examples=30)
+@settings(max_examples=50)
 @given(SEEDS)
 def test_an_operator_is_the_same_on_every_engine(kind, dtype, seed):
     conform(draw_op(np.random.default_rng(seed), kind, dtype), seed)
 
 
 @pytest.mark.parametrize("dtype", BITS)
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(SEEDS, st.integers(2, 7))
 @example(62, 5)
 @example(252, 5)
@@ -152,6 +153,9 @@ def test_states_are_paired_by_the_file_itself_and_not_by_the_reader():
     graph = draw_chain(np.random.default_rng(2), "int8")
     assert graph.states
     assert read(write(graph)).states == graph.states
+    compiled = unpack(compile_model(write(graph)))
+    notes = {note.name: bytes(compiled.buffers[note.buffer].data) for note in compiled.metadata}
+    assert int(notes[STATES.encode()].rstrip(b"\0")) == len(graph.states)
     alone = replace(graph, inputs=(*graph.inputs, *(state.past for state in graph.states)),
                     outputs=(*graph.outputs, *(state.fresh for state in graph.states)), states=())
     assert read(write(alone)) == alone

@@ -155,7 +155,7 @@ class _File:
             note = self.schema.MetadataT()
             note.name, note.buffer = name, self.buffer(data)
             model.metadata.append(note)
-        if graph.signature:
+        if len(graph.signature) == len(ins) + len(outs):  # else it is of what the graph was made from
             made = self.schema.SignatureDefT()
             made.signatureKey, maps = "serving_default", []
             for name, index in zip(graph.signature, (*ins, *outs), strict=True):
