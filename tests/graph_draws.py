@@ -79,12 +79,11 @@ class Draw:
     def fused(self) -> Fused:
         return list(Fused)[self.rng.integers(3)]
 
-    def weights(self, shape, count: int, fan: int, x: Tensor, one_scale: bool = False) -> Weights:
+    def weights(self, shape, count: int, fan: int, x: Tensor) -> Weights:
         bits = int(self.rng.choice([8, 8, 8, 4]))
         most = (1 << (bits - 1)) - 1
         values = np.clip(np.round(self.rng.laplace(size=shape) * most / 6), -most, most).astype(np.int8)
-        scales = short(self.rng.uniform(0.5, 1.5, 1 if one_scale else count) / np.sqrt(fan) / most * 6)
-        scales = np.broadcast_to(scales, (count,)).copy()
+        scales = short(self.rng.uniform(0.5, 1.5, count) / np.sqrt(fan) / most * 6)
         bias = np.round(self.rng.normal(0, 0.3, count) / (x.grid.scale * scales.astype(np.float64)))
         return Weights(values, scales, bias.astype(np.int64), bits)
 
@@ -94,7 +93,7 @@ class Draw:
 
     def matmul(self, x: Tensor) -> Tensor:
         units = int(self.rng.integers(1, 24))
-        weights = self.weights((units, x.channels), units, x.channels, x, self.dtype == "int16")
+        weights = self.weights((units, x.channels), units, x.channels, x)
         return self.put(MatMul, [x], (*x.shape[:-1], units), self.sums(x), weights=weights, fused=self.fused())
 
     def conv(self, x: Tensor, deep: bool = False) -> Tensor:

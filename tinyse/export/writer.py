@@ -198,10 +198,8 @@ def _constants(file: _File, op: MatMul | Conv, values: NDArray[np.int8], scales:
 
 
 def _matmul(file: _File, op: MatMul) -> None:
-    scales = op.weights.scales
-    if op.x.grid.bits > 8:  # a scale a row is not in TFLM's kernel
-        scales = scales[:1]
-    file.op("FULLY_CONNECTED", [file.tensor(op.x), *_constants(file, op, op.weights.values, scales, 0)],
+    constants = _constants(file, op, op.weights.values, op.weights.scales, 0)
+    file.op("FULLY_CONNECTED", [file.tensor(op.x), *constants],
             [file.tensor(op.out)], "FullyConnectedOptions", fusedActivationFunction=FUSED[op.fused], keepNumDims=True)
 
 
