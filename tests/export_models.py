@@ -12,9 +12,9 @@ import numpy as np
 
 from tinyse.export.calibrate import calibrate
 from tinyse.export.reader import read
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.graph import Graph
 from tinyse.model import LayerWeights, TrainedModel
+from tinyse.sound import Bands, Ends
 
 
 def frames(count: int, bands: int, seed: int = 0) -> np.ndarray:
@@ -56,7 +56,7 @@ def random_model(lstm: tuple[int, ...] = (24, 16), dense: tuple[int, ...] = (16,
         last = layers[-1].arrays
         last["kernel"][:, -1] *= 0.5
         last["bias"][-1] = -1.5
-    spec = FrontEndSpec(bands=bands)
+    spec = Ends(bands=Bands(count=bands))
     model = TrainedModel(tuple(layers), spec)
     ranges = calibrate(model, frames(200, bands, seed + 1)) if quantized else None
     return TrainedModel(tuple(layers), spec, ranges)

@@ -108,7 +108,8 @@ def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = N
     (folder / "packed.h").write_text(packed_header(packed, data))
     (folder / "packed.c").write_text(packed_source(packed, data))
     (folder / "model.h").write_text("\n".join(f"#define TINYSE_{key} {value}" for key, value in {
-        "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": packed.bands, "OUTPUTS": packed.outputs,
+        "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": packed.bands, "ROW": packed.bands, "ROWS": 1,
+        "INPUTS": packed.bands, "OUTPUTS": packed.outputs, "FEATURE": 0, "RESULT": 0, "INPUT_BITS": 8, "OUTPUT_BITS": 8,
         "SKIP": packed.outputs - packed.bands, "NPU": 0}.items()) + "\n")
     link = []
     if machine.run:

@@ -16,7 +16,7 @@ import pytest
 from tinyse.export.cheader import header, source
 from tinyse.export.memory import MemoryReport, Place
 from tinyse.firmware.vendor import DSP_SOURCES, vendor
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound import Ends
 from tinyse.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[1] / "firmware"
@@ -47,26 +47,32 @@ class Answer:
     samples: np.ndarray
     mask: np.ndarray
     counts: np.ndarray
+    scores: np.ndarray
 
 
-def model_folder(folder: Path, spec: FrontEndSpec, skip: bool = False) -> Path:
+def model_folder(folder: Path, ends: Ends, skip: bool = False, bits: int = 8) -> Path:
     """model.h, model.c and packed.h of an export without a network; of a Skip RNN with ``skip``."""
+    kind, size = f"int{bits}", bits // 8
+    # 16 bits have the range of 8, in steps of 1/256.
+    given = replace(INPUT, type=kind, bytes=ends.inputs * size, scale=INPUT.scale / 256 ** (size - 1))
+    answer = replace(OUTPUT, type=kind, bytes=(ends.outputs + skip) * size, scale=OUTPUT.scale / 256 ** (size - 1))
     report = MemoryReport("cortex-m7", "measured", 64, 0, 16, 16, 0, 0, (Place("s", "int8", 4, 1.0, 0, 0, 2),),
-                          INPUT, replace(OUTPUT, bytes=spec.bands + skip))
+                          given, answer)
     target = load_target("cortex-m7")
-    (folder / "model.h").write_text(header(bytes(16), spec, report, target, "0" * 64))
-    (folder / "model.c").write_text(source(bytes(16), spec, report, target, "0" * 64))
+    (folder / "model.h").write_text(header(bytes(16), ends, report, target, "0" * 64))
+    (folder / "model.c").write_text(source(bytes(16), ends, report, target, "0" * 64))
     (folder / "packed.h").write_text("#define TINYSE_PACKED_ARENA_BYTES 64\n")
     return folder
 
 
-def compiled(core: str, spec: FrontEndSpec, folder: Path, skip: bool = False) -> subprocess.CompletedProcess[str]:
+def compiled(core: str, ends: Ends, folder: Path, skip: bool = False,
+             bits: int = 8) -> subprocess.CompletedProcess[str]:
     """Compile and link ``folder``/driver; the strict warnings hold for our sources."""
     if not shutil.which(CORES[core][0]):
         package = "gcc" if core == "host" else "gcc-arm-none-eabi libnewlib-arm-none-eabi"
         pytest.skip(f"{CORES[core][0]} is missing: apt-get install {package}")
     parts = vendor()
-    model_folder(folder, spec, skip)
+    model_folder(folder, ends, skip, bits)
     common = [*CORES[core], *FLAGS, f"-I{ROOT}/include", f"-I{ROOT}/src", f"-I{folder}", f"-I{PARTS}",
               "-isystem", f"{parts.dsp}/Include", "-isystem", f"{parts.dsp}/PrivateInclude",
               "-isystem", f"{parts.core}/Include"]
@@ -91,25 +97,25 @@ def compiled(core: str, spec: FrontEndSpec, folder: Path, skip: bool = False) ->
 
 
 @lru_cache
-def library(core: str, spec: FrontEndSpec, skip: bool = False) -> Path:
+def library(core: str, ends: Ends, skip: bool = False, bits: int = 8) -> Path:
     """The folder of a driver for ``core``; built once a session."""
     folder = Path(tempfile.mkdtemp(prefix=f"tinyse-frontend-{core}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    done = compiled(core, spec, folder, skip)
+    done = compiled(core, ends, folder, skip, bits)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def run(core: str, spec: FrontEndSpec, samples: np.ndarray, masks: np.ndarray, mode: int = FLOATS,
-        reset_at: int = MAX_HOPS, fail_at: int = 0, skip: bool = False) -> Answer:
-    """Stream ``samples`` [hops, hop] with the network's answers ``masks`` int8 [calls, bands], of a Skip RNN [calls,
-    bands + 1]. Calls are counted from the last reset on."""
-    driver = library(core, spec, skip) / "driver"
+def run(core: str, ends: Ends, samples: np.ndarray, masks: np.ndarray, mode: int = FLOATS,
+        reset_at: int = MAX_HOPS, fail_at: int = 0, skip: bool = False, bits: int = 8) -> Answer:
+    """Stream ``samples`` [hops, hop] with the network's answers ``masks`` [calls, outputs], of a Skip RNN [calls,
+    outputs + 1]. Calls are counted from the last reset on."""
+    driver = library(core, ends, skip, bits) / "driver"
     hops = len(samples)
-    given = np.zeros((MAX_HOPS, spec.hop), np.float32)
+    given = np.zeros((MAX_HOPS, ends.framing.hop), np.float32)
     wide = given.view(np.int16) if mode == INTEGERS else given
-    wide[:hops, : spec.hop] = samples
-    answers = np.zeros((MAX_HOPS, spec.bands + skip), np.int8)
+    wide[:hops, : ends.framing.hop] = samples
+    answers = np.zeros((MAX_HOPS, ends.outputs + skip), f"int{bits}")
     answers[: len(masks)] = masks
     head = np.array([mode, hops, reset_at, fail_at, 0], "<u4")
     with tempfile.TemporaryDirectory() as folder:
@@ -125,19 +131,20 @@ def run(core: str, spec: FrontEndSpec, samples: np.ndarray, masks: np.ndarray, m
                               stdin=subprocess.DEVNULL)
         assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
         raw = Path(folder, "out.bin").read_bytes()
-    return _answer(raw, core, spec, hops, mode, skip)
+    return _answer(raw, core, ends, hops, mode, skip, bits)
 
 
-def _answer(raw: bytes, core: str, spec: FrontEndSpec, hops: int, mode: int, skip: bool) -> Answer:
+def _answer(raw: bytes, core: str, ends: Ends, hops: int, mode: int, skip: bool, bits: int) -> Answer:
     fields, offset = [], 0
-    for kind, width in ((np.uint32, 1), (np.uint32, 7), (np.float32, spec.bands), (np.int8, spec.bands),
-                        (np.int8, spec.bands + skip), (np.uint32, 2), (np.float32, spec.hop)):
+    for kind, width in ((np.uint32, 1), (np.uint32, 7), (np.float32, ends.row), (f"int{bits}", ends.inputs),
+                        (f"int{bits}", ends.outputs + skip), (np.uint32, 2), (np.float32, ends.outputs),
+                        (np.float32, ends.framing.hop)):
         values = np.frombuffer(raw, kind, MAX_HOPS * width, offset).reshape(MAX_HOPS, width)
         offset += values.nbytes
         fields.append(values[:hops])
     assert offset == len(raw)
-    status, ticks, bands, feature, mask, counts, samples = fields
+    status, ticks, bands, feature, mask, counts, scores, samples = fields
     nanoseconds = 0.0 if core == "host" else MACHINES[core.split("-")[0]][3]
     if mode == INTEGERS:
-        samples = samples.view(np.int16)[:, : spec.hop]
-    return Answer(status[:, 0], ticks * nanoseconds / 32, bands, feature, samples, mask, counts)
+        samples = samples.view(np.int16)[:, : ends.framing.hop]
+    return Answer(status[:, 0], ticks * nanoseconds / 32, bands, feature, samples, mask, counts, scores)

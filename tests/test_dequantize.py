@@ -29,7 +29,7 @@ def exported(tmp_path_factory) -> Path:
 
 def test_exported_again_it_is_the_same_file(exported, tmp_path):
     data = exported.read_bytes()
-    dequantized(data, TflmEngine.load(exported).frontend).save(tmp_path / "model.npz")
+    dequantized(data, TflmEngine.load(exported).ends).save(tmp_path / "model.npz")
     export_run(tmp_path / "model.npz", "cortex-m55", tmp_path / "again")
     assert (tmp_path / "again" / "model_int8.tflite").read_bytes() == data
 
@@ -38,7 +38,7 @@ def test_a_released_model_is_a_start():
     start = load_start(str(DENSE), NetworkSpec())
     assert start.model.ranges is None and start.model.parameters == 968_960
     data = (DENSE / "model_int8.tflite").read_bytes()
-    whole = floating(dequantized(data, start.model.frontend))
+    whole = floating(dequantized(data, start.model.ends))
     for mine, theirs in zip(start.model.layers, whole.layers, strict=True):
         assert mine.name == theirs.name and mine.activation == theirs.activation
         for name, array in mine.arrays.items():

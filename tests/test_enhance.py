@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import BANDS, tiny_tflite
 
-from tinyse import frontend
 from tinyse.engines.tflm import TflmEngine
 from tinyse.enhance import Pipe, enhance_file, enhance_signal
 from tinyse.errors import AudioError, ModelError
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound import Ends, applied, features, istft, stft
 
 HOP = 256
 
@@ -26,7 +25,7 @@ class Wiener:
 
     name = "wiener"
     bands = BANDS
-    frontend = FrontEndSpec()
+    ends = Ends()
 
     def __init__(self, stop_after: int | None = None):
         self.stop_after = stop_after
@@ -61,9 +60,9 @@ def whole_file(wave: np.ndarray, engine) -> np.ndarray:
     """Enhancement in one transform, the definition that streams are held to."""
     engine.reset()
     padded = np.concatenate([np.zeros(HOP), wave, np.zeros(HOP + -len(wave) % HOP)])
-    spectrum = frontend.stft(padded)
-    masks = np.array([engine.mask(feature) for feature in frontend.features(spectrum)])
-    return frontend.istft(spectrum * frontend.lift(masks))[HOP : HOP + len(wave)]
+    spectrum = stft(padded)
+    masks = np.array([engine.mask(feature) for feature in features(spectrum)])
+    return istft(applied(spectrum, masks))[HOP : HOP + len(wave)]
 
 
 @settings(max_examples=25, deadline=None)

@@ -28,16 +28,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.engines.tflm import Affine
-from tinyse.frontend import FrontEndSpec, StreamingEnhancer
+from tinyse.sound import Bands, Ends, Feature, Framing, StreamingEnhancer
 
-DEFAULT = FrontEndSpec()
-FRAMINGS = [DEFAULT, FrontEndSpec(frame=400, hop=100), FrontEndSpec(frame=256, hop=64, fft=256, bands=24),
-            FrontEndSpec(frame=1024, hop=512, fft=2048), FrontEndSpec(frame=30, hop=15, fft=32, bands=2, power=1.0)]
+DEFAULT = Ends()
+FRAMINGS = [DEFAULT, Ends(Framing(frame=400, hop=100)), Ends(Framing(frame=256, hop=64, fft=256), Bands(count=24)),
+            Ends(Framing(frame=1024, hop=512, fft=2048)),
+            Ends(Framing(frame=30, hop=15, fft=32), Bands(count=2), Feature(power=1.0)),
+            Ends(Framing(frame=320, hop=160)), Ends(Framing(frame=480, hop=300, window="sqrt_hann"))]
 GRID = Affine(INPUT.scale, INPUT.zero_point, np.dtype(np.int8))
 MASK = Affine(OUTPUT.scale, OUTPUT.zero_point, np.dtype(np.int8))
 CORES = ["host", *(pytest.param(core, marks=pytest.mark.qemu) for core in ("m55", "m55-portable", "m7"))]
 TARGETS = CORES[1:]
 STAGES = ("transform", "features", "quantize", "network", "mask", "synthesis", "call")
+
+
+def framing(ends: Ends) -> str:
+    return f"{ends.framing.frame}/{ends.framing.hop}"
 
 
 class Script:
@@ -59,7 +65,7 @@ class Script:
         return MASK.dequantize(next(self._next))
 
 
-def reference(samples: np.ndarray, masks: np.ndarray, spec: FrontEndSpec) -> tuple[np.ndarray, np.ndarray]:
+def reference(samples: np.ndarray, masks: np.ndarray, spec: Ends) -> tuple[np.ndarray, np.ndarray]:
     """NumPy's features [hops, bands] and output [hops, hop]."""
     engine = Script(masks)
     stream = StreamingEnhancer(engine, spec)
@@ -67,15 +73,15 @@ def reference(samples: np.ndarray, masks: np.ndarray, spec: FrontEndSpec) -> tup
     return np.array(engine.asked), out
 
 
-def noise(hops: int, spec: FrontEndSpec = DEFAULT, seed: int = 0) -> np.ndarray:
+def noise(hops: int, spec: Ends = DEFAULT, seed: int = 0) -> np.ndarray:
     """Noise whose level wanders over 60 dB."""
     rng = np.random.default_rng(seed)
     level = 10 ** rng.uniform(-3, 0, (hops, 1))
-    return (0.3 * level * rng.standard_normal((hops, spec.hop))).astype(np.float32)
+    return (0.3 * level * rng.standard_normal((hops, spec.framing.hop))).astype(np.float32)
 
 
-def masks_for(hops: int, spec: FrontEndSpec = DEFAULT, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-128, 128, (hops, spec.bands)).astype(np.int8)
+def masks_for(hops: int, spec: Ends = DEFAULT, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-128, 128, (hops, spec.outputs)).astype(np.int8)
 
 
 def decibels(signal: np.ndarray, wanted: np.ndarray) -> float:
@@ -83,7 +89,7 @@ def decibels(signal: np.ndarray, wanted: np.ndarray) -> float:
     return 10 * np.log10(max(error, 1e-200) / np.sum(np.square(wanted.astype(float))))
 
 
-def agrees(answer: Answer, samples: np.ndarray, masks: np.ndarray, spec: FrontEndSpec) -> None:
+def agrees(answer: Answer, samples: np.ndarray, masks: np.ndarray, spec: Ends) -> None:
     """Features within 1e-5, their bytes by the engine's rule to the bit, audio within -120 dB."""
     features, out = reference(samples, masks, spec)
     assert not answer.status.any()
@@ -100,14 +106,14 @@ def test_agrees_with_numpy(core):
     agrees(run(core, DEFAULT, samples, masks), samples, masks, DEFAULT)
 
 
-@pytest.mark.parametrize("spec", FRAMINGS[1:], ids=lambda spec: f"{spec.frame}/{spec.hop}")
+@pytest.mark.parametrize("spec", FRAMINGS[1:], ids=framing)
 def test_other_framings(spec):
     samples, masks = noise(40, spec), masks_for(40, spec)
     agrees(run("host", spec, samples, masks), samples, masks, spec)
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize("spec", [FRAMINGS[1], FRAMINGS[4]], ids=lambda spec: f"{spec.frame}/{spec.hop}")
+@pytest.mark.parametrize("spec", [FRAMINGS[1], FRAMINGS[4], FRAMINGS[6]], ids=framing)
 def test_other_framings_with_mve(spec):
     samples, masks = noise(40, spec), masks_for(40, spec)
     agrees(run("m55", spec, samples, masks), samples, masks, spec)
@@ -210,15 +216,15 @@ def test_arguments_are_checked(core):
        spec=st.sampled_from(FRAMINGS[:3]), masks=st.sampled_from([-128, 127, None]))
 def test_any_signal(seed, hops, level, sparse, mode, spec, masks):
     rng = np.random.default_rng(seed)
-    samples = (rng.laplace(0, 10 ** (level / 20), (hops, spec.hop))).astype(np.float32)
+    samples = (rng.laplace(0, 10 ** (level / 20), (hops, spec.framing.hop))).astype(np.float32)
     if sparse:
         samples *= rng.random(samples.shape) < 0.01
-    answers = (masks_for(hops, spec, seed) if masks is None else np.full((hops, spec.bands), masks, np.int8))
+    answers = (masks_for(hops, spec, seed) if masks is None else np.full((hops, spec.outputs), masks, np.int8))
     answer = run("host", spec, samples, answers, mode)
     features, out = reference(samples, answers, spec)
     assert not answer.status.any()
     # A weak band next to strong ones carries the rounding of the strong ones.
-    exponent = 1 / np.float32(spec.power)
+    exponent = 1 / np.float32(spec.feature.power)
     size, wanted = answer.bands.astype(float) ** exponent, features.astype(float) ** exponent
     loudest = np.abs(wanted).max(axis=1, keepdims=True)
     assert (np.abs(size - wanted) <= 4e-5 * wanted + 2e-6 * loudest + 1e-16).all()
@@ -250,7 +256,7 @@ def test_no_double_and_no_unused_tables(core):
 
 
 def test_a_size_that_cmsis_dsp_lacks_is_named(tmp_path):
-    done = compiled("host", FrontEndSpec(frame=400, hop=200, fft=400), tmp_path)
+    done = compiled("host", Ends(Framing(frame=400, hop=200, fft=400)), tmp_path)
     assert done.returncode and "real transforms of 32, 64 .. 4096 points only" in done.stderr
 
 

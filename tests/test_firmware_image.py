@@ -22,7 +22,7 @@ from tinyse.firmware import qemu, results
 from tinyse.firmware.build import build
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.project import write_project
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound import Bands, Ends
 from tinyse.targets import load_target
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
@@ -43,7 +43,7 @@ def test_enhances_as_the_host_does_and_twice_the_same(board, backend, kernels, t
     assert first == second
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
     heard, engine = read_wav(tmp_path / "a.wav"), TflmEngine(
-        (export("small", "cortex-m55") / "model_int8.tflite").read_bytes(), frontend=FrontEndSpec(bands=16))
+        (export("small", "cortex-m55") / "model_int8.tflite").read_bytes(), ends=Ends(bands=Bands(count=16)))
     expected = enhance_signal(samples.astype(np.float32) / 32768, engine) * 32768
     assert len(heard) == len(samples)
     error = np.mean((heard - expected) ** 2) / np.mean(expected**2)

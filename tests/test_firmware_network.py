@@ -20,9 +20,9 @@ from tinyse.export import checks, tflite
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
 from tinyse.export.packing import TILE, PackedLayer, PackedMatrix, PackedNetwork, pack, pack_matrix
-from tinyse.frontend import features, stft
 from tinyse.graph.fixedpoint import rescale, sigmoid16, tanh16
 from tinyse.model import TrainedModel
+from tinyse.sound import features, stft
 
 DENSE = Path(__file__).parent.parent / "models" / "tinylstm-dense" / "model_int8.tflite"
 EMULATED = ("mve", "m55-portable", "dsp")

@@ -168,13 +168,13 @@ def test_agrees_with_tflm_over_noisy_frames(pair):
 def test_agrees_with_tflm_over_2000_frames_of_real_speech(pair):
     """Bytes, drift, and SI-SDR of the enhanced sound within 0.005 dB of TFLM's."""
     from tinyse.enhance import enhance_signal
-    from tinyse.frontend import Analysis, features
+    from tinyse.sound import Analysis, features
 
     mixtures = real_speech()
     engine = NpuEngine.load(pair[0])
-    spec, analysis = engine.frontend, Analysis(engine.frontend)
+    spec, analysis = engine.ends, Analysis(engine.ends.framing)
     noisy = np.concatenate([mixture.noisy for mixture in mixtures])
-    hops = noisy[: noisy.size // spec.hop * spec.hop].reshape(-1, spec.hop)
+    hops = noisy[: noisy.size // spec.framing.hop * spec.framing.hop].reshape(-1, spec.framing.hop)
     result = check_bars(pair, [engine.input.quantize(features(analysis.push(hop), spec)) for hop in hops])
     assert result.frames >= 2000
     for mixture in mixtures[::4]:

@@ -184,7 +184,7 @@ def test_a_dense_start_gets_an_open_gate_and_keeps_its_mask():
     assert np.array_equal(network.denses[-1].kernel[:, :-1], dense.layers[-1].arrays["kernel"])
     assert network.denses[-1].bias.numpy()[-1] == 1.0
     back = EnhancerNetwork(NetworkSpec(8, (6,), (5,)))
-    take_weights(back, TrainedModel(network.export(dense.frontend, None, {}).layers, dense.frontend))
+    take_weights(back, TrainedModel(network.export(dense.ends, None, {}).layers, dense.ends))
     assert np.array_equal(back.denses[-1].kernel, dense.layers[-1].arrays["kernel"])
 
 

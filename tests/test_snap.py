@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.grid import Grid, gate_scales
 from tinyse.model import LayerWeights, TrainedModel
 from tinyse.snap import snap, snap_ranges, snap_scale
+from tinyse.sound import Ends
 
 SCALES = st.floats(2.0**-20, 100, width=32)
 
@@ -35,7 +35,7 @@ def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
     arrays = {"kernel": kernel, "recurrent_kernel": rng.laplace(size=(4, 16)).astype(np.float32),
               "bias": rng.normal(size=16).astype(np.float32)}
     layer = LayerWeights("lstm", "lstm_0", arrays)
-    model = TrainedModel((layer,), FrontEndSpec(), {"features": (0.0, 3.0), "lstm_0.h": (-0.5, 0.5)}, {})
+    model = TrainedModel((layer,), Ends(), {"features": (0.0, 3.0), "lstm_0.h": (-0.5, 0.5)}, {})
     snapped = snap(model)
     found = snapped.layers[0].arrays
     scale = gate_scales(found["kernel"])
@@ -53,5 +53,5 @@ def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
 
 
 def test_a_float_model_is_left_alone():
-    model = TrainedModel((), FrontEndSpec(), None, {})
+    model = TrainedModel((), Ends(), None, {})
     assert snap(model) is model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.engines.base import exported_frontend
+from tinyse.engines.base import exported_ends
 from tinyse.errors import ExportError, ModelError
 from tinyse.export.dequantize import dequantized, floating
 from tinyse.export.origin import INT8
@@ -41,6 +41,6 @@ def dense_model(file: Path, key: str) -> TrainedModel:
         return model
     data = file.read_bytes()
     try:
-        return floating(dequantized(data, exported_frontend(file, data), str(file)))
+        return floating(dequantized(data, exported_ends(file, data), str(file)))
     except (ExportError, ModelError) as error:
         raise ModelError(f"{key}: {error}", error.hint) from error

@@ -24,10 +24,10 @@ from tinyse.audio import (
     pcm_blocks,
     pcm_bytes,
 )
-from tinyse.engines.base import Engine, frontend_of, update_rate
+from tinyse.engines.base import Engine, ends_of, update_rate
 from tinyse.errors import AudioError
-from tinyse.frontend import FrontEndSpec, Real, StreamingEnhancer
 from tinyse.progress import Progress, Step, silent
+from tinyse.sound import Ends, Real, StreamingEnhancer
 
 PIPE = "-"
 
@@ -67,7 +67,7 @@ class Enhanced:
 
 def enhance_signal(wave: Real, engine: Engine) -> Real:
     """Enhance float32 [n] at the front end's rate in memory; float32 [n], aligned with the input."""
-    output = list(_aligned([np.asarray(wave, np.float32)], engine, frontend_of(engine), delayed=False))
+    output = list(_aligned([np.asarray(wave, np.float32)], engine, ends_of(engine), delayed=False))
     return np.concatenate([np.zeros(0, np.float32), *output])
 
 
@@ -85,7 +85,7 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
     Raises:
         AudioError: the source cannot be read, the target not written; no part of a file is left behind.
     """
-    spec = frontend_of(engine)
+    ends = ends_of(engine)
     if PIPE in (str(source), str(target)):
         if pipe is None:
             raise AudioError("-: no pipe to use", "give two files")
@@ -95,32 +95,32 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
         notes: list[str] = []
         if str(source) == PIPE and pipe is not None:
             form = AudioFormat(pipe.rate, 1, 0, "PCM_16")
-            blocks = _resampled(pcm_blocks(pipe.input, spec.hop * pipe.rate // spec.sample_rate),
-                                pipe.rate, spec.sample_rate)
+            blocks = _resampled(pcm_blocks(pipe.input, ends.framing.hop * pipe.rate // ends.framing.rate),
+                                pipe.rate, ends.framing.rate)
         else:
-            reader = stack.enter_context(AudioReader(source, spec.sample_rate))
+            reader = stack.enter_context(AudioReader(source, ends.framing.rate))
             form, notes, blocks = reader.format, reader.notes, reader.blocks()
         write: Callable[[Real], None]
         if str(target) == PIPE and pipe is not None:
             rate = pipe.rate
-            write = stack.enter_context(_pipe_writer(pipe, spec.sample_rate))
-            outgoing = _aligned(blocks, engine, spec, delayed=True)
+            write = stack.enter_context(_pipe_writer(pipe, ends.framing.rate))
+            outgoing = _aligned(blocks, engine, ends, delayed=True)
         else:
             rate = form.rate
-            write = stack.enter_context(audio_writer(target, form, spec.sample_rate)).write
-            outgoing = _aligned(blocks, engine, spec, delayed=False)
+            write = stack.enter_context(audio_writer(target, form, ends.framing.rate)).write
+            outgoing = _aligned(blocks, engine, ends, delayed=False)
         done = 0
         for block in outgoing:
             write(block)
             before, done = done, done + len(block)
-            if done // spec.sample_rate != before // spec.sample_rate:
-                progress(Step("enhance", done / spec.sample_rate, form.seconds))
+            if done // ends.framing.rate != before // ends.framing.rate:
+                progress(Step("enhance", done / ends.framing.rate, form.seconds))
     progress(Step("enhance", form.seconds, form.seconds))
-    heard = done - (spec.delay if str(target) == PIPE else 0)
-    return Enhanced(form.seconds or heard / spec.sample_rate, rate, engine.name, tuple(notes), update_rate(engine))
+    heard = done - (ends.delay if str(target) == PIPE else 0)
+    return Enhanced(form.seconds or heard / ends.framing.rate, rate, engine.name, tuple(notes), update_rate(engine))
 
 
-def _aligned(blocks: Iterable[Real], engine: Engine, spec: FrontEndSpec, delayed: bool) -> Iterator[Real]:
+def _aligned(blocks: Iterable[Real], engine: Engine, ends: Ends, delayed: bool) -> Iterator[Real]:
     """Enhance; the delay stays in front, or is cut off. The padding of the last hop never comes out."""
     arrived = 0
 
@@ -130,18 +130,18 @@ def _aligned(blocks: Iterable[Real], engine: Engine, spec: FrontEndSpec, delayed
             arrived += len(block)
             yield block
 
-    stream = StreamingEnhancer(engine, spec)
-    skip, left = (0 if delayed else spec.delay), 0
+    stream = StreamingEnhancer(engine, ends)
+    skip, left = (0 if delayed else ends.delay), 0
 
     def finished() -> Iterator[Real]:
-        for hop in hops_of(counted(), spec.hop):
+        for hop in hops_of(counted(), ends.framing.hop):
             yield stream.push(hop)
         yield stream.flush()
 
     for out in finished():
         cut = min(skip, len(out))
         skip -= cut
-        limit = arrived + (spec.delay if delayed else 0) - left
+        limit = arrived + (ends.delay if delayed else 0) - left
         ready = out[cut:][: max(0, limit)]
         left += len(ready)
         if len(ready):

@@ -1,6 +1,6 @@
 """TrainedModel: what training hands to export, engines and reports, independent of any framework.
 
-One ``.npz`` file holds the weights, the learned quantization ranges and the front end's numbers; it is
+One ``.npz`` file holds the weights, the learned quantization ranges and the ends' numbers; it is
 written with fixed time stamps so that the same model gives the same bytes.
 """
 
@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.artifacts import atomic_path
-from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
+from tinyse.errors import ModelError, RecipeError
+from tinyse.sound.ends import Ends
 
 Array = NDArray[np.float32]
 ARRAYS = {"lstm": ("kernel", "recurrent_kernel", "bias"), "dense": ("kernel", "bias")}
@@ -60,14 +60,14 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Weights, quantization ranges (None for a float model) and the front end they were trained with.
+    """Weights, quantization ranges (None for a float model) and the ends they were trained with.
 
     ``ranges`` maps a tensor name ("features", "lstm_0.h", "lstm_0.c", "dense_0.out", ...) to its
     (minimum, maximum) in real units.
     """
 
     layers: tuple[LayerWeights, ...]
-    frontend: FrontEndSpec
+    ends: Ends
     ranges: Mapping[str, tuple[float, float]] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ class TrainedModel:
             "format": "tinyse-model-1",
             "layers": [{"kind": lay.kind, "name": lay.name, "activation": lay.activation} for lay in self.layers],
             "ranges": {k: list(v) for k, v in sorted(self.ranges.items())} if self.ranges is not None else None,
-            "frontend": asdict(self.frontend),
+            "ends": self.ends.as_dict(),
             "meta": dict(self.meta),
         }
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -132,9 +132,10 @@ class TrainedModel:
                 ranges = header["ranges"]
                 return TrainedModel(
                     layers=layers,
-                    frontend=FrontEndSpec(**header["frontend"]),
+                    ends=Ends.read(header["ends"] if "ends" in header else header["frontend"]),
                     ranges=None if ranges is None else {k: (v[0], v[1]) for k, v in ranges.items()},
                     meta=header["meta"],
                 )
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, json.JSONDecodeError, EOFError) as error:
+        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, json.JSONDecodeError, EOFError,
+                RecipeError) as error:
             raise ModelError(f"{path}: not a tinyse model, or damaged: {error}", "train it again") from error

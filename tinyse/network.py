@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.fixedpoint import sigmoid8_table
 from tinyse.graph.grid import MASK_SCALE, Grid, cell_power, nearest
 from tinyse.keras import tf, tf_keras
-from tinyse.lstm import LstmGrids, Rescale, SequenceLSTM, product_gradient, ste, to_grid
+from tinyse.train.layers.lstm import LstmGrids, Rescale, SequenceLSTM, product_gradient, ste, to_grid
 from tinyse.model import LayerWeights, TrainedModel
+from tinyse.sound import Ends
 
 Ranges = Mapping[str, tuple[float, float]]
 GATE_BIAS = 1.0
@@ -191,7 +191,7 @@ class EnhancerNetwork(tf_keras.Model):
         except KeyError as error:
             raise ModelError(f"no quantization range for {error}", "train or calibrate it") from error
 
-    def export(self, frontend: FrontEndSpec, ranges: Ranges | None, meta: Mapping[str, Any]) -> TrainedModel:
+    def export(self, ends: Ends, ranges: Ranges | None, meta: Mapping[str, Any]) -> TrainedModel:
         """The weights as a framework-free model that takes raw features."""
         layers = []
         for layer in self.stack:
@@ -202,7 +202,7 @@ class EnhancerNetwork(tf_keras.Model):
                 arrays["kernel"] = kernel.astype(np.float32)
             kind = "lstm" if isinstance(layer, SequenceLSTM) else "dense"
             layers.append(LayerWeights(kind, layer.name, arrays, getattr(layer, "activation", "linear")))
-        return TrainedModel(tuple(layers), frontend, ranges, meta)
+        return TrainedModel(tuple(layers), ends, ranges, meta)
 
 
 def open_gate(layer: Dense) -> None:

@@ -63,12 +63,12 @@ void tinyse_network_reset(void *arena) {
   }
 }
 
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const int8_t feature[TINYSE_BANDS],
-                                 int8_t mask[TINYSE_OUTPUTS]) {
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const tinyse_input feature[TINYSE_INPUTS],
+                                 tinyse_output mask[TINYSE_OUTPUTS]) {
   (void)npu;
   int8_t *x = bytes_at(arena, tinyse_packed.buffers[0]);
   int8_t *y = bytes_at(arena, tinyse_packed.buffers[1]);
-  memcpy(x, feature, TINYSE_BANDS);
+  memcpy(x, feature, TINYSE_INPUTS);
   for (uint32_t i = 0; i < TINYSE_PACKED_LAYERS; ++i) {
     const tinyse_layer *layer = &tinyse_packed.layers[i];
     if (layer->lstm != NULL) {

@@ -22,7 +22,7 @@ def command(source: str, target: str, model: str, kind: str | None, pcm_rate: in
 
     Any length, any rate from 8 kHz, any channel count; the output is mono, of the input's rate and length.
     "-" stands for raw 16-bit little-endian mono on standard input or output, in real time: every hop
-    that comes in sends one out, one hop (16 ms) later.
+    that comes in sends one out, one hop later (16 ms for TinyLSTMs' network).
 
     \b
     Example:

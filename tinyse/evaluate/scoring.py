@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from tinyse.artifacts import versions
-from tinyse.engines import Engine, frontend_of, update_rate
+from tinyse.engines import Engine, ends_of, update_rate
 from tinyse.errors import CorpusError, TinyseError, ToolError
 from tinyse.evaluate.metrics import METRICS, Metric, Signal, conventions, score, select
 from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs
 from tinyse.evaluate.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.evaluate.systems import System, describe, load, resolve
-from tinyse.frontend import StreamingEnhancer
 from tinyse.progress import Progress, Step, silent
+from tinyse.sound import StreamingEnhancer
 from tinyse.workers import ONE_THREAD, Workers, unless_set
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
@@ -33,14 +33,14 @@ SECONDS = 5.0
 
 def stream(engine: Engine, wave: Signal) -> Signal:
     """Enhance ``wave``, float32[samples], hop by hop; the same length comes back, time-aligned."""
-    spec = frontend_of(engine)
-    enhancer = StreamingEnhancer(engine, spec)
+    ends = ends_of(engine)
+    enhancer = StreamingEnhancer(engine, ends)
     enhancer.reset()
-    hops = -(-len(wave) // spec.hop)
-    padded = np.zeros(hops * spec.hop, np.float32)
+    hops = -(-len(wave) // ends.framing.hop)
+    padded = np.zeros(hops * ends.framing.hop, np.float32)
     padded[: len(wave)] = wave
-    done = [enhancer.push(hop) for hop in padded.reshape(hops, spec.hop)]
-    result: Signal = np.concatenate([*done, enhancer.flush()])[spec.delay : spec.delay + len(wave)]
+    done = [enhancer.push(hop) for hop in padded.reshape(hops, ends.framing.hop)]
+    result: Signal = np.concatenate([*done, enhancer.flush()])[ends.delay : ends.delay + len(wave)]
     return result
 
 

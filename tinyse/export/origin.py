@@ -19,10 +19,10 @@ from tinyse.errors import ModelError, RecipeError
 from tinyse.export import checks
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.tflite import to_int8
-from tinyse.frontend import FrontEndSpec
 from tinyse.model import TrainedModel
 from tinyse.order import reorder
 from tinyse.shrink import shrink, widths
+from tinyse.sound import Bands, Ends
 
 INT8 = "model_int8.tflite"
 STEPS = ("convert", "check")
@@ -34,7 +34,7 @@ class Origin:
 
     Attributes:
         data: the .tflite. network: the same, read.
-        frontend: what makes its features and applies its masks.
+        ends: what makes its features and applies its masks.
         sha256: of the file it came from.
         parameters, zeros: exact counts. widths: units by layer.
         quantization: "trained ranges", "calibrated", or "as given".
@@ -43,7 +43,7 @@ class Origin:
 
     data: bytes
     network: Network
-    frontend: FrontEndSpec
+    ends: Ends
     sha256: str
     parameters: int
     zeros: int
@@ -106,7 +106,7 @@ def trained(model: TrainedModel, digest: str, calibration: NDArray | None, stage
     high = 1.0 if model.ranges is None else model.ranges["features"][1]
     frames = calibration if calibration is not None else synthetic_frames(model.layers[0].inputs, high)
     proof = checks.check_stream(data, frames)
-    return Origin(data, network, model.frontend, digest, model.parameters, zeros, widths(model),
+    return Origin(data, network, model.ends, digest, model.parameters, zeros, widths(model),
                   "calibrated" if model.ranges is None else "trained ranges", proof)
 
 
@@ -136,7 +136,7 @@ def finished(file: Path, folder: Path, stage: Callable[[str], None]) -> Origin:
             parameters += layer.bias.size
             units[layer.name] = layer.weights.shape[0]
     zeros = sum(zeros for zeros, _ in zero_counts(data).values())
-    return Origin(data, network, _frontend(folder, bands), sha256(file), parameters, zeros, units, "as given", proof)
+    return Origin(data, network, _ends(folder, bands), sha256(file), parameters, zeros, units, "as given", proof)
 
 
 def synthetic_frames(bands: int, high: float, count: int = checks.FRAMES) -> NDArray[np.float32]:
@@ -160,16 +160,17 @@ def calibration_frames(folder: Path, model: TrainedModel) -> NDArray | None:
     return np.asarray(frames, np.float32)
 
 
-def _frontend(folder: Path, bands: int) -> FrontEndSpec:
+def _ends(folder: Path, bands: int) -> Ends:
+    path = folder / "manifest.json"
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        values = manifest.get("frontend", {})
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        values = manifest.get("ends", manifest.get("frontend"))
     except (OSError, ValueError, AttributeError):
-        values = {}
+        values = None
     try:
-        spec = FrontEndSpec(**{"bands": bands, **values})
+        ends = Ends(bands=Bands(count=bands)) if values is None else Ends.read({"bands": bands} | values, "ends")
     except (TypeError, RecipeError) as error:
-        raise ModelError(f"{folder / 'manifest.json'}: damaged front end: {error}", "export the model again") from error
-    if spec.bands != bands:
-        raise ModelError(f"{folder}: the front end has {spec.bands} bands, the network {bands}", "export it again")
-    return spec
+        raise ModelError(f"{path}: damaged front end: {error}", "export the model again") from error
+    if ends.inputs != bands:
+        raise ModelError(f"{folder}: the front end has {ends.inputs} bands, the network {bands}", "export it again")
+    return ends

@@ -112,7 +112,7 @@ def _pruned(job: Job, chain: Chain) -> Path:
     made = Path(job.folder) / ("pruned.npz" if unit else "pruned.tflite")
 
     def work() -> Outcome:
-        from tinyse.engines.base import exported_frontend
+        from tinyse.engines.base import exported_ends
         from tinyse.export.dequantize import dequantized
         from tinyse.offline import prune_offline
 
@@ -120,7 +120,7 @@ def _pruned(job: Job, chain: Chain) -> Path:
         data = source.read_bytes()
         pruned = prune_offline(data, job.sparsity, job.structure, (job.block[0], job.block[1]), job.source).data
         if unit:
-            model = dequantized(pruned, exported_frontend(source, data), job.source)
+            model = dequantized(pruned, exported_ends(source, data), job.source)
             replace(model, meta={"structure": job.structure}).save(made)
         else:
             write_bytes(made, pruned)

@@ -24,11 +24,11 @@ class Teacher:
         weight: of the term in the loss. sha256: of the model's file.
     """
 
-    def __init__(self, start: Start, weight: float, spec: Any, compiled: bool = False) -> None:
-        """``spec``: the front end. ``compiled``: by XLA, as the lanes are."""
+    def __init__(self, start: Start, weight: float, ends: Any, compiled: bool = False) -> None:
+        """``ends``: what a frame is. ``compiled``: by XLA, as the lanes are."""
         self.weight, self.sha256 = weight, start.sha256
         self._network = restore(start.model)
-        self._lift = lifting(spec)
+        self._lift = lifting(ends)
         self._run: Callable[..., Any] = tf.function(self._enhance, jit_compile=compiled or None)
 
     def _enhance(self, features: Any, noisy: Any) -> Any:

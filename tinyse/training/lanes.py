@@ -44,7 +44,7 @@ class Lanes:
         self.teacher = teacher
         self.network, self.mixer, self.loss = network, mixer, loss
         self.share = max(1, batch // LANES)
-        self._lift = lifting(mixer.spec)
+        self._lift = lifting(mixer.ends)
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
         self._ahead: tuple[int, list[Future[Any]]] | None = None
@@ -76,12 +76,12 @@ class Lanes:
         compressed = compressed_spectral(mask, clean, noisy, cosine, self._lift) if self.loss != "si_sdr" else 0.0
         if self.loss == "compressed":
             return compressed
-        from tinyse import frontend_tf
+        from tinyse import sound_tf
 
-        spectrum = frontend_tf.stft(waves[0], self.mixer.spec)
+        spectrum = sound_tf.stft(waves[0], self.mixer.ends.framing)
         linear = tf.tensordot(tf.transpose(mask, (1, 0, 2)), self._lift, 1)
-        estimate = frontend_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.spec)
-        edge = self.mixer.spec.hop
+        estimate = sound_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.ends.framing)
+        edge = self.mixer.ends.framing.hop
         ratio = si_sdr(estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge])
         return MIXED_WEIGHT * compressed - tf.reduce_mean(ratio)
 

@@ -19,7 +19,6 @@ from tinyse.artifacts import atomic_path, write_manifest, write_text
 from tinyse.cluster import distinct_values
 from tinyse.corpus.store import Corpus
 from tinyse.errors import TrainingError
-from tinyse.frontend import FrontEndSpec
 from tinyse.keras import tf, tf_keras
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.progress import Progress, Step
@@ -68,12 +67,12 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress) -> None:
         self.recipe, self.folder, self.progress = recipe, folder, progress
-        self.spec = FrontEndSpec()
+        self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
-        self.mixer = Mixer(corpus, recipe.mixing, self.spec, recipe.seed, progress)
-        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.spec)
+        self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
+        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
         features = self.mixer.batch(0, 999, 16).features
-        widths = NetworkSpec(self.spec.bands, recipe.network.lstm, recipe.network.dense, recipe.skip.enabled)
+        widths = NetworkSpec(self.ends.inputs, recipe.network.lstm, recipe.network.dense, recipe.skip.enabled)
         self.network = EnhancerNetwork(widths, float(features.mean()), float(features.std()))
         self.corpus_hash = corpus.hash
         self.phase = "float"
@@ -162,7 +161,7 @@ class Run:
         if self.best_weights:
             self.network.set_weights(self.best_weights)
         meta = {"phase": "float", "val_si_sdr": self.best["score"], "recipe": self.recipe.name}
-        self.network.export(self.spec, None, meta).save(self.folder / "float.npz")
+        self.network.export(self.ends, None, meta).save(self.folder / "float.npz")
         self.network.fold_normalizer()
         self.phase, self.float_end, self.stale = "compress", self.step, 0
         self.best, self.best_weights = {"score": -1e9, "step": -1}, []
@@ -182,7 +181,7 @@ class Run:
     def learn_from(self, given: Start) -> None:
         """Take the dense model of the start as the teacher."""
         train = self.recipe.train
-        self.teacher = Teacher(given, train.distill, self.spec, train.compress_steps >= WORTH_COMPILING)
+        self.teacher = Teacher(given, train.distill, self.ends, train.compress_steps >= WORTH_COMPILING)
 
     def start_from(self, given: Start) -> None:
         """Take a dense model in place of the float phase."""
@@ -287,10 +286,10 @@ class Run:
         prunes = self.pruning is not None and self.recipe.prune.method != "none"
         meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
                 "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates}
-        model = snap(self.network.export(self.spec, self.ranges, meta))
+        model = snap(self.network.export(self.ends, self.ranges, meta))
         model.save(self.folder / "model.npz")
         with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
-            np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.spec.bands)[:4000])
+            np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.ends.inputs)[:4000])
         self.records.write()
         self.records.draw()
         files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
@@ -308,7 +307,7 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
-    widths = NetworkSpec(FrontEndSpec().bands, recipe.network.lstm, recipe.network.dense)
+    widths = NetworkSpec(recipe.ends.inputs, recipe.network.lstm, recipe.network.dense)
     begins = not checkpoint.exists()
     source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, widths) if source is not None else None

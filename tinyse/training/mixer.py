@@ -15,14 +15,13 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from tinyse import frontend
 from tinyse.corpus import noise as generators
 from tinyse.corpus.store import Corpus
 from tinyse.errors import CorpusError
-from tinyse.frontend import FrontEndSpec
 from tinyse.loss import EXPONENT
 from tinyse.progress import Progress, Step, silent
 from tinyse.recipe import MixingPart
+from tinyse.sound import Ends, analysis_window, features
 from tinyse.training import augment
 
 Wave = NDArray[np.float32]
@@ -46,20 +45,18 @@ class Batch:
     waves: Wave
 
 
-def spectra(noisy: Wave, clean: Wave, spec: FrontEndSpec) -> Batch:
+def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
     """The batch of mixtures [B, samples] and their clean speech."""
-    window = frontend.analysis_window(spec).astype(np.float32)
-    mel = frontend.mel_matrix(spec).astype(np.float32)
+    framing = ends.framing
     both = np.stack([noisy, clean])
-    frames = np.lib.stride_tricks.sliding_window_view(both, spec.frame, axis=-1)[..., :: spec.hop, :]
-    spectrum = scipy.fft.rfft(frames * window, spec.fft, axis=-1)  # [2, B, T, bins]
+    frames = np.lib.stride_tricks.sliding_window_view(both, framing.frame, axis=-1)[..., :: framing.hop, :]
+    spectrum = scipy.fft.rfft(frames * analysis_window(framing), framing.fft, axis=-1)  # [2, B, T, bins]
     spectrum = np.ascontiguousarray(spectrum.transpose(0, 2, 1, 3))
     magnitude = np.abs(spectrum)
     product = spectrum[0].real * spectrum[1].real + spectrum[0].imag * spectrum[1].imag
     cosine = product / np.maximum(magnitude[0] * magnitude[1], 1e-12)
-    features = np.power(magnitude[0] @ mel, spec.power)
     root = np.power(magnitude, EXPONENT)
-    return Batch(features, root[1], root[0], cosine, both)
+    return Batch(features(spectrum[0], ends, magnitude[0]), root[1], root[0], cosine, both)
 
 
 def _rms(wave: Wave) -> float:
@@ -77,33 +74,33 @@ def _cut(wave: NDArray[Any], samples: int, rng: np.random.Generator) -> Wave:
 class Mixer:
     """Draws training batches from a corpus's train split."""
 
-    def __init__(self, corpus: Corpus, part: MixingPart, spec: FrontEndSpec, seed: int,
+    def __init__(self, corpus: Corpus, part: MixingPart, ends: Ends, seed: int,
                  progress: Progress = silent) -> None:
         """Index the corpus and make the bank of generated noise.
 
         Raises:
             CorpusError: the train split lacks speech or noise.
         """
-        self.part, self.spec, self.seed = part, spec, seed
-        self.frames = max(1, int(part.seconds * spec.sample_rate) // spec.hop - 1)
-        self.samples = (self.frames - 1) * spec.hop + spec.frame
+        self.part, self.ends, self.seed = part, ends, seed
+        self.frames = max(1, int(part.seconds * ends.framing.rate) // ends.framing.hop - 1)
+        self.samples = (self.frames - 1) * ends.framing.hop + ends.framing.frame
         self._speech: dict[str, list[Wave]] = defaultdict(list)
         for clip in corpus.clips("speech", "train"):
             self._speech[clip.source].append(corpus.samples(clip))
         noises = [corpus.samples(clip) for clip in corpus.clips("noise", "train")]
-        self._noise = [wave for wave in noises if wave.size > spec.frame]
+        self._noise = [wave for wave in noises if wave.size > ends.framing.frame]
         if not self._speech or not (self._noise or part.generated >= 1.0):
             raise CorpusError("the corpus has no train speech or no train noise", "fetch or import one")
         self._speakers = sorted(self._speech)
         # Square roots keep one long speaker, or one long recording, from drowning the rest.
         weights = np.sqrt([sum(w.size for w in self._speech[name]) for name in self._speakers])
         self._speaker_share = weights / weights.sum()
-        weights = np.sqrt([float(min(wave.size, 60 * spec.sample_rate)) for wave in self._noise])
+        weights = np.sqrt([float(min(wave.size, 60 * ends.framing.rate)) for wave in self._noise])
         self._noise_share = weights / max(weights.sum(), 1e-9)
         self._bank = self._make_bank(progress) if part.generated > 0 else []
 
     def _make_bank(self, progress: Progress) -> list[NDArray[np.float16]]:
-        samples = int(BANK_SECONDS * self.spec.sample_rate)
+        samples = int(BANK_SECONDS * self.ends.framing.rate)
         bank: list[NDArray[np.float16]] = []
         for index in range(BANK):
             rng = np.random.default_rng([self.seed, 7, index])
@@ -120,7 +117,7 @@ class Mixer:
             start, stop = max(at, 0), min(at + clip.size, samples)
             if stop > start:
                 wave[start:stop] = clip[start - at : stop - at]
-            at += clip.size + int(rng.exponential(0.15) * self.spec.sample_rate)
+            at += clip.size + int(rng.exponential(0.15) * self.ends.framing.rate)
         return wave
 
     def _noise_wave(self, rng: np.random.Generator, samples: int) -> Wave:
@@ -177,7 +174,7 @@ class Mixer:
         """Batch ``step`` of ``lane``: ``size`` mixtures, the same whenever it is asked for."""
         rng = np.random.default_rng([self.seed, 1, step, lane])
         pairs = [self.mixture(rng) for _ in range(size)]
-        return spectra(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]), self.spec)
+        return spectra(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]), self.ends)
 
 
 def _unit(wave: Wave) -> Any:

@@ -134,11 +134,11 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
 
 def _weights(int8: Path, folder: Path) -> tuple[Path, Path]:
     """The released integers as a trained model that exports to them again, and as one without grids."""
-    from tinyse.engines import exported_frontend
+    from tinyse.engines import exported_ends
     from tinyse.export.dequantize import dequantized, floating
 
     data = int8.read_bytes()
-    model = dequantized(data, exported_frontend(int8, data), str(int8))
+    model = dequantized(data, exported_ends(int8, data), str(int8))
     if model.skip:
         raise ModelError(f"{int8}: a Skip RNN, which the plain ways cannot run", "give --model tinylstm-dense's folder")
     trained, real = folder / "trained.npz", folder / "float.npz"
@@ -150,8 +150,7 @@ def _weights(int8: Path, folder: Path) -> tuple[Path, Path]:
 def _hops_a_second(file: Path) -> float:
     from tinyse.model import TrainedModel
 
-    spec = TrainedModel.load(file).frontend
-    return spec.sample_rate / spec.hop
+    return TrainedModel.load(file).ends.frames_per_second
 
 
 def _host() -> dict[str, Any]:

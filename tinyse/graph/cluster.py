@@ -8,22 +8,23 @@ zero and 1-D k-means of the magnitudes, mirrored::
     index = book.assign(rows)                # 0 for zero, 1 for +-a, 2 for +-1
     book.values(rows, index)                 # float32, integers times scale: distinct integers 0, +-round(127 a), +-127
 
-A gate matrix of an LSTM has one scale (max|w| / 127) and is one row; a dense layer has one per output, so its outputs
-are rows that share the levels and keep a scale each. The largest weight of every row takes the top level, hence the
-scale that int8 export finds is the row's and every weight comes back as the same integer.
+A gate matrix of an LSTM has one scale (max|w| / 127) and is one row; a dense layer, a convolution or a GRU's gate has
+one per output, so its outputs are rows that share the levels and keep a scale each. The largest weight of every row
+takes the top level, hence the scale that int8 export finds is the row's and every weight comes back as the same integer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.graph.grid import GATES
-from tinyse.model import TrainedModel
-from tinyse.snap import snap_scale
+from tinyse.graph.grid import snap_scale
+from tinyse.graph.layers import Array
+from tinyse.graph.model import Model
 
 Rows = NDArray[np.float32]
 Index = NDArray[np.uint8]
@@ -102,18 +103,30 @@ class Codebook:
         return np.asarray(np.copysign(magnitude, rows) + np.float32(0.0), np.float32)  # no negative zeros
 
 
-def split(matrix: Rows, lstm: bool) -> list[Rows]:
-    """The rows [channels, weights] of every int8 tensor of a Keras kernel [in, out]; four for an LSTM's."""
-    if lstm:
-        return [gate.reshape(1, -1) for gate in np.split(matrix, GATES, axis=1)]
-    return [np.ascontiguousarray(matrix.T)]
+def split(matrix: Rows, array: Array) -> list[Rows]:
+    """The rows [channels, weights] of every int8 tensor of an array as it is stored: a gate each, else one.
+
+    A channel is what has a scale of its own.
+    """
+    first, axes = _axes(array)
+    whole = np.moveaxis(matrix.reshape(array.dims), axes, range(len(axes)))
+    channels = math.prod(array.dims[axis] for axis in axes[first:])
+    parts = whole if first else whole[np.newaxis]
+    return [np.ascontiguousarray(part.reshape(channels, -1)) for part in parts]
 
 
-def join(rows: Sequence[Rows], shape: tuple[int, ...], lstm: bool) -> Rows:
+def join(rows: Sequence[Rows], array: Array) -> Rows:
     """What ``split`` took apart."""
-    if lstm:
-        return np.concatenate([gate.reshape(shape[0], -1) for gate in rows], axis=1)
-    return np.ascontiguousarray(rows[0].T)
+    _, axes = _axes(array)
+    rest = [axis for axis in range(len(array.dims)) if axis not in axes]
+    whole = np.stack(rows).reshape([array.dims[axis] for axis in (*axes, *rest)])
+    return np.ascontiguousarray(np.moveaxis(whole, range(len(axes)), axes).reshape(array.shape))
+
+
+def _axes(array: Array) -> tuple[int, list[int]]:
+    """Whether there are gates, 0 or 1, and their axis followed by those of other scales."""
+    gates = [axis for axis, name in enumerate(array.axes) if name == "gate"]
+    return len(gates), gates + [axis for axis in array.scaled if axis not in gates]
 
 
 def cluster_integers(weights: NDArray[np.int8], count: int) -> NDArray[np.int8]:
@@ -127,17 +140,12 @@ def cluster_integers(weights: NDArray[np.int8], count: int) -> NDArray[np.int8]:
     return np.asarray(np.sign(rows) * magnitude[index], np.int8).reshape(weights.shape)
 
 
-def distinct_values(model: TrainedModel) -> dict[str, int]:
+def distinct_values(model: Model) -> dict[str, int]:
     """Different int8 values, zero among them, in each matrix: the most of its gates; {} of a float model."""
     if model.ranges is None:
         return {}
-    found: dict[str, int] = {}
-    for layer in model.layers:
-        for name in ("kernel", "recurrent_kernel"):
-            if name in layer.arrays:
-                parts = split(layer.arrays[name], layer.kind == "lstm")
-                found[f"{layer.name}/{name}"] = max(np.unique(_integers(rows)).size for rows in parts)
-    return found
+    return {name: max(np.unique(_integers(rows)).size for rows in split(model.arrays[name], array))
+            for name, array in model.matrices.items()}
 
 
 def _integers(rows: Rows) -> NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""Families of networks, one file each: ``net(...) -> Net`` and the ``ENDS`` it is trained between."""
