@@ -20,8 +20,6 @@ def tflm(op: Op) -> str:
     wide = op.x.grid.bits > 8
     if isinstance(op, Lstm) and (op.x.shape[:-1] != (1, 1) or wide):
         return f"an LSTM over {list(op.x.shape)} {op.x.grid.dtype}, where int8 [1, 1, channels] is one frame"
-    if isinstance(op, MatMul) and wide and (op.weights.scales != op.weights.scales[0]).any():
-        return "int16 with a scale a row, which FULLY_CONNECTED lacks: one scale, or a 1x1 convolution"
     if type(op) in (Add, Sub):
         largest, head = max(tensor.grid.scale for tensor in op.ins), 15 if wide else 20
         if 2.0 * largest / 2.0**head >= op.out.grid.scale:

@@ -152,8 +152,6 @@ class _File:
             bits = int(round(stored.most / float(stored.scales[0]))).bit_length() + 1
         wide = x.grid.bits > 8
         has_bias = len(ins) > 2 and ins[2] >= 0
-        if wide and not (has_bias and self.tensors[ins[2]].dtype == "int64"):
-            raise _Refusal("int16 without a bias of int64")
         bias = self.constant(ins[2], "int64" if wide else "int32") if has_bias else np.zeros(count)
         scales = np.broadcast_to(stored.scales, (count,)).copy()
         return Weights(values, scales, bias.astype(np.int64), bits)
@@ -211,17 +209,9 @@ def _unfused(op: Any) -> None:
 
 def _matmul(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y = file.activation(ins[0]), file.activation(out)
-    weights, scales = file.weights(ins, x, 0), file.tensors[ins[1]].scales
-    # TFLM multiplies the two scales in float32 where there is one for all rows, in double where there are more.
-    if x.grid.bits == 8 and scales.size == 1 < weights.bias.size and not _exact(x.grid.scale, float(scales[0])):
-        raise _Refusal(f"{file.tensors[ins[1]].name} has one scale for all rows, not one a row")
     if op.builtinOptions.weightsFormat:
         raise _Refusal("shuffled weights")
-    return MatMul((x,), y, weights, _fused(op))
-
-
-def _exact(a: float, b: float) -> bool:
-    return float(np.float32(a) * np.float32(b)) == a * b
+    return MatMul((x,), y, file.weights(ins, x, 0), _fused(op))
 
 
 def _conv(file: _File, op: Any, ins: list[int], out: int) -> Op:

@@ -155,7 +155,7 @@ class _File:
             note = self.schema.MetadataT()
             note.name, note.buffer = name, self.buffer(data)
             model.metadata.append(note)
-        if graph.signature:
+        if len(graph.signature) == len(ins) + len(outs):  # else it is of what the graph was made from
             made = self.schema.SignatureDefT()
             made.signatureKey, maps = "serving_default", []
             for name, index in zip(graph.signature, (*ins, *outs), strict=True):
@@ -198,10 +198,8 @@ def _constants(file: _File, op: MatMul | Conv, values: NDArray[np.int8], scales:
 
 
 def _matmul(file: _File, op: MatMul) -> None:
-    scales = op.weights.scales
-    if op.x.grid.bits > 8:  # a scale a row is not in TFLM's kernel
-        scales = scales[:1]
-    file.op("FULLY_CONNECTED", [file.tensor(op.x), *_constants(file, op, op.weights.values, scales, 0)],
+    constants = _constants(file, op, op.weights.values, op.weights.scales, 0)
+    file.op("FULLY_CONNECTED", [file.tensor(op.x), *constants],
             [file.tensor(op.out)], "FullyConnectedOptions", fusedActivationFunction=FUSED[op.fused], keepNumDims=True)
 
 
