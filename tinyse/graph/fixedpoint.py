@@ -6,6 +6,7 @@ Integers are carried in int64; results are what TFLM's int32 code gives wherever
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,8 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 
 def high_mul(a: Ints, b: Ints | int) -> Ints:
-    """Saturating rounding doubling high multiply: round(a * b / 2^31), ties away from zero."""
-    product = np.asarray(a, np.int64) * b
-    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    # Truncates towards zero, as C++ division does; >> would floor.
-    rounded = np.where(nudged >= 0, nudged >> 31, -((-nudged) >> 31))
-    return np.minimum(rounded, ONE)
+    """Saturating rounding doubling high multiply: a * b / 2^31 to nearest, ties up, as gemmlowp's code has it."""
+    return np.minimum((np.asarray(a, np.int64) * b + (1 << 30)) >> 31, ONE)
 
 
 def divide_by_power(value: Ints, exponent: Ints | int) -> Ints:
@@ -56,60 +53,133 @@ def saturate16(value: Ints) -> Ints:
     return np.clip(value, -32768, 32767)
 
 
+def rescaler(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
+    """``rescale`` by real multipliers (one, or one a channel, last axis) constants worked out; int64."""
+    mantissa, shift = _multipliers(reals)
+    factor, right = mantissa << np.maximum(shift, 0), np.maximum(-shift, 0)
+    half = (np.int64(1) << right) >> 1
+    ties = -(half > 0).astype(np.int64)  # all bits where a negative tie must go away from zero
+
+    def apply(value: Ints) -> Ints:
+        value = value * factor
+        value += 1 << 30
+        value >>= 31
+        if right.any():
+            value += (value >> 63) & ties
+            value += half
+            value >>= right
+        return value
+    return apply
+
+
+def rescaler16(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
+    """As ``rescaler``, by TFLM's rule for 64-bit sums: the multiplier rounded to 16 bits, the product rounded once."""
+    mantissa, shift = _multipliers(reals)
+    reduced = np.where(mantissa < 0x7FFF0000, (mantissa + (1 << 15)) >> 16, 0x7FFF)
+    total = 15 - shift
+    half = np.int64(1) << (total - 1)
+    return lambda value: (value * reduced + half) >> total
+
+
+def _multipliers(reals: float | Sequence[float]) -> tuple[Ints, Ints]:
+    pairs = np.array([quantize_multiplier(real) for real in np.atleast_1d(np.asarray(reals, np.float64))], np.int64)
+    return pairs[:, 0], pairs[:, 1]
+
+
 def sigmoid16(value: Ints) -> Ints:
-    """int16 sigmoid: Q3.12 in, Q0.15 out, by TFLite's interpolated table (step 1/24, 9 fraction bits)."""
-    scaled = 3 * np.asarray(value, np.int64)
-    size = np.abs(scaled)
-    index = np.minimum(size >> 9, 254)
-    low, high = _TABLE[index], _TABLE[index + 1]
-    result = np.where((size >> 9) >= 255, 0x7FFF << 10, (low << 9) + (size & 0x1FF) * (high - low))
-    return np.where(scaled >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10
+    """int16 sigmoid: Q3.12 in, Q0.15 out."""
+    return sigmoid_curve(3 * np.asarray(value, np.int64))
 
 
 def tanh16(value: Ints, power: int = 12) -> Ints:
-    """int16 tanh: scale 2^-power in, Q0.15 out; tanh(x) = 2 sigmoid(2x) - 1 on the same table."""
+    """int16 tanh: scale 2^-power in, Q0.15 out."""
     value = np.asarray(value, np.int64)
-    scaled = 3 * value << (12 - power) if power <= 12 else (3 * value + (1 << (power - 13))) >> (power - 12)
-    size = np.abs(scaled)
+    return tanh_curve(3 * value << (12 - power) if power <= 12
+                      else (3 * value + (1 << (power - 13))) >> (power - 12))
+
+
+def sigmoid_curve(value: Ints) -> Ints:
+    """Sigmoid of steps of 1/12288, Q0.15 out, by TFLite's interpolated table (step 1/24, 9 fraction bits)."""
+    size = np.abs(value)
+    index = np.minimum(size >> 9, 254)
+    low, high = _TABLE[index], _TABLE[index + 1]
+    result = np.where((size >> 9) >= 255, 0x7FFF << 10, (low << 9) + (size & 0x1FF) * (high - low))
+    return np.where(value >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10
+
+
+def tanh_curve(value: Ints) -> Ints:
+    """Tanh of steps of 1/12288, Q0.15 out: tanh(x) = 2 sigmoid(2x) - 1 on the same table."""
+    size = np.abs(value)
     index = np.minimum(size >> 8, 254)
     low, high = _TABLE[index], _TABLE[index + 1]
     result = np.where((size >> 8) >= 255, 0xFFFF << 8, (low << 8) + (size & 0xFF) * (high - low))
     half = 1 << 23
-    return np.where(scaled >= 0, result - half + (1 << 7), half - result + (1 << 7) - 1) >> 8
+    return np.where(value >= 0, result - half + (1 << 7), half - result + (1 << 7) - 1) >> 8
+
+
+def curve_argument(value: Ints, scale: float, shifts: tuple[int, ...]) -> Ints:
+    """int16 values of ``scale`` in the steps of 1/12288 that the int16 operators LOGISTIC and TANH interpolate at.
+
+    Args:
+        shifts: where scale is 2^(shift - 12) with one of these, the argument is exact.
+    """
+    fraction, exponent = math.frexp(scale)
+    if fraction == 0.5 and exponent + 11 in shifts:
+        return (3 * value) << (exponent + 11)
+    multiplier, left = scale * 4096.0 * 3.0, 0
+    while multiplier <= 32767.0 / 2.0 and left <= 30:
+        multiplier, left = 2.0 * multiplier, left + 1
+    return (value * int(multiplier) + ((1 << left) >> 1)) >> left
 
 
 def sigmoid8_table(scale: float, zero_point: int) -> NDArray[np.int8]:
     """int8 sigmoid of every int8 input, index = input + 128; output scale 1/256, zero point -128."""
-    fraction, shift = math.frexp(float(scale) * 2.0**27)
-    mantissa = math.floor(fraction * 2.0**31 + 0.5)
+    inside, sign, q4 = _to_q4(scale, zero_point)
+    rounded = np.clip(divide_by_power(_logistic_q4(q4), 23) - 128, -128, 127)
+    return np.where(inside, rounded, np.where(sign > 0, 127, -128)).astype(np.int8)
+
+
+def tanh8_table(scale: float, zero_point: int) -> NDArray[np.int8]:
+    """int8 tanh of every int8 input, index = input + 128; output scale 1/128, zero point 0."""
+    inside, sign, q4 = _to_q4(scale, zero_point)
+    rounded = np.clip(divide_by_power(_tanh_q4(q4), 24), -128, 127)
+    return np.where(inside, rounded, np.where(sign > 0, 127, -128)).astype(np.int8)
+
+
+def _to_q4(scale: float, zero_point: int) -> tuple[NDArray[np.bool_], Ints, Ints]:
+    """Every int8 input: whether it is within +-16 real units, centred, and as Q4.27."""
+    mantissa, shift = quantize_multiplier(float(scale) * 2.0**27)
     radius = math.floor(15.0 * 2.0**27 / 2.0**shift)
     centred = np.arange(-128, 128, dtype=np.int64) - zero_point
     inside = np.abs(centred) < radius
-    q4 = rescale(np.where(inside, centred, 0), mantissa, shift)
-    rounded = np.clip(divide_by_power(_logistic_q4(q4), 23) - 128, -128, 127)
-    return np.where(inside, rounded, np.where(centred > 0, 127, -128)).astype(np.int8)
+    return inside, centred, rescale(np.where(inside, centred, 0), mantissa, shift)
 
 
 def _logistic_q4(value: Ints) -> Ints:
     """gemmlowp's logistic: Q4.27 in, Q0.31 out."""
-    exponential = _exp_of_negative(-np.abs(value))
-    positive = _one_over_one_plus(exponential)
+    positive = _one_over_one_plus(_exp_of_negative(-np.abs(value), 4))
     result = np.where(value > 0, positive, ONE - positive)
     return np.where(value == 0, 1 << 30, result)
+
+
+def _tanh_q4(value: Ints) -> Ints:
+    """gemmlowp's tanh: Q4.27 in, Q0.31 out; (1 - e) / (1 + e) with e = exp(-2|x|), read as Q5.26."""
+    size = _one_less_over_one_plus(_exp_of_negative(-np.abs(value), 5))
+    return np.where(value == 0, 0, np.sign(value) * size)
 
 
 def _shift_up(value: Ints, bits: int) -> Ints:
     return np.clip(np.asarray(value, np.int64) << bits, -(2**31), ONE)
 
 
-def _exp_of_negative(value: Ints) -> Ints:
-    """exp of Q4.27 values <= 0 as Q0.31: a polynomial on the last quarter, a product for the rest."""
-    quarter = 1 << 25
+def _exp_of_negative(value: Ints, whole: int) -> Ints:
+    """exp of values <= 0 of ``whole`` integer bits as Q0.31: last quarter a polynomial, rest a product."""
+    quarter = 1 << (29 - whole)
     last = (value & (quarter - 1)) - quarter
-    result = _exp_of_quarter(_shift_up(last, 4))
+    result = _exp_of_quarter(_shift_up(last, whole))
     rest = last - value
-    factors = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401)
-    for bit, factor in enumerate(factors, start=25):
+    factors = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+    for bit, factor in enumerate(factors[:whole + 2], start=29 - whole):
         result = np.where(rest & (1 << bit), high_mul(result, factor), result)
     return np.where(value == 0, ONE, result)
 
@@ -123,10 +193,20 @@ def _exp_of_quarter(value: Ints) -> Ints:
     return np.minimum(1895147668 + high_mul(x + higher, 1895147668), ONE)
 
 
-def _one_over_one_plus(value: Ints) -> Ints:
-    """1 / (1 + x) of Q0.31 values in [0, 1]: three Newton steps."""
+def _reciprocal(value: Ints) -> Ints:
+    """2 / (1 + x) of Q0.31 values in [0, 1] as Q2.29: three Newton steps."""
     half = (value + ONE + 1) >> 1
     x = 1515870810 + high_mul(half, -1010580540)
     for _ in range(3):
         x = x + _shift_up(high_mul(x, (1 << 29) - high_mul(half, x)), 2)
-    return _shift_up(x, 1)
+    return x
+
+
+def _one_over_one_plus(value: Ints) -> Ints:
+    """1 / (1 + x) of Q0.31 values in [0, 1]."""
+    return _shift_up(_reciprocal(value), 1)
+
+
+def _one_less_over_one_plus(value: Ints) -> Ints:
+    """(1 - x) / (1 + x) of Q0.31 values in [0, 1]."""
+    return _shift_up(_reciprocal(value) - (1 << 29), 2)

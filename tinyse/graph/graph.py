@@ -37,6 +37,8 @@ class Graph:
         inputs, outputs: what goes in and comes out, states apart.
         ops: in the order in which they run.
         states: what persists between frames.
+        signature, notes: what a .tflite file has beside its network: the names by which its signature knows inputs
+            and outputs, and metadata (name, bytes). Kept for its sake; two graphs that differ in these alone are equal.
 
     Raises:
         ModelError: a tensor is read before it is written or written twice, or an operator's shapes or grids are
@@ -48,6 +50,8 @@ class Graph:
     ops: tuple[Op, ...]
     outputs: tuple[Tensor, ...]
     states: tuple[State, ...] = ()
+    signature: tuple[str, ...] = ()
+    notes: tuple[tuple[str, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         known: dict[str, Tensor] = {}

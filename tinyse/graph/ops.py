@@ -127,12 +127,14 @@ class Lstm(Op):
 
     Attributes:
         gates: i, f, g, o. cell_scale: of c, a power of two. cell_clip: clamp of c in real units; 0 for none.
+        state_names: of h and c in a .tflite file; empty for ``<out>.h`` and ``<out>.c``.
     """
 
     kind: ClassVar[str] = "lstm"
     gates: tuple[Gate, Gate, Gate, Gate]
     cell_scale: float
     cell_clip: float = 10.0
+    state_names: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
