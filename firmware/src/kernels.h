@@ -29,6 +29,10 @@
 #define TINYSE_KERNELS "portable"
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* 65536 sigmoid(i / 24) as TFLM rounds it, and the step to the next entry; past TFLM's end it stays. In packed.c. */
 #define TINYSE_GATE_TABLE 385
 extern const uint16_t tinyse_sigmoid[TINYSE_GATE_TABLE];
@@ -108,11 +112,11 @@ typedef struct tinyse_lstm {
 
 /* Where the elements of two maps meet: output [outer][inner][count]; steps in elements, 0 where a map is repeated. */
 typedef struct tinyse_pairs {
-  uint16_t outer;
-  uint16_t inner;
-  uint16_t count;
-  uint16_t a[3];
-  uint16_t b[3];
+  uint32_t outer;
+  uint32_t inner;
+  uint32_t count;
+  uint32_t a[3];
+  uint32_t b[3];
 } tinyse_pairs;
 
 /* ADD, SUB: out = (a - zero) by a_scale + sign * (b - zero) by b_scale, by out_scale. MUL: out_scale alone. */
@@ -127,7 +131,7 @@ typedef struct tinyse_binary {
   int32_t low;
   int32_t high;
   int32_t left; /* what a - zero and b - zero are shifted left by first */
-  int32_t sign; /* 1 or -1 */
+  int32_t sign; /* 1 or -1; shifts of a_scale and b_scale are not above 0 */
 } tinyse_binary;
 
 /* int16 sigmoid and tanh: (x * multiplier + half) >> shift is x in 1 / 12288. */
@@ -143,14 +147,18 @@ typedef struct tinyse_prelu {
   tinyse_scale negative;
   int32_t in_zero;
   int32_t zero_point;
-  uint16_t positions;
-  uint16_t channels;
+  int32_t low;
+  int32_t high;
+  uint32_t positions;
+  uint32_t channels;
 } tinyse_prelu;
 
 typedef struct tinyse_requantize {
   tinyse_scale scale;
   int32_t in_zero;
   int32_t zero_point;
+  int32_t low;
+  int32_t high;
   uint32_t count;
 } tinyse_requantize;
 
@@ -179,7 +187,7 @@ typedef struct tinyse_cursor {
   uint32_t block;
 } tinyse_cursor;
 
-/* Operators: operators.c, in whose order the emitted code goes. Scratch is as large as tinyse/export/operators.py says. */
+/* Operators: operators.c, in whose order the emitted code goes. Scratch is as large as tinyse/export/coperators.py says. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);
@@ -235,5 +243,9 @@ void tinyse_prelu8(const tinyse_prelu *op, const int8_t *x, int8_t *y);
 void tinyse_requantize_8_16(const tinyse_requantize *op, const int8_t *x, int16_t *y);
 void tinyse_requantize_16_8(const tinyse_requantize *op, const int16_t *x, int8_t *y);
 void tinyse_requantize_16_16(const tinyse_requantize *op, const int16_t *x, int16_t *y);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* TINYSE_KERNELS_H */

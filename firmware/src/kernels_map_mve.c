@@ -98,23 +98,23 @@ void tinyse_prelu8(const tinyse_prelu *op, const int8_t *x, int8_t *y) {
       const int32x4_t bent = vmulq_s32(value, vldrbq_z_s32(op->alpha + channel, lanes));
       const int32x4_t out = vpselq_s32(rescale(value, op->positive, true), rescale(bent, op->negative, true),
                                        vcmpgeq_n_s32(value, 0));
-      vstrbq_p_s32(y + channel, clamped(vqaddq_n_s32(out, op->zero_point), INT8_MIN, INT8_MAX), lanes);
+      vstrbq_p_s32(y + channel, clamped(vqaddq_n_s32(out, op->zero_point), op->low, op->high), lanes);
     }
   }
 }
 
-#define REQUANTIZE(name, from, to, load, store, low, high)                                                    \
+#define REQUANTIZE(name, from, to, load, store)                                                    \
   void name(const tinyse_requantize *op, const from *x, to *y) {                                              \
     for (uint32_t i = 0; i < op->count; i += 4) {                                                             \
       const mve_pred16_t lanes = vctp32q(op->count - i);                                                      \
       const int32x4_t value = rescale(vsubq_n_s32(load(x + i, lanes), op->in_zero), op->scale, true);         \
-      store(y + i, clamped(vqaddq_n_s32(value, op->zero_point), low, high), lanes);                           \
+      store(y + i, clamped(vqaddq_n_s32(value, op->zero_point), op->low, op->high), lanes);                           \
     }                                                                                                         \
   }
 
-REQUANTIZE(tinyse_requantize_8_16, int8_t, int16_t, vldrbq_z_s32, vstrhq_p_s32, INT16_MIN, INT16_MAX)
-REQUANTIZE(tinyse_requantize_16_8, int16_t, int8_t, vldrhq_z_s32, vstrbq_p_s32, INT8_MIN, INT8_MAX)
-REQUANTIZE(tinyse_requantize_16_16, int16_t, int16_t, vldrhq_z_s32, vstrhq_p_s32, INT16_MIN, INT16_MAX)
+REQUANTIZE(tinyse_requantize_8_16, int8_t, int16_t, vldrbq_z_s32, vstrhq_p_s32)
+REQUANTIZE(tinyse_requantize_16_8, int16_t, int8_t, vldrhq_z_s32, vstrbq_p_s32)
+REQUANTIZE(tinyse_requantize_16_16, int16_t, int16_t, vldrhq_z_s32, vstrhq_p_s32)
 
 #else
 typedef int tinyse_kernels_map_mve_unused;

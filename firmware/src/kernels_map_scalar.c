@@ -69,22 +69,22 @@ void tinyse_prelu8(const tinyse_prelu *op, const int8_t *x, int8_t *y) {
       const int32_t value = *x - op->in_zero;
       const tinyse_scale by = value >= 0 ? op->positive : op->negative;
       const int32_t out = tinyse_rescale(value >= 0 ? value : value * op->alpha[channel], by.mantissa, by.shift);
-      *y = (int8_t)tinyse_clamp(out + op->zero_point, INT8_MIN, INT8_MAX);
+      *y = (int8_t)tinyse_clamp(out + op->zero_point, op->low, op->high);
     }
   }
 }
 
-#define REQUANTIZE(name, from, to, low, high)                                                         \
+#define REQUANTIZE(name, from, to)                                                         \
   void name(const tinyse_requantize *op, const from *x, to *y) {                                      \
     for (uint32_t i = 0; i < op->count; ++i) {                                                        \
       const int32_t out = tinyse_rescale(x[i] - op->in_zero, op->scale.mantissa, op->scale.shift);    \
-      y[i] = (to)tinyse_clamp(out + op->zero_point, low, high);                                       \
+      y[i] = (to)tinyse_clamp(out + op->zero_point, op->low, op->high);                                       \
     }                                                                                                 \
   }
 
-REQUANTIZE(tinyse_requantize_8_16, int8_t, int16_t, INT16_MIN, INT16_MAX)
-REQUANTIZE(tinyse_requantize_16_8, int16_t, int8_t, INT8_MIN, INT8_MAX)
-REQUANTIZE(tinyse_requantize_16_16, int16_t, int16_t, INT16_MIN, INT16_MAX)
+REQUANTIZE(tinyse_requantize_8_16, int8_t, int16_t)
+REQUANTIZE(tinyse_requantize_16_8, int16_t, int8_t)
+REQUANTIZE(tinyse_requantize_16_16, int16_t, int16_t)
 
 #else
 typedef int tinyse_kernels_map_scalar_unused;

@@ -1,5 +1,4 @@
 /* operators.c: the operators that take more than one kernel, the same for every processor. */
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -11,8 +10,6 @@
 static tinyse_cursor begin(const tinyse_matrix *matrix) {
   return (tinyse_cursor){matrix->tiles, matrix->index, matrix->start, matrix->columns, matrix->block};
 }
-
-static bool misaligned(const void *x) { return (uintptr_t)x % 4u != 0; }
 
 /* The new h goes to y, because every gate of every unit reads the old one. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch) {
@@ -36,14 +33,15 @@ void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_
 }
 
 /* The window at (row, column), its first value at `at` positions of the width, which may be in the padding: where it
- * lies, if it lies in one piece and aligned, else gathered. */
-static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32_t row, int32_t at, uint8_t *gathered) {
+ * lies, if it lies in one piece and aligned to `words`, else gathered. */
+static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32_t row, int32_t at, uint32_t words,
+                             uint8_t *gathered) {
   const int32_t step = patch->step, width = patch->in_width;
   /* Without dilation the window's values of one row are one run. */
   const int32_t run = patch->dilation[1] == 1 ? patch->kernel[1] : 1;
   const uint8_t *line = x + (int32_t)(row * patch->stride[0]) * width * step;
   if (patch->kernel[0] == 1 && run == patch->kernel[1] && at >= 0 && at + run <= width &&
-      !misaligned(line + at * step)) {
+      (uintptr_t)(line + at * step) % words == 0) {
     return line + at * step;
   }
   uint8_t *to = gathered;
@@ -72,7 +70,7 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
       const int8_t *from =
-        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, gathered)
+        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, 4, gathered)
                          : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
       tinyse_cursor cursor = begin(weights);
       tinyse_kernel_multiply(&cursor, tinyse_kernel_operand(from, weights->columns, operand), sums, weights->rows);
@@ -88,7 +86,7 @@ void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
-      const uint8_t *from = window(patch, (const uint8_t *)x, row, at, gathered);
+      const uint8_t *from = window(patch, (const uint8_t *)x, row, at, 2, gathered);
       tinyse_kernel_multiply16(&product->weights, (const int16_t *)(const void *)from, sums);
       for (uint32_t i = 0; i < product->output.channels; ++i) {
         y[i] = tinyse_scale16(&product->output, i, sums[i]);

@@ -54,30 +54,34 @@ def _peak(grid: Grid) -> int:
     return max(grid.most - grid.zero_point, grid.zero_point - grid.least)
 
 
-def _finish(op: MatMul | Conv, reals: list[float]) -> Callable[[Ints], Array]:
+def _finish(op: MatMul | Conv) -> Callable[[Ints], Array]:
     """Bias, multiplier, zero point, clamp."""
     bias, store = op.weights.bias, clamp(op)
-    scaled = (rescaler if op.x.grid.bits <= 8 else rescaler16)(reals)
+    scaled = (rescaler if op.x.grid.bits <= 8 else rescaler16)(reals(op))
     return lambda sums: store(scaled(sums + bias))
 
 
-def _reals(op: MatMul | Conv) -> list[float]:
-    return [op.x.grid.scale * float(scale) / op.out.grid.scale for scale in op.weights.scales]
+def reals(op: MatMul | Conv) -> list[float]:
+    """What every channel's sum is multiplied with, before it is rounded to a mantissa and a shift.
+
+    With one scale for all rows, or in int16, TFLM's FULLY_CONNECTED multiplies it by the input's in float32.
+    """
+    x, scales = op.x.grid, op.weights.scales
+    if isinstance(op, MatMul) and (x.bits > 8 or len(scales) == 1):
+        return [float(np.float32(x.scale) * scale) / op.out.grid.scale for scale in scales]
+    return [x.scale * float(scale) / op.out.grid.scale for scale in scales]
 
 
 def matmul(op: MatMul) -> Kernel:
-    """FULLY_CONNECTED. With one scale for all rows TFLM multiplies it by the input's in float32."""
-    reals = _reals(op)
-    if op.x.grid.bits > 8 or len(reals) == 1:
-        reals = [float(np.float32(op.x.grid.scale) * scale) / op.out.grid.scale for scale in op.weights.scales]
-    product, finish = exact_product(op.weights.values, _peak(op.x.grid)), _finish(op, reals)
+    """FULLY_CONNECTED."""
+    product, finish = exact_product(op.weights.values, _peak(op.x.grid)), _finish(op)
     zero, shape = op.x.grid.zero_point, op.out.shape
     return lambda x: finish(product(x.astype(np.int64) - zero)).reshape(shape)
 
 
 def conv(op: Conv) -> Kernel:
     """CONV_2D and DEPTHWISE_CONV_2D: windows gathered into rows, then one product."""
-    finish, shape, values = _finish(op, _reals(op)), op.out.shape, op.weights.values
+    finish, shape, values = _finish(op), op.out.shape, op.weights.values
     windows = _gather(op)
     if isinstance(op, Depthwise):
         taps = values.reshape(-1, values.shape[-1]).astype(np.int64)
