@@ -161,17 +161,19 @@ void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int
 }
 
 void tinyse_kernel_scale(const tinyse_output *output, const int32_t *sums, int8_t *y) {
+  const tinyse_output by = *output; /* y could be anything */
+  const int32x4_t low = vdupq_n_s32(by.low), high = vdupq_n_s32(by.high);
   uint32_t row = 0;
-  for (; row + 4 <= output->channels; row += 4) {
+  for (; row + 4 <= by.channels; row += 4) {
     const int32x4_t value =
-      rescale_lanes(vldrwq_s32(sums + row), vldrwq_s32(output->mantissa + row), vldrwq_s32(output->shift + row));
-    vstrbq_s32(y + row, clamped(vqaddq_n_s32(value, output->zero_point), output->low, output->high));
+      rescale_lanes(vldrwq_s32(sums + row), vldrwq_s32(by.mantissa + row), vldrwq_s32(by.shift + row));
+    vstrbq_s32(y + row, vminq_s32(vmaxq_s32(vqaddq_n_s32(value, by.zero_point), low), high));
   }
-  if (row < output->channels) {
-    const mve_pred16_t rest = vctp32q(output->channels - row);
-    const int32x4_t value = rescale_lanes(vldrwq_s32(sums + row), vldrwq_z_s32(output->mantissa + row, rest),
-                                          vldrwq_z_s32(output->shift + row, rest));
-    vstrbq_p_s32(y + row, clamped(vqaddq_n_s32(value, output->zero_point), output->low, output->high), rest);
+  if (row < by.channels) {
+    const mve_pred16_t rest = vctp32q(by.channels - row);
+    const int32x4_t value = rescale_lanes(vldrwq_s32(sums + row), vldrwq_z_s32(by.mantissa + row, rest),
+                                          vldrwq_z_s32(by.shift + row, rest));
+    vstrbq_p_s32(y + row, vminq_s32(vmaxq_s32(vqaddq_n_s32(value, by.zero_point), low), high), rest);
   }
 }
 
