@@ -121,11 +121,12 @@ def curve_argument(value: Ints, scale: float, shifts: tuple[int, ...]) -> Ints:
     """int16 values of ``scale`` in the steps of 1/12288 that the int16 operators LOGISTIC and TANH interpolate at.
 
     Args:
-        shifts: where scale is 2^(shift - 12) with one of these, the argument is exact.
+        shifts: where scale is 2^(shift - 12) with one of these, or within 0.07 % of it, only these bits are shifted.
     """
-    fraction, exponent = math.frexp(scale)
-    if fraction == 0.5 and exponent + 11 in shifts:
-        return (3 * value) << (exponent + 11)
+    power = np.log(np.float32(scale)) * (np.float32(1) / np.log(np.float32(2)))
+    shift = 12 + int(np.rint(power))
+    if shift in shifts and abs(power - np.rint(power)) < np.float32(1e-3):
+        return 3 * value << shift
     multiplier, left = scale * 4096.0 * 3.0, 0
     while multiplier <= 32767.0 / 2.0 and left <= 30:
         multiplier, left = 2.0 * multiplier, left + 1
