@@ -60,32 +60,30 @@ void tinyse_lookup(const int8_t *table, const int8_t *x, int8_t *y, uint32_t cou
   }
 }
 
-/* Scales other than the trained ones: one value at a time. */
+/* The scales that are trained in full vectors, the rest one value at a time. */
 #define STEPS(op, x) (((x) * (op)->multiplier + (1 << (op)->shift >> 1)) >> (op)->shift)
 
 void tinyse_sigmoid_map(const tinyse_curve *op, const int16_t *x, int16_t *y) {
+  uint32_t i = 0;
   if (op->multiplier == 3 && op->shift == 0) {
-    for (uint32_t i = 0; i < op->count; i += 8) {
-      const mve_pred16_t lanes = vctp16q(op->count - i);
-      vstrhq_p_s16(y + i, sigmoid(vldrhq_z_s16(x + i, lanes)), lanes);
+    for (; i + 8 <= op->count; i += 8) {
+      vstrhq_s16(y + i, sigmoid(vldrhq_s16(x + i)));
     }
-    return;
   }
-  for (uint32_t i = 0; i < op->count; ++i) {
+  for (; i < op->count; ++i) {
     y[i] = (int16_t)tinyse_sigmoid_steps(STEPS(op, x[i]));
   }
 }
 
 void tinyse_tanh_map(const tinyse_curve *op, const int16_t *x, int16_t *y) {
+  uint32_t i = 0;
   if ((op->multiplier == 3 || op->multiplier == 6) && op->shift == 0) {
     const int32_t power = op->multiplier == 3 ? 12 : 11;
-    for (uint32_t i = 0; i < op->count; i += 8) {
-      const mve_pred16_t lanes = vctp16q(op->count - i);
-      vstrhq_p_s16(y + i, tanh_of_cell(vldrhq_z_s16(x + i, lanes), power), lanes);
+    for (; i + 8 <= op->count; i += 8) {
+      vstrhq_s16(y + i, tanh_of_cell(vldrhq_s16(x + i), power));
     }
-    return;
   }
-  for (uint32_t i = 0; i < op->count; ++i) {
+  for (; i < op->count; ++i) {
     y[i] = (int16_t)tinyse_tanh_steps(STEPS(op, x[i]), false);
   }
 }

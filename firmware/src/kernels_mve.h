@@ -44,7 +44,8 @@ INLINE int16x8_t narrow(int32x4_t first, int32x4_t second) {
   return vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(first), first), second);
 }
 
-/* GCC 12 moves predicates through core registers: hence the two instructions of assembly. */
+/* GCC 12 moves predicates through core registers: hence the two instructions of assembly. It does not know that they
+ * change VPR: where sigmoid and tanh are used no other predicate may be alive. */
 INLINE int16x8_t negative_from(int16x8_t result, int16x8_t value, int16x8_t one) {
   __asm("vpt.s16 lt, %q1, zr\n vsubt.i16 %q0, %q2, %q0" : "+t"(result) : "t"(value), "t"(one));
   return result;
