@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from firmware_network import KERNELS, MACHINES, SOURCES, TESTS, Program, compiled
 
 from tinyse.export.cnetwork import CNetwork, c_network
+from tinyse.export.packing import pack_matrix
 from tinyse.graph.graph import Graph
 from tinyse.graph.plan import Plan, Runner
 from tinyse.graph.reference import Reference
@@ -19,10 +21,11 @@ Values = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and frames to run it on twice, with a reset between."""
+    """A network, and frames to run it on twice, with a reset between; ``block``: rows of a tile, None as export chooses."""
 
     what: Graph | Plan
     frames: list[Values]
+    block: int | None = None
 
     @property
     def plan(self) -> Plan:
@@ -57,7 +60,8 @@ def outputs(plan: Plan) -> list[str]:
 
 def run(cases: list[Case], machine: str, folder: Path) -> list[list[list[np.ndarray]]]:
     """What the C of every case answers, in the form of ``Case.expected``; all in one program."""
-    networks = [c_network(case.what, f"case_{number}") for number, case in enumerate(cases)]
+    networks = [c_network(case.what, f"case_{number}", partial(pack_matrix, block=case.block))
+                for number, case in enumerate(cases)]
     (folder / "packed.h").write_text("")
     (folder / "cases.c").write_text(_source(networks, [len(case.frames) for case in cases]))
     shutil.copyfile(TESTS / "network_harness.c", folder / "network_harness.c")
