@@ -30,7 +30,7 @@ UNITS_AT_ONCE = 64
 """LSTM units whose sums are kept at a time: bounds scratch, and makes a kernel call rare."""
 LARGEST = 255 * TILE
 _COSTS = {8: (17.5, 9.0), 4: (12.0, 6.0), 1: (6.0, 6.0)}
-"""Instructions of kernels_mve.c for one tile, and for one group of rows around its tiles."""
+"""Instructions of kernels_product_mve.c for one tile, and for one group of rows around its tiles."""
 
 
 @dataclass(frozen=True)
