@@ -21,7 +21,7 @@ Values = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and frames to run it on twice, with a reset between; ``block``: rows of a tile, None as export chooses."""
+    """A network, and frames to run it on twice, with a reset between; ``block``: rows of a tile, else as exported."""
 
     what: Graph | Plan
     frames: list[Values]
@@ -39,6 +39,9 @@ class Case:
 
         def run(part: int, inputs: Values) -> Values:
             held.update(made := engines[part].run(inputs))
+            for other in engines:  # a state of one name is one state
+                other._past.update({name: engines[part]._past[name] for name in other._past.keys()
+                                    & engines[part]._past.keys()})
             return made
 
         answers = []

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tinyse.export.cnetwork import c_network
-from tinyse.export.coperators import Pack
+from tinyse.export.coperator import Pack
 from tinyse.export.packing import pack_matrix
 from tinyse.export.reader import read
 

@@ -19,13 +19,13 @@ from tinyse.corpus.mix import test_mixtures
 from tinyse.corpus.store import corpus_dir
 from tinyse.export import checks, tflite
 from tinyse.export.cnetwork import c_network
-from tinyse.export.coperators import Pack
-from tinyse.graph.fixedpoint import quantize_multiplier, rescale, sigmoid16, tanh16
+from tinyse.export.coperator import Pack
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
 from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
 from tinyse.export.reader import read
 from tinyse.frontend import features, stft
+from tinyse.graph.fixedpoint import quantize_multiplier, rescale, sigmoid16, tanh16
 from tinyse.model import TrainedModel
 
 DENSE = Path(__file__).parent.parent / "models" / "tinylstm-dense" / "model_int8.tflite"

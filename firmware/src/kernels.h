@@ -187,7 +187,7 @@ typedef struct tinyse_cursor {
   uint32_t block;
 } tinyse_cursor;
 
-/* Operators: operators.c, in whose order the emitted code goes. Scratch is as large as tinyse/export/coperators.py says. */
+/* Operators: operators.c, in whose order the emitted code goes. Scratch is as large as tinyse/export/cproducts.py says. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);

@@ -1,7 +1,7 @@
 """Where every tensor of a network in C lies: one arena, planned here, its peak known before anything is compiled.
 
 States come first and persist. What is needed at no common time may lie in one place. A Concat, Slice or Reshape whose
-data can lie in place costs no copy: its inputs are written where the output is, or the output is a part of its input. ::
+data can lie in place costs no copy: inputs are written where the output is, or the output is a part of the input. ::
 
     arena = plan_arena(plan, scratch)
     arena.bytes, arena.state_bytes              # the peak, and what of it persists
@@ -24,7 +24,7 @@ ALIGNED = 16
 TILE = 16
 GROUP = 8
 
-H, C, SCRATCH = "\0h", "\0c", "\0scratch"
+HIDDEN, CELL, SCRATCH = "\0h", "\0c", "\0scratch"
 """What an operator has beside its output: states of an LSTM, memory while it runs."""
 
 Key = tuple[int, str]
@@ -60,7 +60,7 @@ class Arena:
     _shared: tuple[frozenset[str], ...] = field(repr=False)
 
     def at(self, part: int, tensor: Tensor, role: str = "") -> int:
-        """Offset in bytes of a tensor of a part; with a role, of what its operator has beside it: H, C or SCRATCH."""
+        """Offset in bytes of a tensor of a part; with a role (HIDDEN ...), of what its operator has beside it."""
         if role:
             return self._offsets[(part, tensor.name + role)]
         return self._offsets[(-1 if tensor.name in self._shared[part] else part, tensor.name)]
@@ -139,8 +139,8 @@ class _Planner:
             if self.scratch(op):
                 self.places[(part, op.out.name + SCRATCH)] = _Place(self.scratch(op), time, time)
             if isinstance(op, Lstm):
-                self.places[(part, op.out.name + H)] = _Place(_up(units, TILE), persists=True)
-                self.places[(part, op.out.name + C)] = _Place(2 * units, persists=True)
+                self.places[(part, op.out.name + HIDDEN)] = _Place(_up(units, TILE), persists=True)
+                self.places[(part, op.out.name + CELL)] = _Place(2 * units, persists=True)
         for state in graph.states:
             self._use(part, state.past, end).persists = True
             self._use(part, state.fresh, end)

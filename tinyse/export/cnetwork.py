@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from tinyse.artifacts import versions
 from tinyse.errors import ModelError
-from tinyse.export.arena import C, H, Arena, plan_arena
-from tinyse.export.coperators import COperator, Pack, coperator, scratch
+from tinyse.export.arena import HIDDEN, Arena, plan_arena
+from tinyse.export.coperator import COperator, Pack
+from tinyse.export.coperators import coperator
+from tinyse.export.cproducts import scratch
 from tinyse.export.csource import comment, integers
 from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
 from tinyse.graph.graph import Graph
@@ -57,8 +59,8 @@ class CNetwork:
         return tuple(matrix for part in self.parts for made in part for matrix in made.matrices)
 
     @property
-    def bytes(self) -> int:
-        """Flash: matrices, multipliers and tables, without the few words of structure and the gate tables."""
+    def flash(self) -> int:
+        """Bytes of matrices, multipliers and tables, without the few words of structure and the gate tables."""
         return sum(made.bytes for part in self.parts for made in part)
 
     @property
@@ -75,14 +77,14 @@ class CNetwork:
 
     def to_json(self) -> dict[str, object]:
         """What manifest.json says of it: exact bytes, and tiles present and in all."""
-        return {"bytes": self.bytes, "arena_bytes": self.arena.bytes, "state_bytes": self.arena.state_bytes,
+        return {"bytes": self.flash, "arena_bytes": self.arena.bytes, "state_bytes": self.arena.state_bytes,
                 "matrices": [{"name": m.name, "rows": m.rows, "columns": m.columns * TILE, "block": [m.block, TILE],
                               "tiles": m.present, "tiles_total": m.total, "bytes": m.bytes} for m in self.matrices]}
 
     def header(self, model: bytes) -> str:
         """Text of packed.h. ``model``: the int8 flatbuffer that it was read from."""
         first, result = self.plan.inputs[0], self.plan.result
-        names = {"ARENA_BYTES": self.arena.bytes, "STATE_BYTES": self.arena.state_bytes, "BYTES": self.bytes,
+        names = {"ARENA_BYTES": self.arena.bytes, "STATE_BYTES": self.arena.state_bytes, "BYTES": self.flash,
                  "PARTS": len(self.parts), "TILE": TILE, "INPUT": self.input(first), "INPUT_BYTES": first.bytes,
                  "RESULT": self.result, "RESULT_BYTES": result.bytes}
         width = max(map(len, names))
@@ -121,7 +123,7 @@ class CNetwork:
         for part, graph in enumerate(self.plan.parts):
             held = graph.outputs if len(self.parts) > 1 else ()
             starts = [(self.arena.at(part, tensor), tensor) for tensor in (*(s.past for s in graph.states), *held)]
-            starts += [(self.arena.at(part, op.out, H), op.out) for op in graph.lstms]
+            starts += [(self.arena.at(part, op.out, HIDDEN), op.out) for op in graph.lstms]
             for offset, tensor in starts:
                 if tensor.grid.zero_point and offset not in done:
                     yield f"memset(arena + {offset}, {tensor.grid.zero_point}, {tensor.bytes});"
@@ -153,14 +155,14 @@ class CNetwork:
 
     def _route(self, policy: Route) -> Iterator[str]:
         choice = self.plan.tensor(policy.choice)
-        yield "uint32_t chosen = 0; /* of equal values the first */"
-        yield f"for (uint32_t i = 1; i < {choice.size}; ++i) {{"
-        yield f"  if ({self._value(choice)}[i] > {self._value(choice)}[chosen]) {{"
+        yield "uint32_t chosen = 1; /* part; of equal values the first */"
+        yield f"for (uint32_t i = 2; i <= {choice.size}; ++i) {{"
+        yield f"  if ({self._value(choice)}[i - 1] > {self._value(choice)}[chosen - 1]) {{"
         yield "    chosen = i;"
         yield "  }"
         yield "}"
         for part in range(1, len(self.parts)):
-            yield f"if (chosen {'>=' if policy.nested else '=='} {part - 1}) {{"
+            yield f"if (chosen {'>=' if policy.nested else '=='} {part}) {{"
             yield from (f"  {line}" for line in self._go(part))
             yield "}"
 
@@ -239,7 +241,7 @@ HEADER = """{banner}
 extern "C" {{
 #endif
 
-/* One invocation each, in an arena aligned to 16 bytes. A part that does not run leaves all that it writes as it was. */
+/* One invocation each, in an arena aligned to 16 bytes. A part that does not run leaves what it writes as it was. */
 {parts}
 
 /* Before the first frame: states and outputs to their zero points. */
