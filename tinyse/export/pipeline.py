@@ -17,10 +17,10 @@ from tinyse.artifacts import put_folder, write_bytes, write_json, write_manifest
 from tinyse.errors import ExportError, TinyseError
 from tinyse.export import origin
 from tinyse.export.cheader import header, source
-from tinyse.export.cpacked import packed_header, packed_source
+from tinyse.export.cnetwork import c_network
 from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
 from tinyse.export.origin import INT8, Origin
-from tinyse.export.packing import pack
+from tinyse.export.reader import read
 from tinyse.export.vela import Compiled, compile_model
 from tinyse.progress import Progress, Step, silent
 from tinyse.targets import Target, load_target
@@ -109,9 +109,9 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
     flashed = compiled.path.read_bytes() if compiled else data
     write_text(folder / "model.h", header(flashed, made.ends, memory, target, made.sha256))
     write_text(folder / "model.c", source(flashed, made.ends, memory, target, made.sha256))
-    packed = pack(network)
-    write_text(folder / "packed.h", packed_header(packed, data))
-    write_text(folder / "packed.c", packed_source(packed, data))
+    packed = c_network(read(data))
+    write_text(folder / "packed.h", packed.header(data))
+    write_text(folder / "packed.c", packed.source(data))
     names = [INT8, "memory.json", "memory.txt", "model.h", "model.c", "packed.h", "packed.c"]
     names += [COMPILED, *(f"{REPORTS}/{name}" for name in reports)] if compiled else []
     files = {name: folder / name for name in names}

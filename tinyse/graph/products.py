@@ -53,9 +53,13 @@ def _peak(grid: Grid) -> int:
 def _finish(op: MatMul | Conv) -> Callable[[Ints], Array]:
     """Bias, multiplier, zero point, clamp."""
     bias, store = op.weights.bias, clamp(op)
-    reals = [op.x.grid.scale * float(scale) / op.out.grid.scale for scale in op.weights.scales]
-    scaled = (rescaler if op.x.grid.bits <= 8 else rescaler16)(reals)
+    scaled = (rescaler if op.x.grid.bits <= 8 else rescaler16)(reals(op))
     return lambda sums: store(scaled(sums + bias))
+
+
+def reals(op: MatMul | Conv) -> list[float]:
+    """What every channel's sum is multiplied with, before it is rounded to a mantissa and a shift."""
+    return [op.x.grid.scale * float(scale) / op.out.grid.scale for scale in op.weights.scales]
 
 
 def matmul(op: MatMul) -> Kernel:

@@ -31,10 +31,10 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
     from tinyse.export.cheader import header, source
-    from tinyse.export.cpacked import packed_header, packed_source
+    from tinyse.export.cnetwork import c_network
     from tinyse.export.memory import cpu_memory, npu_memory
     from tinyse.export.network import parse
-    from tinyse.export.packing import pack
+    from tinyse.export.reader import read
     from tinyse.export.vela import Compiled
 
     assert found.int8 is not None
@@ -46,10 +46,10 @@ def _write_sources(found: Located, target: Target, folder: Path) -> None:
         memory = npu_memory(network, found.int8, Compiled(found.compiled, (), 0, 0, 0), target)
     else:
         memory = cpu_memory(network, found.int8, target)
-    packed, trained = pack(network), sha256(found.int8)
+    packed, trained = c_network(read(data)), sha256(found.int8)
     folder.mkdir(parents=True)
     for name, text in (("model.h", header(flashed, ends, memory, target, trained)),
                        ("model.c", source(flashed, ends, memory, target, trained)),
-                       ("packed.h", packed_header(packed, data)), ("packed.c", packed_source(packed, data))):
+                       ("packed.h", packed.header(data)), ("packed.c", packed.source(data))):
         write_text(folder / name, text)
     write_json(folder / "manifest.json", {"target": target.name, "ends": ends.as_dict()})
