@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.export.calibrate import calibrate
+from tinyse.graph.floating import calibrate
 from tinyse.export.reader import read
 from tinyse.graph.graph import Graph
 from tinyse.model import LayerWeights, TrainedModel
@@ -58,7 +58,7 @@ def random_model(lstm: tuple[int, ...] = (24, 16), dense: tuple[int, ...] = (16,
         last["bias"][-1] = -1.5
     spec = Ends(bands=Bands(count=bands))
     model = TrainedModel(tuple(layers), spec)
-    ranges = calibrate(model, frames(200, bands, seed + 1)) if quantized else None
+    ranges = calibrate(model.model, frames(200, bands, seed + 1)) if quantized else None
     return TrainedModel(tuple(layers), spec, ranges)
 
 

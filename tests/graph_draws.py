@@ -34,7 +34,7 @@ from tinyse.graph.ops import (
     window,
 )
 from tinyse.graph.tensor import Fused, Gate, State, Tensor, Weights
-from tinyse.snap import snap_scale
+from tinyse.graph.grid import snap_scale
 
 KINDS = tuple(op.kind for op in OPS)
 BITS = {"int8": 8, "int16": 16}

@@ -10,10 +10,10 @@ from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
 from tinyse.graph.grid import Grid
 from tinyse.keras import tf
+from tinyse.graph.snap import snap
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec, StreamingNetwork, restore
-from tinyse.snap import snap
 from tinyse.sound import Bands, Ends
+from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES = 400
 
@@ -65,7 +65,8 @@ def test_the_streamed_keras_network_equals_tflm_bit_for_bit(case, tmp_path):
 def test_features_on_boundaries_fall_the_same_way(case, tmp_path):
     """A step's half, and the float32 beside it on either side; multiplied by 1 / scale some would cross it."""
     scale = np.float32(0.0128173828125)  # of a trained model in which one of 128,000 features crossed
-    model = snap(replace(case[0], ranges={**case[0].ranges, "features": (0.0, 255 * float(scale))}))
+    moved = replace(case[0], ranges={**case[0].ranges, "features": (0.0, 255 * float(scale))})
+    model = TrainedModel.of(snap(moved.model))
     assert Grid.of_range(*model.ranges["features"]).scale == scale
     path = tmp_path / "model_int8.tflite"
     path.write_bytes(to_int8(model))

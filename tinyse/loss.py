@@ -27,7 +27,7 @@ MASK_FLOOR = 1e-5
 
 def lifting(ends: Ends) -> Any:
     """The constant [bands, bins] that lifts a mel mask to a linear one."""
-    return tf.constant(np.ascontiguousarray(band_matrix(ends.bands, ends.framing).T))
+    return tf.constant(np.ascontiguousarray(band_matrix(ends.bands, ends.framing).T) * np.float32(ends.result.limit))
 
 
 def enhanced_magnitude(mask: Any, noisy: Any, lift: Any) -> Any:

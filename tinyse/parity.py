@@ -15,7 +15,7 @@ from tinyse.corpus.mix import test_mixtures
 from tinyse.corpus.store import Corpus
 from tinyse.engines import Engine, load_engine
 from tinyse.errors import ModelError
-from tinyse.model import TrainedModel
+from tinyse.graph.model import Model
 from tinyse.skip import SkipGate
 from tinyse.sound import applied, istft, stft
 from tinyse.sound import features as features_of
@@ -56,9 +56,9 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
     from tinyse.evaluate.metrics import si_sdr
     from tinyse.gated import Gated
     from tinyse.keras import tf
-    from tinyse.network import restore
+    from tinyse.train.network import restore
 
-    model = TrainedModel.load(model_path)
+    model = Model.load(model_path)
     if model.ranges is None:
         raise ModelError(f"{model_path}: a float model", "give the run's model.npz")
     ends = model.ends
@@ -70,10 +70,10 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
     exported, gates = _stream(load_engine(int8_path, "tflm"), features)
     streamed, same = _stream(KerasEngine(model), features)
     network, sequence = restore(model), tf.constant(features[:, None])
-    if model.skip:
+    if model.net.skip is not None:
         trained, ran = (part.numpy()[:, 0] for part in Gated(network).masks(sequence))
     else:
-        trained, ran = network.run(sequence, network.zero_states(1))[0].numpy()[:, 0], gates
+        trained, ran = network.run(sequence, network.zero_states(1))[0][-1].numpy()[:, 0], gates
 
     def apart(masks: np.ndarray) -> np.ndarray:
         return np.abs(np.round(masks * STEPS) - np.round(exported * STEPS))

@@ -8,14 +8,16 @@ An error names the file, the key, the value and what would be accepted::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tinyse.errors import RecipeError
-from tinyse.sections import build, one_of, plain, within
+from tinyse.families import load
+from tinyse.graph.net import Net
+from tinyse.sections import build, convert, merged, one_of, plain, within
 from tinyse.sound.ends import Ends
 
 BUILT_IN = Path(__file__).parent / "recipes"
@@ -27,14 +29,6 @@ class CorpusPart:
 
     tier: str = one_of("small", "default", "large", default="small")
     path: str | None = None
-
-
-@dataclass(frozen=True)
-class NetworkPart:
-    """Widths of the network."""
-
-    lstm: tuple[int, ...] = within(1, 4096, default=(256, 256))
-    dense: tuple[int, ...] = within(1, 4096, default=(128,))
 
 
 @dataclass(frozen=True)
@@ -67,6 +61,8 @@ class TrainPart:
 
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
+    ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
+
     ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
     weight of the distance to that model's output in the compressed phase's loss.
     """
@@ -82,6 +78,7 @@ class TrainPart:
     validate_count: int = within(1, 10_000, default=36)
     patience: int = within(1, 10_000, default=10)
     average: float = within(0, 0.99999, default=0.0)
+    exits: tuple[float, ...] = within(0, 1000, default=(1.0,))
     start: str | None = None
     distill: float = within(0, 1000, default=0.0)
 
@@ -146,19 +143,32 @@ class QuantizePart:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training run."""
+    """A whole training run.
+
+    ``family``: of the network, ours by name or a file (``tinyse.families``), with its ``family_options``; ``ends``:
+    its own unless given. What older recipes have under ``network`` is read as options of tinylstm.
+    """
 
     name: str
     seed: int = within(0, 2**31 - 1, default=1)
     corpus: CorpusPart = CorpusPart()
+    family: str = "tinylstm"
+    family_options: dict[str, Any] = field(default_factory=dict)
     ends: Ends = Ends()
-    network: NetworkPart = NetworkPart()
     mixing: MixingPart = MixingPart()
     train: TrainPart = TrainPart()
     prune: PrunePart = PrunePart()
     cluster: ClusterPart = ClusterPart()
     quantize: QuantizePart = QuantizePart()
     skip: SkipPart = SkipPart()
+
+    def net(self) -> Net:
+        """The network that is trained.
+
+        Raises:
+            RecipeError: the family's file fails or gives what does not fit; the message names file and line.
+        """
+        return load(self.family).net(self.family_options, self.ends, self.skip.enabled)
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML holds them."""
@@ -185,13 +195,32 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
         values[last] = text
 
 
+def _with_family(values: Any, where: str) -> Any:
+    """``values`` with the family's ends and typed options in them."""
+    if not isinstance(values, Mapping):
+        return values
+    values = dict(values)
+    family = load(convert(str, values.get("family", "tinylstm"), f"{where}: family", {}))
+    options = values.get("family_options", {})
+    if "network" in values:
+        before = values.pop("network")
+        if family.name != "tinylstm":
+            raise RecipeError(f"{where}: network: widths of tinylstm, and family is {family.name}", "family_options")
+        options = {**convert(dict, options, f"{where}: family_options", {}), **convert(
+            dict, before, f"{where}: network", {})}
+    options = convert(dict, options, f"{where}: family_options", {})
+    values["family_options"] = family.options(options, f"{where}: family_options")
+    values["ends"] = merged(family.ends.as_dict(), convert(dict, values.get("ends", {}), f"{where}: ends", {}))
+    return values
+
+
 def recipe_of(values: Any, where: str) -> Recipe:
     """Nested plain values as a recipe; absent keys take their defaults. ``where`` opens every message.
 
     Raises:
         RecipeError: an unknown key, or a value out of range.
     """
-    recipe: Recipe = build(Recipe, values, where)
+    recipe: Recipe = build(Recipe, _with_family(values, where), where)
     for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
         if len(pair) != 2 or pair[0] > pair[1]:
             raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
@@ -199,6 +228,8 @@ def recipe_of(values: Any, where: str) -> Recipe:
         given = f"train.distill: {recipe.train.distill:g}"
         raise RecipeError(f"{where}: {given} needs a teacher, and there is no train.start",
                           "train.start: the dense run that teaches, or train.distill: 0")
+    if not any(recipe.train.exits):
+        raise RecipeError(f"{where}: train.exits: {list(recipe.train.exits)} is no loss", "a weight above 0")
     prune = recipe.prune
     if len(prune.block) != 2:
         raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")

@@ -52,13 +52,29 @@ def _scalar(kind: type, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
     return value
 
 
-def _convert(kind: Any, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` in their places, section by section."""
+    both = {key: merged(base[key], value) if isinstance(value, Mapping) and isinstance(base.get(key), Mapping) else value
+            for key, value in over.items()}
+    return {**base, **both}
+
+
+def convert(kind: Any, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
+    """``value`` as ``kind``: a section, a tuple, a mapping of plain values, one of several types or a plain one.
+
+    Raises:
+        RecipeError: it is not, or not within what ``meta`` says.
+    """
     if dataclasses.is_dataclass(kind):
         return build(typing.cast(type, kind), value, where)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple) or not value:
             raise RecipeError(f"{where}: {value!r} is not a list", "a list such as [256, 256]")
         return tuple(_scalar(typing.get_args(kind)[0], item, where, meta) for item in value)
+    if kind is dict or typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{where}: {value!r} is not a mapping", "key: value lines")
+        return dict(value)
     if isinstance(kind, types.UnionType):
         return None if value is None else _scalar(typing.get_args(kind)[0], value, where, meta)
     return _scalar(kind, value, where, meta)
@@ -77,10 +93,10 @@ def build(kind: type, values: Any, where: str) -> Any:
     for key in values:
         if key not in fields:
             raise RecipeError(f"{where}: unknown key {key!r} (value {values[key]!r})", f"one of: {', '.join(fields)}")
-    missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]
+    missing = [n for n, f in fields.items() if n not in values and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise RecipeError(f"{where}: missing key {missing[0]!r}", "every recipe has a name")
-    given = {key: _convert(hints[key], value, f"{where}: {key}", fields[key].metadata) for key, value in values.items()}
+    given = {key: convert(hints[key], value, f"{where}: {key}", fields[key].metadata) for key, value in values.items()}
     try:
         return kind(**given)
     except RecipeError as error:

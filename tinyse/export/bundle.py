@@ -21,7 +21,7 @@ from typing import Any
 
 from tinyse.errors import ModelError, RecipeError
 from tinyse.export.ports import paired, port, read_ports
-from tinyse.graph.plan import Always, Plan, Policy, Ports, Skip, policy_json, policy_of
+from tinyse.graph.plan import Always, Part, Plan, Ports, Skip, policy_json, policy_of
 from tinyse.npu.payload import Payload
 from tinyse.npu.payload import parse as parse_payload
 from tinyse.sound import DEFAULT, Ends
@@ -96,9 +96,8 @@ def lone(data: bytes, name: str, ends: Ends) -> Bundle:
 def _plan(ports: tuple[Ports, ...], listed: Mapping[str, Any], ends: Ends) -> Plan:
     if listed:
         return Plan(ports, tuple(listed["results"]), policy_of(listed["policy"]))
-    result = ports[0].outputs[0]
-    policy: Policy = Skip(result.name, ends.outputs) if result.size == ends.outputs + 1 else Always()
-    return Plan(ports, (result.name,), policy)
+    gate = exported_gate(ports[0], ends)
+    return Plan(ports, (ports[0].outputs[0].name,), Skip(*gate) if gate else Always())
 
 
 def compiled_ports(data: bytes, name: str = "model") -> Ports:
@@ -144,6 +143,12 @@ def exported_ends(file: Path) -> Ends:
         ModelError: the manifest is damaged.
     """
     return _ends(manifest_of(file.parent), file.parent)
+
+
+def exported_gate(graph: Part, ends: Ends) -> tuple[str, int] | None:
+    """Where a Skip RNN's p~ is, output and index, in a file of before there were plans; None for none."""
+    result = graph.outputs[0]
+    return (result.name, ends.outputs) if result.size == ends.outputs + 1 else None
 
 
 def _ends(manifest: Mapping[str, Any], folder: Path) -> Ends:

@@ -7,6 +7,7 @@ as that of a released model, which can only be held to itself.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ from tinyse.errors import ModelError, RecipeError
 from tinyse.export import checks
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.tflite import to_int8
-from tinyse.model import TrainedModel
-from tinyse.order import reorder
-from tinyse.shrink import shrink, widths
 from tinyse.sound import Bands, Ends
+from tinyse.graph.model import Model
+from tinyse.graph.order import reorder
+from tinyse.graph.shrink import shrink, widths
+from tinyse.model import TrainedModel
 
 INT8 = "model_int8.tflite"
 STEPS = ("convert", "check")
@@ -71,7 +73,7 @@ def find(run: Path) -> tuple[Path, Path]:
 def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[Callable[[str], None]], Origin]:
     """Read ``file``; what comes back converts and checks it, and tells a callback of each of `STEPS`.
 
-    ``reordered``: with the densest units first (``tinyse.order``).
+    ``reordered``: with the densest units first (``tinyse.graph.order``).
 
     Raises:
         ModelError: a damaged model or calibration, or units that cannot be put in another order.
@@ -80,7 +82,7 @@ def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[Callabl
         if reordered:
             raise ModelError(f"{file}: an int8 file keeps its order of units", "export the run's model.npz")
         return lambda stage: finished(file, folder, stage)
-    model = TrainedModel.load(file)
+    model = Model.load(file)
     calibration = calibration_frames(folder, model)
     if model.meta.get("structure") == "unit":  # other structures keep their width: tiles must stay where they are
         model = shrink(model)
@@ -92,19 +94,20 @@ def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[Callabl
     return lambda stage: trained(model, digest, calibration, stage)
 
 
-def trained(model: TrainedModel, digest: str, calibration: NDArray | None, stage: Callable[[str], None]) -> Origin:
+def trained(model: Model, digest: str, calibration: NDArray | None, stage: Callable[[str], None]) -> Origin:
     """Convert a trained model, carrying its ranges over, and check that nothing was lost on the way.
 
     Raises:
         ExportError: the file would not be the trained model. ToolError: TFLM is missing.
     """
     stage("convert")
-    data = to_int8(model, calibration)
+    flat = TrainedModel.of(model)
+    data = to_int8(flat, calibration)
     stage("check")
-    network = checks.check_operators(data, model)
-    zeros = checks.check_zeros(data, model)
+    network = checks.check_operators(data, flat)
+    zeros = checks.check_zeros(data, flat)
     high = 1.0 if model.ranges is None else model.ranges["features"][1]
-    frames = calibration if calibration is not None else synthetic_frames(model.layers[0].inputs, high)
+    frames = calibration if calibration is not None else synthetic_frames(math.prod(model.net.shapes[model.net.input.name]), high)
     proof = checks.check_stream(data, frames)
     return Origin(data, network, model.ends, digest, model.parameters, zeros, widths(model),
                   "calibrated" if model.ranges is None else "trained ranges", proof)
@@ -146,7 +149,7 @@ def synthetic_frames(bands: int, high: float, count: int = checks.FRAMES) -> NDA
     return (high * 0.5 * (1 + wave)).astype(np.float32)
 
 
-def calibration_frames(folder: Path, model: TrainedModel) -> NDArray | None:
+def calibration_frames(folder: Path, model: Model) -> NDArray | None:
     """The run's validation features in order; None where training left none."""
     path = folder / "calibration.npy"
     if not path.is_file():
@@ -155,7 +158,7 @@ def calibration_frames(folder: Path, model: TrainedModel) -> NDArray | None:
         frames = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ModelError(f"{path}: damaged: {error}", "delete it, or train again") from error
-    if frames.ndim != 2 or frames.shape[1] != model.layers[0].inputs or not len(frames):
+    if frames.ndim != 2 or frames.shape[1] != math.prod(model.net.shapes[model.net.input.name]) or not len(frames):
         raise ModelError(f"{path}: shape {frames.shape} does not fit the model", "delete it, or train again")
     return np.asarray(frames, np.float32)
 

@@ -64,7 +64,7 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
         out: destination folder; default ``RUN/export`` (beside a single file). One that holds anything but
             an earlier export is refused.
         progress: told of each stage.
-        reordered: put the densest units first (``tinyse.order``): the same output, fewer bytes after Vela.
+        reordered: put the densest units first (``tinyse.graph.order``): the same output, fewer bytes after Vela.
 
     Raises:
         ModelError: no such run, a damaged model, or ``reordered`` is not for it. RecipeError: unknown target.

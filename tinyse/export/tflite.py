@@ -40,15 +40,15 @@ def to_int8(model: TrainedModel, calibration: NDArray | None = None) -> bytes:
         ExportError: the layers are not of that form, a range is missing, or the produced file differs from
             what the ranges and weights demand; the message names the tensor.
     """
-    from tinyse.export.calibrate import calibrate
     from tinyse.export.verify import verify
+    from tinyse.graph.floating import calibrate
 
     _check_layers(model)
     if model.ranges is None:
         if calibration is None or not len(calibration):
             raise ExportError("the model has no quantization ranges and there are no calibration frames",
                               "export a quantization-aware model, or keep the run's calibration.npy")
-        ranges: Ranges = calibrate(model, calibration)
+        ranges: Ranges = calibrate(model.model, calibration)
     else:
         ranges = model.ranges
     _check_ranges(model, ranges)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyse.keras import tf
 from tinyse.loss import enhanced_magnitude, lifting
-from tinyse.network import restore
+from tinyse.train.network import restore
 from tinyse.training.start import Start
 
 
@@ -33,8 +33,8 @@ class Teacher:
 
     def _enhance(self, features: Any, noisy: Any) -> Any:
         network = self._network
-        mask, _ = network.run(features, network.zero_states(features.shape[1]))
-        return enhanced_magnitude(mask[..., : network.spec.bands], noisy, self._lift)
+        results, _ = network.run(features, network.zero_states(features.shape[1]))
+        return enhanced_magnitude(network.bands(results), noisy, self._lift)
 
     def enhanced(self, features: Any, noisy: Any) -> Any:
         """|Z|^0.3 [T, B, bins] of features [T, B, bands] and |N|^0.3 [T, B, bins]."""

@@ -12,8 +12,8 @@ from tinyse.corpus.store import Corpus
 from tinyse.errors import CorpusError
 from tinyse.gated import Gated
 from tinyse.keras import tf
-from tinyse.network import EnhancerNetwork
 from tinyse.sound import Ends, applied, features, istft, stft
+from tinyse.train.network import Network
 
 SNRS = (-6, -3, 0, 3, 6, 9)
 SECONDS = 4.0
@@ -57,18 +57,18 @@ class Validation:
         """Trace the network anew at the next score: its grids have changed."""
         self._run = None
 
-    def si_sdr(self, network: EnhancerNetwork) -> float:
+    def si_sdr(self, network: Network) -> float:
         """Mean SI-SDR in dB of the network's output."""
         if self._run is None:
-            if network.spec.skip:
+            if network.net.skip is not None:
                 self._run = Gated(network).masks
             else:
-                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0])
+                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0][-1])
                 self._run = lambda f: (dense(f), None)
         parts = [self._run(tf.constant(self.features[:, at : at + ROWS]))
                  for at in range(0, self.features.shape[1], ROWS)]
         masks = np.concatenate([part[0].numpy() for part in parts], 1)
-        if network.spec.skip:
+        if network.net.skip is not None:
             self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
         scores = []
         for index, spectrum in enumerate(self.spectra):

@@ -52,18 +52,18 @@ def sequences(model: Path, seconds: float = SECONDS) -> Run:
 
     from tinyse.bench.speed import test_signal
     from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
+    from tinyse.graph.model import Model
     from tinyse.keras import tf
-    from tinyse.model import TrainedModel
-    from tinyse.network import restore
     from tinyse.sound import features, stft
+    from tinyse.train.network import restore
 
-    trained = TrainedModel.load(model)
+    trained = Model.load(model)
     spec, network = trained.ends, restore(trained, exact=True)
     scale = np.float32(Grid.of_range(*(trained.ranges or {})["features"]).scale)
     one = nearest(features(stft(test_signal(spec.framing.rate, seconds), spec.framing), spec), float(scale)) * scale
     batch = tf.constant(np.repeat(one[:, None], CLIPS, axis=1))
     states = network.zero_states(CLIPS)
-    masks = tf.function(lambda rows: network.run(rows, states)[0])
+    masks = tf.function(lambda rows: network.run(rows, states)[0][-1])
 
     def run() -> Lap:
         started = time.perf_counter()
