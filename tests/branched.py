@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-
 from tinyse.frontend import FrontEndSpec
+
 from tinyse.graph.build import Build
 from tinyse.graph.floating import calibrate
 from tinyse.graph.groups import Structure, masks, structure_groups

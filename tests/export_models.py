@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.graph.floating import calibrate
 from tinyse.export.reader import read
+from tinyse.graph.floating import calibrate
 from tinyse.graph.graph import Graph
 from tinyse.model import LayerWeights, TrainedModel
 from tinyse.sound import Bands, Ends

@@ -1,15 +1,14 @@
 """Networks with branches: labels, removal, order, grids and clusters know nothing of families."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from branched import NETS, branched, inputs, normed, random_arrays, residual, run, skipping, without_units
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tinyse.frontend import FrontEndSpec
 
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.build import Build
 from tinyse.graph.cluster import join, split
 from tinyse.graph.floating import Floating

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from export_models import exported, frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tinyse.network import StreamingNetwork
 
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
@@ -23,7 +24,6 @@ from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
-from tinyse.network import StreamingNetwork
 from tinyse.recipe import load_recipe
 from tinyse.training import train
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tinyse.errors import AudioError
 from tinyse.sound.audio import AudioReader
 from tinyse.sound.containers import mp3_frame
-from tinyse.errors import AudioError
 from tinyse.sound.source import Ahead
 
 WAVE = np.random.default_rng(0).uniform(-0.3, 0.3, 48000)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tinyse.frontend import FrontEndSpec
 
 from tinyse.corpus.level import FRAME, Places, has_sound, soundless
 from tinyse.corpus.mix import piece, test_mixtures
 from tinyse.corpus.store import Corpus, NewClip
 from tinyse.corpus.synthetic import synthetic_corpus, utterance
 from tinyse.errors import CorpusError
-from tinyse.frontend import FrontEndSpec
 from tinyse.recipe import load_recipe
 from tinyse.training import mixer
 from tinyse.training.mixer import Mixer

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from export_models import random_model
+from tinyse.network import NetworkSpec
 
 from tinyse.engines.tflm import TflmEngine
 from tinyse.errors import ModelError
@@ -14,7 +15,6 @@ from tinyse.export.pipeline import export_run
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating
 from tinyse.graph.snap import snap
-from tinyse.network import NetworkSpec
 from tinyse.training.start import load_start
 
 DENSE = Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense"

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import BANDS, tiny_tflite
 
-from tinyse.sound.audio import AudioReader
 from tinyse.engines.tflm import TflmEngine
 from tinyse.enhance import Pipe, enhance_file, enhance_signal
 from tinyse.errors import AudioError, ModelError
 from tinyse.sound import Ends, applied, features, istft, stft
+from tinyse.sound.audio import AudioReader
 
 HOP = 256
 

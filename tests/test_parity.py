@@ -9,11 +9,11 @@ from tinyse.engines import load_engine
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
 from tinyse.graph.grid import Grid
-from tinyse.keras import tf
 from tinyse.graph.snap import snap
+from tinyse.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.sound import Bands, Ends
-from tinyse.train.network import Network, StreamingNetwork, restore
+from tinyse.train.network import StreamingNetwork, restore
 
 FRAMES = 400
 

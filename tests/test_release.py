@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from export_models import random_model
+from tinyse.network import EnhancerNetwork, NetworkSpec
 
 from tinyse.artifacts import sha256, write_json
 from tinyse.card import card
@@ -22,7 +23,6 @@ from tinyse.export.writer import write
 from tinyse.graph.groups import Structure
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.parity import Parity
 from tinyse.profile.pipeline import profile
 from tinyse.recipe import load_recipe

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tinyse.network import EnhancerNetwork, NetworkSpec
 
 from tests.export_models import random_model
 from tests.halted import halt_and_resume, rows
@@ -24,7 +25,6 @@ from tinyse.graph.units import units_of
 from tinyse.keras import tf
 from tinyse.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.parity import measure_parity
 from tinyse.recipe import SkipPart, load_recipe
 from tinyse.training import train

@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.sound import Ends
 from tinyse.graph.grid import Grid, gate_scales, snap_scale
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.snap import snap, snap_ranges
+from tinyse.sound import Ends
 
 NET = tinylstm(6, (4,), (), 6)
 

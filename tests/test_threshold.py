@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tinyse.network import EnhancerNetwork, NetworkSpec
 
 from tinyse.graph.groups import Structure, array_scales, masks, structure_groups
 from tinyse.graph.model import tinylstm
 from tinyse.graph.units import units_of
 from tinyse.keras import tf, tf_keras
-from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.prune import Schedule
 from tinyse.threshold import ThresholdPruning, inverse_softplus, softplus
 

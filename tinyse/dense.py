@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.export.bundle import exported_ends
 from tinyse.errors import ExportError, ModelError
+from tinyse.export.bundle import exported_ends
 from tinyse.export.origin import INT8
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating

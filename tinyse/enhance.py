@@ -15,6 +15,10 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from tinyse.engines.base import Engine
+from tinyse.errors import AudioError
+from tinyse.progress import Progress, Step, silent
+from tinyse.sound import Ends, Real, StreamingEnhancer
 from tinyse.sound.audio import (
     AudioFormat,
     AudioReader,
@@ -24,10 +28,6 @@ from tinyse.sound.audio import (
     pcm_blocks,
     pcm_bytes,
 )
-from tinyse.engines.base import Engine
-from tinyse.errors import AudioError
-from tinyse.progress import Progress, Step, silent
-from tinyse.sound import Ends, Real, StreamingEnhancer
 from tinyse.sound.audiofile import audio_writer
 from tinyse.sound.level import Level
 from tinyse.sound.source import Ahead

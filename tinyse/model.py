@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from tinyse.artifacts import atomic_path
 from tinyse.errors import ModelError
-from tinyse.sound import Ends
 from tinyse.graph.model import Model, tinylstm
+from tinyse.sound import Ends
 
 Array = NDArray[np.float32]
 ARRAYS = {"lstm": ("kernel", "recurrent_kernel", "bias"), "dense": ("kernel", "bias")}

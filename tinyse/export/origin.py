@@ -20,11 +20,11 @@ from tinyse.errors import ModelError, RecipeError
 from tinyse.export import checks
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.tflite import to_int8
-from tinyse.sound import Bands, Ends
 from tinyse.graph.model import Model
 from tinyse.graph.order import reorder
 from tinyse.graph.shrink import shrink, widths
 from tinyse.model import TrainedModel
+from tinyse.sound import Bands, Ends
 
 INT8 = "model_int8.tflite"
 STEPS = ("convert", "check")

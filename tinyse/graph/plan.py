@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -191,7 +192,7 @@ class Plan:
                     return tensor
         raise ModelError(f"no part writes {name}")
 
-    @property
+    @cached_property
     def graphs(self) -> tuple[Graph, ...]:
         """The parts, where all of them are graphs.
 

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from tinyse.artifacts import sha256
-from tinyse.export.bundle import exported_ends
 from tinyse.errors import ModelError
+from tinyse.export.bundle import exported_ends
 from tinyse.export.network import parse
 from tinyse.profile import arena, layers, locate, simulated, sizes, vela
 from tinyse.profile.execution import Executed, Options, execute

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from tinyse.sound import containers, wav
 from tinyse.errors import AudioError
+from tinyse.sound import containers, wav
 from tinyse.sound.framing import Real
 
 UNKNOWN = 1 << 62

@@ -35,8 +35,8 @@ def numpy(model: Path, seconds: float = SECONDS) -> Run:
     """The int8 file in plain NumPy, layer by layer: ``tinyse.export.integer``, which export is checked against."""
     import numpy as np
 
-    from tinyse.export.bundle import exported_ends
     from tinyse.engines.tflm import Affine
+    from tinyse.export.bundle import exported_ends
     from tinyse.export.integer import IntegerNetwork
     from tinyse.export.network import parse
 
