@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinyse.errors import ExportError, ModelError
 from tinyse.export.bundle import exported_ends
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating
 from tinyse.graph.model import Model

@@ -25,7 +25,7 @@ from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import Evaluation
 from tinyse.evaluate.scoring import ALL, SNRS, evaluate
 from tinyse.evaluate.systems import System
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.export.pipeline import export_run
 from tinyse.graph.model import Model
 from tinyse.parity import Parity, measure_parity

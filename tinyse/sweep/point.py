@@ -18,7 +18,7 @@ from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import NOISY, Evaluation
 from tinyse.evaluate.scoring import evaluate
 from tinyse.evaluate.systems import System
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.graph.groups import Structure
 from tinyse.graph.model import Model
 from tinyse.profile.results import Sizes
