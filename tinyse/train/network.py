@@ -295,11 +295,9 @@ class StreamingNetwork:
     def __init__(self, model: Model) -> None:
         self.network = restore(model, exact=True)
         self._grid = self.network.input_grid
-        held, source = self.network.held(), self.network.net.input.name
+        held = self.network.held()
 
         def run(part: int, values: dict[str, Any], states: Any) -> Any:
-            if self._grid is None and source in values:
-                values[source] = (values[source] - self.network.shift) / self.network.scale
             return self.network.run_part(part, values, states, held, Seen(None, None))
 
         self._run = tf.function(run)
