@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from export_models import frames, random_model
 
-from tinyse.export.calibrate import calibrate
 from tinyse.firmware.build import Built, build
 from tinyse.firmware.project import write_project
+from tinyse.graph.floating import calibrate
+from tinyse.graph.snap import snap
 from tinyse.model import TrainedModel
-from tinyse.snap import snap
 
 NPU = "ethos-u55-128"
 TARGETS = {"corstone300": "cortex-m55", "corstone300-u65": "cortex-m55", "mps2-an500": "cortex-m7",
@@ -31,15 +31,15 @@ def restless(model: TrainedModel) -> TrainedModel:
     kernel[:, -1] *= 6
     bias[-1] = 0.65
     layers = (*model.layers[:-1], replace(model.layers[-1], arrays={"kernel": kernel, "bias": bias}))
-    moved = TrainedModel(layers, model.frontend)
-    return TrainedModel(layers, model.frontend, calibrate(moved, frames(200, model.frontend.bands)))
+    moved = TrainedModel(layers, model.ends)
+    return TrainedModel(layers, model.ends, calibrate(moved.model, frames(200, model.ends.inputs)))
 
 
 MODELS = {
     "small": lambda: random_model(zeros=0.5),
     "wide": lambda: random_model(lstm=(64, 48), dense=(32,), bands=128, zeros=0.5, seed=1),
     "skipping": lambda: restless(random_model(lstm=(32, 24), dense=(24,), bands=128, zeros=0.3, seed=5, skip=True)),
-    "snapped": lambda: snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3, seed=2)),
+    "snapped": lambda: TrainedModel.of(snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3, seed=2).model)),
 }
 """Models by name; a path to a run, a .npz or an int8 .tflite serves as well."""
 

@@ -89,7 +89,7 @@ static uint32_t ticks(void) {
 #include "network.h"
 
 static _Alignas(TINYSE_ARENA_ALIGNMENT) uint8_t arena[TINYSE_NETWORK_BYTES];
-static _Alignas(16) int8_t feature[TINYSE_BANDS], mask[TINYSE_OUTPUTS];
+static _Alignas(16) int8_t feature[TINYSE_INPUTS], mask[TINYSE_OUTPUTS];
 
 int main(void) {
   stream in = open("frames.bin", 0), out = open("masks.bin", 1), times = open("ticks.bin", 1);

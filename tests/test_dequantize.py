@@ -10,10 +10,11 @@ from export_models import random_model
 
 from tinyse.engines.tflm import TflmEngine
 from tinyse.errors import ModelError
-from tinyse.export.dequantize import dequantized, floating
 from tinyse.export.pipeline import export_run
+from tinyse.export.reader import read
+from tinyse.graph.dequantize import dequantized, floating
+from tinyse.graph.snap import snap
 from tinyse.network import NetworkSpec
-from tinyse.snap import snap
 from tinyse.training.start import load_start
 
 DENSE = Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense"
@@ -22,14 +23,14 @@ DENSE = Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense"
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    snap(random_model(zeros=0.5)).save(folder / "model.npz")
+    snap(random_model(zeros=0.5).model).save(folder / "model.npz")
     export_run(folder, "cortex-m55", folder / "export")
     return folder / "export" / "model_int8.tflite"
 
 
 def test_exported_again_it_is_the_same_file(exported, tmp_path):
     data = exported.read_bytes()
-    dequantized(data, TflmEngine.load(exported).frontend).save(tmp_path / "model.npz")
+    dequantized(read(data), TflmEngine.load(exported).ends).save(tmp_path / "model.npz")
     export_run(tmp_path / "model.npz", "cortex-m55", tmp_path / "again")
     assert (tmp_path / "again" / "model_int8.tflite").read_bytes() == data
 
@@ -38,11 +39,10 @@ def test_a_released_model_is_a_start():
     start = load_start(str(DENSE), NetworkSpec())
     assert start.model.ranges is None and start.model.parameters == 968_960
     data = (DENSE / "model_int8.tflite").read_bytes()
-    whole = floating(dequantized(data, start.model.frontend))
-    for mine, theirs in zip(start.model.layers, whole.layers, strict=True):
-        assert mine.name == theirs.name and mine.activation == theirs.activation
-        for name, array in mine.arrays.items():
-            np.testing.assert_array_equal(array, theirs.arrays[name])
+    whole = floating(dequantized(read(data), start.model.ends))
+    assert start.model.net == whole.net
+    for name, array in start.model.arrays.items():
+        np.testing.assert_array_equal(array, whole.arrays[name])
 
 
 def test_a_compiled_file_is_no_start():

@@ -11,11 +11,11 @@ from tinyse.artifacts import sha256
 from tinyse.corpus.store import Corpus
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.errors import RecipeError, TrainingError
-from tinyse.frontend import FrontEndSpec, lift
 from tinyse.keras import tf, tf_keras
 from tinyse.loss import MASK_FLOOR
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.recipe import load_recipe
+from tinyse.sound import Ends, gains
 from tinyse.training import train
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.distillation import Teacher
@@ -23,7 +23,7 @@ from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer
 from tinyse.training.start import Start, take_weights
 
-SPEC = FrontEndSpec()
+SPEC = Ends()
 WIDTHS = NetworkSpec(128, (12,), (8,))
 TINY = {
     "network.lstm": "[12]", "network.dense": "[8]", "mixing.seconds": "0.3", "mixing.batch": "4",
@@ -66,14 +66,14 @@ def losses(folder):
 def test_the_term_is_the_distance_of_compressed_spectra(start):
     rng = np.random.default_rng(0)
     features = rng.uniform(0, 2, (4, 3, 128)).astype(np.float32)
-    noisy = rng.uniform(0, 2, (4, 3, SPEC.bins)).astype(np.float32)
+    noisy = rng.uniform(0, 2, (4, 3, SPEC.framing.bins)).astype(np.float32)
     mask = rng.uniform(0.05, 1, (4, 3, 128)).astype(np.float32)
     teacher = Teacher(start, 0.5, SPEC)
     network = EnhancerNetwork(WIDTHS)
     take_weights(network, start.model)
     own = network(tf.constant(features.transpose(1, 0, 2))).numpy().transpose(1, 0, 2)
     target = teacher.enhanced(tf.constant(features), tf.constant(noisy))
-    expected = [(lift(m, SPEC) + MASK_FLOOR) ** 0.3 * noisy for m in (own, mask)]
+    expected = [(gains(m, SPEC) + MASK_FLOOR) ** 0.3 * noisy for m in (own, mask)]
     np.testing.assert_allclose(target, expected[0], rtol=1e-3, atol=1e-4)
     assert float(teacher.loss(tf.constant(mask), target, tf.constant(noisy))) == pytest.approx(
         0.5 * np.mean((expected[0] - expected[1]) ** 2), rel=1e-3)

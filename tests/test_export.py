@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tinyse.artifacts import sha256
 from tinyse.errors import ExportError, ModelError, RecipeError, ToolError
 from tinyse.export import checks, origin, pipeline, tflite, vela, verify
-from tinyse.export.calibrate import calibrate
 from tinyse.export.network import parse
 from tinyse.export.quantization import asymmetric, on_grid, quantize_weights, weight_scale
+from tinyse.graph.floating import calibrate
 from tinyse.model import TrainedModel
 from tinyse.targets import load_target
 
@@ -171,8 +171,8 @@ def test_post_training_ranges_come_from_ordered_frames(model, tree, monkeypatch)
     seen = frames(300, 16, 5)
     network = parse(tflite.to_int8(float_model, seen))
     assert network.features.scale == pytest.approx(seen.max() / 255, rel=1e-6)
-    grown = calibrate(float_model, np.repeat(seen[:1], 200, axis=0))["lstm_0.c"]
-    single = calibrate(float_model, seen[:1])["lstm_0.c"]
+    grown = calibrate(float_model.model, np.repeat(seen[:1], 200, axis=0))["lstm_0.c"]
+    single = calibrate(float_model.model, seen[:1])["lstm_0.c"]
     assert grown[1] - grown[0] > 1.5 * (single[1] - single[0])
     with pytest.raises(ExportError, match="no calibration frames"):
         tflite.to_int8(float_model)

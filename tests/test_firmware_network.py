@@ -24,9 +24,9 @@ from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
 from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
 from tinyse.export.reader import read
-from tinyse.frontend import features, stft
 from tinyse.graph.fixedpoint import quantize_multiplier, rescale, sigmoid16, tanh16
 from tinyse.model import TrainedModel
+from tinyse.sound import features, stft
 
 DENSE = Path(__file__).parent.parent / "models" / "tinylstm-dense" / "model_int8.tflite"
 EMULATED = ("mve", "m55-portable", "dsp")

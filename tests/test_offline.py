@@ -13,14 +13,24 @@ from tinyse.errors import ModelError, RecipeError
 from tinyse.export.checks import interpreter, stream
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import LstmLayer, parse
+from tinyse.export.reader import read
 from tinyse.export.verify import zero_counts
-from tinyse.groups import Structure
-from tinyse.offline import prune_offline
+from tinyse.export.writer import write
+from tinyse.graph.groups import Structure
+from tinyse.graph.offline import Pruned
+from tinyse.graph.offline import prune_offline as prune
 
 
 @pytest.fixture(scope="module")
 def data() -> bytes:
     return (exported("cortex-m55") / "model_int8.tflite").read_bytes()
+
+
+def prune_offline(data: bytes, *given, **more) -> Pruned:
+    """The pruned Graph of a file, with its file as ``data``."""
+    made = prune(read(data, "tiny"), *given, **more)
+    object.__setattr__(made, "data", write(made.graph))
+    return made
 
 
 def weights(data: bytes) -> dict[str, np.ndarray]:
@@ -53,9 +63,7 @@ def test_the_target_is_met_and_survivors_stay(data, structure, target):
     start = zero_share(data)
     most = max(target, start) if structure is Structure.WEIGHT else start + (1 - start) * target
     assert pruned.sparsity <= most + {"weight": 0.02, "block": 0.05, "unit": 0.08}[structure]
-    assert len(pruned.data) == len(data)
-    assert [(t.scales, t.zero_point, t.shape) for t in parse(pruned.data).tensors] == [
-        (t.scales, t.zero_point, t.shape) for t in parse(data).tensors]
+    assert read(pruned.data) == pruned.graph and pruned.graph.tensors == read(data).tensors
 
 
 def zero_share(data: bytes) -> float:
@@ -102,12 +110,12 @@ def test_a_converter_made_file_can_be_pruned():
 def test_pruning_twice_is_pruning_once(data):
     once = prune_offline(data, 0.8, "weight")
     assert prune_offline(once.data, 0.8, "weight").data == once.data
-    assert prune_offline(data, 0.0, "unit").data == data
+    assert prune_offline(data, 0.0, "unit").graph == read(data)
 
 
 def test_what_is_refused():
     with pytest.raises(ModelError, match="tiny: "):
-        prune_offline(float_tflite(), 0.5, name="tiny")
+        prune_offline(float_tflite(), 0.5)
     with pytest.raises(RecipeError, match=r"sparsity: 1\.2 is out of range"):
         prune_offline(tiny_tflite(), 1.2)
     with pytest.raises(RecipeError, match=r"block: \[0, 4\]"):

@@ -14,8 +14,13 @@ from tinyse.export.checks import interpreter, stream
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
 from tinyse.export.tflite import to_int8
+from tinyse.graph.order import densest_first
+from tinyse.graph.order import reorder as reordered
 from tinyse.model import LayerWeights, TrainedModel
-from tinyse.order import densest_first, reorder
+
+
+def reorder(model: TrainedModel) -> TrainedModel:
+    return TrainedModel.of(reordered(model.model))
 
 
 def sparse(model: TrainedModel, seed: int, spread: float) -> TrainedModel:
@@ -56,8 +61,10 @@ def test_the_densest_unit_comes_first_and_none_is_lost(seed, spread):
     for before, after in zip(model.layers, ordered.layers, strict=True):
         for name, array in before.arrays.items():
             np.testing.assert_array_equal(np.sort(array, axis=None), np.sort(after.arrays[name], axis=None))
-    for layer, following in zip(ordered.layers, ordered.layers[1:], strict=False):
-        np.testing.assert_array_equal(densest_first(layer, following), np.arange(layer.units))
+    orders = densest_first(ordered.model)
+    assert [(name, order.size) for name, order in orders.items()] == [("lstm_0", 9), ("lstm_1", 7), ("dense_0", 5)]
+    for order in orders.values():
+        np.testing.assert_array_equal(order, np.arange(order.size))
     np.testing.assert_array_equal(reorder(ordered).layers[0].arrays["kernel"], ordered.layers[0].arrays["kernel"])
 
 
@@ -96,7 +103,7 @@ def test_the_command_orders_weights_but_neither_tiles_nor_int8_files(tmp_path):
     assert done.exit_code == 0, done.output
     file = tmp_path / "weight" / "export" / "model_int8.tflite"
     first = parse(file.read_bytes()).layers[0]
-    order = densest_first(model.layers[0], model.layers[1])
+    order = densest_first(model.model)["lstm_0"]
     assert not np.array_equal(order, np.arange(order.size))
     for gate, before in zip(first.gates, integers(model.layers[0], "kernel"), strict=True):
         np.testing.assert_array_equal(before[order], gate.kernel)

@@ -8,12 +8,12 @@ import pytest
 from tinyse.engines import load_engine
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.grid import Grid
 from tinyse.keras import tf
+from tinyse.graph.snap import snap
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec, StreamingNetwork, restore
-from tinyse.snap import snap
+from tinyse.sound import Bands, Ends
+from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES = 400
 
@@ -37,7 +37,7 @@ def quantized(scale, seed=0, spec=None):
     network.run(tf.constant(frames[:, None]), network.zero_states(1), seen)
     ranges = {name: (min(0.0, float(tf.reduce_min(t))), float(tf.reduce_max(t))) for name, t in seen.items()}
     ranges |= {name: (-high, high) for name, (_, high) in ranges.items() if name.endswith(".c")}
-    return network.export(FrontEndSpec(bands=network.spec.bands), ranges, {}), frames
+    return network.export(Ends(bands=Bands(count=network.spec.bands)), ranges, {}), frames
 
 
 @pytest.fixture(scope="module", params=[0.08, 0.3], ids=["mild", "wild"])
@@ -65,7 +65,8 @@ def test_the_streamed_keras_network_equals_tflm_bit_for_bit(case, tmp_path):
 def test_features_on_boundaries_fall_the_same_way(case, tmp_path):
     """A step's half, and the float32 beside it on either side; multiplied by 1 / scale some would cross it."""
     scale = np.float32(0.0128173828125)  # of a trained model in which one of 128,000 features crossed
-    model = snap(replace(case[0], ranges={**case[0].ranges, "features": (0.0, 255 * float(scale))}))
+    moved = replace(case[0], ranges={**case[0].ranges, "features": (0.0, 255 * float(scale))})
+    model = TrainedModel.of(snap(moved.model))
     assert Grid.of_range(*model.ranges["features"]).scale == scale
     path = tmp_path / "model_int8.tflite"
     path.write_bytes(to_int8(model))
@@ -110,7 +111,7 @@ def test_the_cell_clip_is_obeyed():
     arrays["bias"][: 3 * units] = 6.0  # input and forget gates open, candidate at one: the cell only grows
     layers[0] = type(layers[0])(layers[0].kind, layers[0].name, arrays, layers[0].activation)
     ranges = {**model.ranges, "lstm_0.c": (-15.0, 15.0)}
-    model = TrainedModel(tuple(layers), model.frontend, ranges, {})
+    model = TrainedModel(tuple(layers), model.ends, ranges, {})
     integer, keras = IntegerNetwork(to_int8(model)), StreamingNetwork(model)
     grid = Grid.of_range(*model.ranges["features"])
     for frame in frames[:60]:
@@ -121,6 +122,6 @@ def test_the_cell_clip_is_obeyed():
 
 def test_a_full_size_network_has_the_papers_parameter_and_mac_count():
     network = EnhancerNetwork(NetworkSpec())
-    model = network.export(FrontEndSpec(), None, {})
+    model = network.export(Ends(), None, {})
     assert model.parameters == 968_960
     assert model.macs_per_frame == 966_656

@@ -17,10 +17,12 @@ from tinyse.dense import dense_file, dense_model
 from tinyse.errors import ModelError
 from tinyse.evaluate.result import Evaluation
 from tinyse.export.origin import INT8
-from tinyse.groups import Structure
+from tinyse.export.reader import read
+from tinyse.export.writer import write
+from tinyse.graph.groups import Structure
+from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.offline import prune_offline
 from tinyse.parity import Parity
 from tinyse.profile.pipeline import profile
 from tinyse.recipe import load_recipe
@@ -74,7 +76,7 @@ def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
     for skip in (False, True):
         network = EnhancerNetwork(NetworkSpec(skip=skip))
         take_weights(network, dense)
-        network.export(dense.frontend, None, {}).save(point / "float.npz")
+        network.export(dense.ends, None, {}).save(point / "float.npz")
         assert TrainedModel.load(point / "float.npz").skip == skip
         assert reproducible(point, models, "unit").train.start == "models/tinylstm-dense"
 
@@ -82,7 +84,7 @@ def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
 @pytest.mark.parametrize("rate", [None, 0.25])
 def test_the_card_has_layers_costs_and_where_to_start(point, tmp_path, rate):
     int8 = tmp_path / INT8
-    int8.write_bytes(prune_offline((DENSE / INT8).read_bytes(), 0.5, Structure.WEIGHT, (1, 1), "dense").data)
+    int8.write_bytes(write(prune_offline(read((DENSE / INT8).read_bytes()), 0.5, Structure.WEIGHT, (1, 1)).graph))
     found = Evaluation.from_dict(json.loads((DENSE / "evaluation.json").read_text()))
     if rate is not None:
         found = replace(found, clips=tuple(replace(clip, updates={"int8": rate}) for clip in found.clips))

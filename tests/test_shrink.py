@@ -13,15 +13,28 @@ from tinyse.export.checks import interpreter, stream
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
 from tinyse.export.tflite import to_int8
-from tinyse.groups import Structure, masks, structure_groups
+from tinyse.graph import shrink as removal
+from tinyse.graph.groups import Structure, masks, structure_groups
+from tinyse.graph.snap import snap
+from tinyse.graph.units import units_of
 from tinyse.model import TrainedModel
-from tinyse.shrink import live_units, shrink, widths
+
+
+def shrink(model: TrainedModel) -> TrainedModel:
+    return TrainedModel.of(removal.shrink(model.model))
+
+
+def widths(model: TrainedModel) -> dict[str, int]:
+    return removal.widths(model.model)
+
+
+def live_units(model: TrainedModel) -> dict[str, np.ndarray]:
+    return removal.live_units(model.model)
 
 
 def without_units(model: TrainedModel, kept: dict[str, np.ndarray], biases: bool = True) -> TrainedModel:
     """Zero the groups of the units that are not kept; with ``biases`` false, their biases stay."""
-    shapes = {f"{layer.name}/{name}": a.shape for layer in model.layers for name, a in layer.arrays.items()}
-    groups = structure_groups(shapes, Structure.UNIT)
+    groups = structure_groups(units_of(model.model.net), Structure.UNIT)
     found = masks(groups, [kept[part.name] for part in groups])
     layers = tuple(replace(layer, arrays={
         name: a * found.get(f"{layer.name}/{name}", 1) if biases or name != "bias" else a
@@ -81,7 +94,7 @@ def test_any_pattern_keeps_scales_and_real_output(seed, share, zeros, biases):
 
 def test_a_living_unit_is_not_removed():
     model = random_model(lstm=(9, 7), dense=(6,), bands=8, quantized=False)
-    assert all(flags.all() for flags in live_units(model))
+    assert all(flags.all() for flags in live_units(model).values())
     assert shrink(model).parameters == model.parameters
 
 
@@ -109,22 +122,21 @@ def test_a_unit_that_holds_the_largest_weight_stays():
     first["kernel"][0, 3] = 100
     masked = replace(model, layers=(replace(model.layers[0], arrays=first), replace(model.layers[1], arrays=second),
                                     *model.layers[2:]))
-    assert live_units(masked)[0][3]
+    assert live_units(masked)["lstm_0"][3]
     first["kernel"][0, 3] = 1e-3
     first["kernel"][:, 12::9] = first["kernel"][:, 21::9] = 0
     first["recurrent_kernel"][:, 3::9] = 0
-    assert not live_units(masked)[0][3]
+    assert not live_units(masked)["lstm_0"][3]
 
 
 def test_export_of_a_unit_pruned_run_is_smaller_and_runs_on_the_simulator(tmp_path):
     from tinyse.engines import load_engine
     from tinyse.export.pipeline import export_run
-    from tinyse.snap import snap
 
     model = random_model(lstm=(40, 24), dense=(18,), bands=128, seed=6)
     rng = np.random.default_rng(6)
     kept = {"lstm_0": rng.permutation(40) < 13, "lstm_1": rng.permutation(24) < 7, "dense_0": rng.permutation(18) < 5}
-    masked = snap(without_units(model, kept))
+    masked = TrainedModel.of(snap(without_units(model, kept).model))
     masked.save(tmp_path / "model.npz")
     made = export_run(tmp_path, "ethos-u55-128")
     manifest = json.loads((made.folder / "manifest.json").read_text())

@@ -17,14 +17,16 @@ from tinyse.engines import load_engine
 from tinyse.errors import RecipeError
 from tinyse.export.pipeline import export_run
 from tinyse.gated import governors, pick
-from tinyse.groups import Structure, structure_groups
+from tinyse.graph.groups import Structure, structure_groups
+from tinyse.graph.model import tinylstm
+from tinyse.graph.shrink import shrink, widths
+from tinyse.graph.units import units_of
 from tinyse.keras import tf
 from tinyse.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.parity import measure_parity
 from tinyse.recipe import SkipPart, load_recipe
-from tinyse.shrink import shrink, widths
 from tinyse.training import train
 from tinyse.training.skipping import Budget, GatedLanes, delays, push
 from tinyse.training.start import take_weights
@@ -180,19 +182,17 @@ def test_recipes_without_skip_are_as_they_were():
 def test_a_dense_start_gets_an_open_gate_and_keeps_its_mask():
     dense = random_model((6,), (5,), bands=8, quantized=False)
     network = EnhancerNetwork(NetworkSpec(8, (6,), (5,), skip=True))
-    take_weights(network, dense)
+    take_weights(network, dense.model)
     assert np.array_equal(network.denses[-1].kernel[:, :-1], dense.layers[-1].arrays["kernel"])
     assert network.denses[-1].bias.numpy()[-1] == 1.0
     back = EnhancerNetwork(NetworkSpec(8, (6,), (5,)))
-    take_weights(back, TrainedModel(network.export(dense.frontend, None, {}).layers, dense.frontend))
+    take_weights(back, network.export(dense.ends, None, {}).model)
     assert np.array_equal(back.denses[-1].kernel, dense.layers[-1].arrays["kernel"])
 
 
 @pytest.mark.parametrize("structure", list(Structure))
 def test_no_structure_may_prune_the_gate(structure):
-    shapes = {"lstm_0/kernel": (8, 24), "lstm_0/recurrent_kernel": (6, 24), "lstm_0/bias": (24,),
-              "dense_0/kernel": (6, 5), "dense_0/bias": (5,), "dense_1/kernel": (5, 9), "dense_1/bias": (9,)}
-    groups = structure_groups(shapes, structure, (4, 2))
+    groups = structure_groups(units_of(tinylstm(8, (6,), (5,), 9)), structure, (4, 2))
     if structure is Structure.UNIT:
         assert "dense_1" not in [part.name for part in groups]
         return
@@ -221,7 +221,7 @@ def test_a_resumed_run_is_the_same(whole, corpus, tmp_path):
 
 def test_the_export_streams_what_was_trained(whole, corpus):
     model = TrainedModel.load(whole.model)
-    small = shrink(model)
+    small = shrink(model.model)
     assert widths(small)["dense_1"] == 129 and widths(small)["lstm_0"] < 24
     made = export_run(whole.folder, "ethos-u55-128")
     parity = measure_parity(whole.model, made.folder / "model_int8.tflite", Corpus.open(corpus), frames=150)

@@ -1,5 +1,7 @@
 """TrainedModel: what training hands to export, engines and reports, independent of any framework.
 
+On its way out: ``tinyse.graph.model.Model`` takes its place, and the two meet here alone.
+
 One ``.npz`` file holds the weights, the learned quantization ranges and the front end's numbers; it is
 written with fixed time stamps so that the same model gives the same bytes.
 """
@@ -10,7 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from numpy.typing import NDArray
 
 from tinyse.artifacts import atomic_path
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound import Ends
+from tinyse.graph.model import Model, tinylstm
 
 Array = NDArray[np.float32]
 ARRAYS = {"lstm": ("kernel", "recurrent_kernel", "bias"), "dense": ("kernel", "bias")}
@@ -60,14 +63,14 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Weights, quantization ranges (None for a float model) and the front end they were trained with.
+    """Weights, quantization ranges (None for a float model) and the ends they were trained with.
 
     ``ranges`` maps a tensor name ("features", "lstm_0.h", "lstm_0.c", "dense_0.out", ...) to its
     (minimum, maximum) in real units.
     """
 
     layers: tuple[LayerWeights, ...]
-    frontend: FrontEndSpec
+    ends: Ends
     ranges: Mapping[str, tuple[float, float]] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,7 +82,32 @@ class TrainedModel:
     @property
     def skip(self) -> bool:
         """Whether the last output is a Skip RNN's p~ and not a band (``tinyse.skip``)."""
-        return bool(self.layers) and self.layers[-1].units == self.layers[0].inputs + 1
+        return bool(self.layers) and self.model.net.skip is not None
+
+    @property
+    def model(self) -> Model:
+        """The same as what replaces this type."""
+        lstm, dense = ([layer for layer in self.layers if layer.kind == kind] for kind in ("lstm", "dense"))
+        net = tinylstm(self.layers[0].inputs, tuple(layer.units for layer in lstm),
+                       tuple(layer.units for layer in dense[:-1]), dense[-1].units)
+        arrays = {f"{layer.name}/{name}": array for layer in self.layers for name, array in layer.arrays.items()}
+        return Model(net, arrays, self.ends, self.ranges, self.meta)
+
+    @staticmethod
+    def of(model: Model) -> TrainedModel:
+        """What ``model`` was made of.
+
+        Raises:
+            ModelError: it is no TinyLSTM.
+        """
+        layers = []
+        for node in model.net.nodes[1:]:
+            if node.layer.kind not in ARRAYS:
+                raise ModelError(f"{node.name}: a {node.layer.kind} is in no TinyLSTM")
+            arrays = {name: model.arrays[f"{node.name}/{name}"] for name in ARRAYS[node.layer.kind]}
+            layers.append(LayerWeights(node.layer.kind, node.name, arrays,
+                                       getattr(node.layer, "activation", "linear")))
+        return TrainedModel(tuple(layers), model.ends, model.ranges, model.meta)
 
     @property
     def macs_per_frame(self) -> int:
@@ -92,7 +120,7 @@ class TrainedModel:
             "format": "tinyse-model-1",
             "layers": [{"kind": lay.kind, "name": lay.name, "activation": lay.activation} for lay in self.layers],
             "ranges": {k: list(v) for k, v in sorted(self.ranges.items())} if self.ranges is not None else None,
-            "frontend": asdict(self.frontend),
+            "ends": self.ends.as_dict(),
             "meta": dict(self.meta),
         }
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -105,36 +133,9 @@ class TrainedModel:
 
     @staticmethod
     def load(path: Path | str) -> TrainedModel:
-        """Read what ``save`` wrote.
+        """Read what ``save`` or ``Model.save`` wrote.
 
         Raises:
             ModelError: the file is missing, not a tinyse model, damaged, or holds weights that are not finite.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ModelError(f"{path}: no such model file", "give a run folder's model.npz or float.npz")
-        try:
-            with zipfile.ZipFile(path) as archive:
-                header = json.loads(archive.read("header.json"))
-                layers = tuple(
-                    LayerWeights(
-                        kind=entry["kind"],
-                        name=entry["name"],
-                        activation=entry["activation"],
-                        arrays={n: np.load(io.BytesIO(archive.read(f"{entry['name']}/{n}.npy")), allow_pickle=False)
-                                for n in ARRAYS[entry["kind"]]},
-                    )
-                    for entry in header["layers"]
-                )
-                if broken := [layer.name for layer in layers
-                              if not all(np.isfinite(array).all() for array in layer.arrays.values())]:
-                    raise ModelError(f"{path}: {broken[0]} holds weights that are not finite", "train it again")
-                ranges = header["ranges"]
-                return TrainedModel(
-                    layers=layers,
-                    frontend=FrontEndSpec(**header["frontend"]),
-                    ranges=None if ranges is None else {k: (v[0], v[1]) for k, v in ranges.items()},
-                    meta=header["meta"],
-                )
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, json.JSONDecodeError, EOFError) as error:
-            raise ModelError(f"{path}: not a tinyse model, or damaged: {error}", "train it again") from error
+        return TrainedModel.of(Model.load(path))

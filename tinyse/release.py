@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from tinyse.evaluate.scoring import ALL, SNRS, evaluate
 from tinyse.evaluate.systems import System
 from tinyse.export.origin import INT8
 from tinyse.export.pipeline import export_run
-from tinyse.model import TrainedModel
+from tinyse.graph.model import Model
 from tinyse.parity import Parity, measure_parity
 from tinyse.profile.pipeline import profile
 from tinyse.profile.render import to_json
@@ -124,20 +125,19 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
     places = [f"models/{other}" for other, held in others.items() if held["sha256"].get(INT8) == wanted]
     places += [f"runs/{other}" for other, held in others.items() if held.get("float") == wanted]
     if not places:  # the start may have been an int8 file's weights, kept as floats
-        float_weights = TrainedModel.load(run / "float.npz")
+        float_weights = Model.load(run / "float.npz")
         places = [f"models/{other}" for other in others if _same_weights(models / other / INT8, float_weights)]
     for place in places:
         return replace(recipe, train=replace(recipe.train, start=place))
     raise ModelError(f"{run}: no model of {models} is what it starts from, {recipe.train.start}",
-                     f"release that first: tinyse release {recipe.train.start} --name NAME")
+                     f"release that first: tinyse release {quote(recipe.train.start)} --name NAME")
 
 
-def _same_weights(int8: Path, model: TrainedModel) -> bool:
+def _same_weights(int8: Path, model: Model) -> bool:
     """Whether a dense int8 file holds exactly these weights, but for a Skip RNN's gate."""
     try:
         held = dense_model(dense_file(int8, "release"), "release")
     except ModelError:
         return False
-    return len(held.layers) == len(model.layers) and all(
-        np.array_equal(ours.arrays[key][..., : theirs.arrays[key].shape[-1]], theirs.arrays[key])
-        for ours, theirs in zip(model.layers, held.layers, strict=True) for key in theirs.arrays)
+    return held.arrays.keys() == model.arrays.keys() and all(
+        np.array_equal(model.arrays[name][..., : theirs.shape[-1]], theirs) for name, theirs in held.arrays.items())

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-_Static_assert(TINYSE_PACKED_INPUT_BYTES == TINYSE_BANDS, "the network takes int8 features");
-_Static_assert(TINYSE_PACKED_RESULT_BYTES == TINYSE_OUTPUTS, "the network gives an int8 mask");
+_Static_assert(TINYSE_PACKED_INPUT_BYTES == TINYSE_INPUTS * sizeof(tinyse_input), "the network takes the features");
+_Static_assert(TINYSE_PACKED_RESULT_BYTES == TINYSE_OUTPUTS * sizeof(tinyse_output), "the network gives the result");
 
 tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu) {
   (void)npu;
@@ -13,12 +13,12 @@ tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu) {
 
 void tinyse_network_reset(void *arena) { tinyse_parts_reset(arena); }
 
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const int8_t feature[TINYSE_BANDS],
-                                 int8_t mask[TINYSE_OUTPUTS]) {
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const tinyse_input feature[TINYSE_INPUTS],
+                                 tinyse_output mask[TINYSE_OUTPUTS]) {
   (void)npu;
   uint8_t *bytes = arena;
-  memcpy(bytes + TINYSE_PACKED_INPUT, feature, TINYSE_BANDS);
+  memcpy(bytes + TINYSE_PACKED_INPUT, feature, TINYSE_PACKED_INPUT_BYTES);
   tinyse_parts_run(bytes);
-  memcpy(mask, bytes + TINYSE_PACKED_RESULT, TINYSE_OUTPUTS);
+  memcpy(mask, bytes + TINYSE_PACKED_RESULT, TINYSE_PACKED_RESULT_BYTES);
   return TINYSE_OK;
 }

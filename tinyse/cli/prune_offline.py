@@ -28,10 +28,16 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
       tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
     """
     from tinyse.artifacts import write_bytes
-    from tinyse.offline import prune_offline
+    from tinyse.engines.base import exported_frontend, exported_gate
+    from tinyse.export.reader import read
+    from tinyse.export.writer import write
+    from tinyse.graph.offline import prune_offline
 
-    pruned = prune_offline(model.read_bytes(), sparsity, structure, block, str(model), clusters)
-    write_bytes(out, pruned.data)
+    data = model.read_bytes()
+    graph = read(data, str(model))
+    gate = exported_gate(graph, exported_frontend(model, data))
+    pruned = prune_offline(graph, sparsity, structure, block, clusters, gate)
+    write_bytes(out, write(pruned.graph))
     for name, share in pruned.zeros.items():
         click.echo(f"{name:28} {share:6.1%} zeros")
     click.echo(f"{pruned.sparsity:.1%} of {pruned.weights:,} weights are zero (exact)")

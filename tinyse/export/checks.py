@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ExportError, ToolError
-from tinyse.export.capture import quiet_stderr
+from tinyse.export.capture import captured_stderr
 from tinyse.export.network import Network, parse
 from tinyse.model import TrainedModel
 
@@ -65,8 +65,8 @@ def check_zeros(data: bytes, model: TrainedModel) -> int:
     return sum(zeros for zeros, _ in found.values())
 
 
-def interpreter(data: bytes) -> Any:
-    """TFLM's interpreter on the host for a .tflite file's bytes.
+def interpreter(data: bytes, name: str = "model") -> Any:
+    """TFLM's interpreter on the host for a .tflite file's bytes; ``name`` opens error messages.
 
     Raises:
         ToolError: tflite-micro is not installed.
@@ -77,29 +77,39 @@ def interpreter(data: bytes) -> Any:
     except ImportError as error:
         raise ToolError("tflite-micro is not installed", "pip install --pre tflite-micro") from error
     try:
-        with quiet_stderr():
+        with captured_stderr() as said:
             return runtime.Interpreter.from_bytes(data)
     except RuntimeError as error:
-        raise ExportError(f"TFLM refuses the file: {error}", "see the lines above") from error
+        raise ExportError(f"{name}: TFLM refuses it: {tflm_reason(said.text + str(error))}",
+                          "export it with tinyse") from error
+
+
+def tflm_reason(said: str) -> str:
+    """The line of TFLM's messages that names the operator at fault, else the last one."""
+    lines = [line for line in map(str.strip, said.splitlines()) if line and not line.startswith(
+        ("Traceback", "File", "^", "~"))]
+    named = [line for line in lines if line.startswith(("Node ", "Didn't find op", "Failed to get"))]
+    return (named or lines or ["no message"])[0 if named else -1]
 
 
 def stream(tflm: Any, frames: NDArray[np.int8]) -> NDArray[np.int8]:
     """Run int8 [count, bands] through TFLM one by one, from the present state."""
-    masks = []
+    masks, shape = [], tflm.get_input_details(0)["shape"]
     for frame in frames:
-        tflm.set_input(frame.reshape(1, 1, -1), 0)
+        tflm.set_input(frame.reshape(shape), 0)
         tflm.invoke()
         masks.append(tflm.get_output(0).reshape(-1).copy())
     return np.stack(masks)
 
 
-def check_stream(data: bytes, features: NDArray) -> StreamProof:
+def check_stream(data: bytes, features: NDArray, name: str = "model") -> StreamProof:
     """Prove on TFLM that states persist between frames, that reset restores them, and that the integer
     reference agrees to the bit.
 
     Args:
         data: the int8 .tflite.
         features: float32 [frames, bands] in order; the first ``FRAMES`` are streamed.
+        name: opens error messages.
 
     Raises:
         ExportError: a frame's mask does not depend on the frames before it, reset does not restore the start,
@@ -107,8 +117,9 @@ def check_stream(data: bytes, features: NDArray) -> StreamProof:
     """
     from tinyse.export.integer import IntegerNetwork
 
-    frames = parse(data).features.quantize(np.asarray(features, np.float32)[:FRAMES])
-    tflm = interpreter(data)
+    network = parse(data, name)
+    frames = network.features.quantize(np.asarray(features, np.float32)[:FRAMES])
+    tflm = interpreter(data, name)
     first = stream(tflm, frames)
     alone = np.empty_like(first)
     for number, frame in enumerate(frames):
@@ -116,12 +127,12 @@ def check_stream(data: bytes, features: NDArray) -> StreamProof:
         alone[number] = stream(tflm, frame[None])[0]
     remembered = int(np.sum(first != alone))
     if not remembered:
-        raise ExportError("no mask depends on earlier frames: the LSTM states do not persist between invocations",
-                          "the file is not a streaming model")
+        raise ExportError(f"{name}: no mask depends on earlier frames: {', '.join(network.operators)} keep no "
+                          "state between invocations", "the file is not a streaming model")
     tflm.reset()
     if not np.array_equal(stream(tflm, frames), first):
-        raise ExportError("reset does not restore the first frame's states in TFLM")
-    if not np.array_equal(IntegerNetwork(data).run(frames), first):
-        raise ExportError("TFLM and the integer reference disagree on this model",
+        raise ExportError(f"{name}: reset does not restore the first frame's states in TFLM")
+    if not np.array_equal(IntegerNetwork(data, name).run(frames), first):
+        raise ExportError(f"{name}: TFLM and the integer reference disagree",
                           "the installed tflite-micro computes by other rules; see tinyse doctor")
     return StreamProof(len(frames), remembered)

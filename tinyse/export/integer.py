@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
+from tinyse.export.network import DenseLayer, LogisticLayer, LstmLayer, parse
 from tinyse.graph.fixedpoint import (
     Ints,
     quantize_multiplier,
@@ -28,7 +29,6 @@ from tinyse.graph.fixedpoint import (
     sigmoid16,
     tanh16,
 )
-from tinyse.export.network import DenseLayer, LogisticLayer, LstmLayer, parse
 
 Int8 = NDArray[np.int8]
 

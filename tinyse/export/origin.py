@@ -7,6 +7,7 @@ as that of a released model, which can only be held to itself.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ from tinyse.errors import ModelError, RecipeError
 from tinyse.export import checks
 from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
 from tinyse.export.tflite import to_int8
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound import Bands, Ends
+from tinyse.graph.model import Model
+from tinyse.graph.order import reorder
+from tinyse.graph.shrink import shrink, widths
 from tinyse.model import TrainedModel
-from tinyse.order import reorder
-from tinyse.shrink import shrink, widths
 
 INT8 = "model_int8.tflite"
 STEPS = ("convert", "check")
@@ -34,7 +36,7 @@ class Origin:
 
     Attributes:
         data: the .tflite. network: the same, read.
-        frontend: what makes its features and applies its masks.
+        ends: what makes its features and applies its masks.
         sha256: of the file it came from.
         parameters, zeros: exact counts. widths: units by layer.
         quantization: "trained ranges", "calibrated", or "as given".
@@ -43,7 +45,7 @@ class Origin:
 
     data: bytes
     network: Network
-    frontend: FrontEndSpec
+    ends: Ends
     sha256: str
     parameters: int
     zeros: int
@@ -71,7 +73,7 @@ def find(run: Path) -> tuple[Path, Path]:
 def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[Callable[[str], None]], Origin]:
     """Read ``file``; what comes back converts and checks it, and tells a callback of each of `STEPS`.
 
-    ``reordered``: with the densest units first (``tinyse.order``).
+    ``reordered``: with the densest units first (``tinyse.graph.order``).
 
     Raises:
         ModelError: a damaged model or calibration, or units that cannot be put in another order.
@@ -80,7 +82,7 @@ def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[Callabl
         if reordered:
             raise ModelError(f"{file}: an int8 file keeps its order of units", "export the run's model.npz")
         return lambda stage: finished(file, folder, stage)
-    model = TrainedModel.load(file)
+    model = Model.load(file)
     calibration = calibration_frames(folder, model)
     if model.meta.get("structure") == "unit":  # other structures keep their width: tiles must stay where they are
         model = shrink(model)
@@ -92,21 +94,22 @@ def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[Callabl
     return lambda stage: trained(model, digest, calibration, stage)
 
 
-def trained(model: TrainedModel, digest: str, calibration: NDArray | None, stage: Callable[[str], None]) -> Origin:
+def trained(model: Model, digest: str, calibration: NDArray | None, stage: Callable[[str], None]) -> Origin:
     """Convert a trained model, carrying its ranges over, and check that nothing was lost on the way.
 
     Raises:
         ExportError: the file would not be the trained model. ToolError: TFLM is missing.
     """
     stage("convert")
-    data = to_int8(model, calibration)
+    flat = TrainedModel.of(model)
+    data = to_int8(flat, calibration)
     stage("check")
-    network = checks.check_operators(data, model)
-    zeros = checks.check_zeros(data, model)
+    network = checks.check_operators(data, flat)
+    zeros = checks.check_zeros(data, flat)
     high = 1.0 if model.ranges is None else model.ranges["features"][1]
-    frames = calibration if calibration is not None else synthetic_frames(model.layers[0].inputs, high)
+    frames = calibration if calibration is not None else synthetic_frames(math.prod(model.net.shapes[model.net.input.name]), high)
     proof = checks.check_stream(data, frames)
-    return Origin(data, network, model.frontend, digest, model.parameters, zeros, widths(model),
+    return Origin(data, network, model.ends, digest, model.parameters, zeros, widths(model),
                   "calibrated" if model.ranges is None else "trained ranges", proof)
 
 
@@ -125,7 +128,7 @@ def finished(file: Path, folder: Path, stage: Callable[[str], None]) -> Origin:
     bands = network.input.shape[-1]
     stage("check")
     high = network.features.scale * (127 - network.features.zero_point)
-    proof = checks.check_stream(data, synthetic_frames(bands, high))
+    proof = checks.check_stream(data, synthetic_frames(bands, high), str(file))
     parameters = network.macs_per_frame
     units = {}
     for layer in network.layers:
@@ -136,7 +139,7 @@ def finished(file: Path, folder: Path, stage: Callable[[str], None]) -> Origin:
             parameters += layer.bias.size
             units[layer.name] = layer.weights.shape[0]
     zeros = sum(zeros for zeros, _ in zero_counts(data).values())
-    return Origin(data, network, _frontend(folder, bands), sha256(file), parameters, zeros, units, "as given", proof)
+    return Origin(data, network, _ends(folder, bands), sha256(file), parameters, zeros, units, "as given", proof)
 
 
 def synthetic_frames(bands: int, high: float, count: int = checks.FRAMES) -> NDArray[np.float32]:
@@ -146,7 +149,7 @@ def synthetic_frames(bands: int, high: float, count: int = checks.FRAMES) -> NDA
     return (high * 0.5 * (1 + wave)).astype(np.float32)
 
 
-def calibration_frames(folder: Path, model: TrainedModel) -> NDArray | None:
+def calibration_frames(folder: Path, model: Model) -> NDArray | None:
     """The run's validation features in order; None where training left none."""
     path = folder / "calibration.npy"
     if not path.is_file():
@@ -155,21 +158,22 @@ def calibration_frames(folder: Path, model: TrainedModel) -> NDArray | None:
         frames = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ModelError(f"{path}: damaged: {error}", "delete it, or train again") from error
-    if frames.ndim != 2 or frames.shape[1] != model.layers[0].inputs or not len(frames):
+    if frames.ndim != 2 or frames.shape[1] != math.prod(model.net.shapes[model.net.input.name]) or not len(frames):
         raise ModelError(f"{path}: shape {frames.shape} does not fit the model", "delete it, or train again")
     return np.asarray(frames, np.float32)
 
 
-def _frontend(folder: Path, bands: int) -> FrontEndSpec:
+def _ends(folder: Path, bands: int) -> Ends:
+    path = folder / "manifest.json"
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        values = manifest.get("frontend", {})
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        values = manifest.get("ends", manifest.get("frontend"))
     except (OSError, ValueError, AttributeError):
-        values = {}
+        values = None
     try:
-        spec = FrontEndSpec(**{"bands": bands, **values})
+        ends = Ends(bands=Bands(count=bands)) if values is None else Ends.read({"bands": bands} | values, "ends")
     except (TypeError, RecipeError) as error:
-        raise ModelError(f"{folder / 'manifest.json'}: damaged front end: {error}", "export the model again") from error
-    if spec.bands != bands:
-        raise ModelError(f"{folder}: the front end has {spec.bands} bands, the network {bands}", "export it again")
-    return spec
+        raise ModelError(f"{path}: damaged front end: {error}", "export the model again") from error
+    if ends.inputs != bands:
+        raise ModelError(f"{folder}: the front end has {ends.inputs} bands, the network {bands}", "export it again")
+    return ends

@@ -64,7 +64,7 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
         out: destination folder; default ``RUN/export`` (beside a single file). One that holds anything but
             an earlier export is refused.
         progress: told of each stage.
-        reordered: put the densest units first (``tinyse.order``): the same output, fewer bytes after Vela.
+        reordered: put the densest units first (``tinyse.graph.order``): the same output, fewer bytes after Vela.
 
     Raises:
         ModelError: no such run, a damaged model, or ``reordered`` is not for it. RecipeError: unknown target.
@@ -107,8 +107,8 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
     write_text(folder / "memory.txt", memory.to_text())
     stage("C")
     flashed = compiled.path.read_bytes() if compiled else data
-    write_text(folder / "model.h", header(flashed, made.frontend, memory, target, made.sha256))
-    write_text(folder / "model.c", source(flashed, made.frontend, memory, target, made.sha256))
+    write_text(folder / "model.h", header(flashed, made.ends, memory, target, made.sha256))
+    write_text(folder / "model.c", source(flashed, made.ends, memory, target, made.sha256))
     packed = c_network(read(data))
     write_text(folder / "packed.h", packed.header(data))
     write_text(folder / "packed.c", packed.source(data))
@@ -117,8 +117,8 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
     files = {name: folder / name for name in names}
     cycles = None if compiled is None else {"total": compiled.cycles, "npu": compiled.npu_cycles,
                                             "source": "estimated (Vela)"}
-    extra = {"target": target.name, "trained_sha256": made.sha256, "frontend": asdict(made.frontend),
-             "skip": network.output.shape[-1] > made.frontend.bands, "parameters": made.parameters,
+    extra = {"target": target.name, "trained_sha256": made.sha256, "ends": made.ends.as_dict(),
+             "skip": network.output.shape[-1] > made.ends.outputs, "parameters": made.parameters,
              "widths": made.widths, "macs_per_frame": network.macs_per_frame,
              "operators": list(network.operators), "zeros": made.zeros, "quantization": made.quantization,
              "proof": asdict(made.proof), "cycles": cycles, "packed": packed.to_json()}

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from tinyse.errors import ExportError
 from tinyse.export.capture import quiet_stderr
-from tinyse.export.network import schema, unpack
+from tinyse.export.network import unpack
 from tinyse.export.quantization import asymmetric, cell_scale, on_grid, weight_scale
+from tinyse.export.structure import schema
 from tinyse.model import LayerWeights, TrainedModel
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -39,15 +40,15 @@ def to_int8(model: TrainedModel, calibration: NDArray | None = None) -> bytes:
         ExportError: the layers are not of that form, a range is missing, or the produced file differs from
             what the ranges and weights demand; the message names the tensor.
     """
-    from tinyse.export.calibrate import calibrate
     from tinyse.export.verify import verify
+    from tinyse.graph.floating import calibrate
 
     _check_layers(model)
     if model.ranges is None:
         if calibration is None or not len(calibration):
             raise ExportError("the model has no quantization ranges and there are no calibration frames",
                               "export a quantization-aware model, or keep the run's calibration.npy")
-        ranges: Ranges = calibrate(model, calibration)
+        ranges: Ranges = calibrate(model.model, calibration)
     else:
         ranges = model.ranges
     _check_ranges(model, ranges)

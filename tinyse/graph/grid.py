@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyse.errors import ExportError
+
 GATES = 4
 GATE_ONE = 4096.0
 """Pre-activations are Q3.12: one unit is 1 / 4096."""
@@ -29,6 +31,17 @@ def nearest(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     ratio = np.asarray(values, np.float32) / np.float32(scale)
     # Just below a half: adding a half itself would carry 0.49999997 over to 1.
     return np.trunc(ratio + np.copysign(np.nextafter(np.float32(0.5), np.float32(0)), ratio))
+
+
+DROPPED = 13
+"""Mantissa bits of a float32 beyond the leading 11."""
+
+
+def snap_scale(scale: NDArray[np.float32] | float) -> NDArray[np.float32]:
+    """Positive float32 scales rounded up to 11 significant bits: products of two are exact in float32."""
+    bits = np.asarray(scale, np.float32).view(np.uint32)
+    mask = np.uint32((1 << DROPPED) - 1)
+    return np.asarray((bits + mask) & ~mask, np.uint32).view(np.float32)
 
 
 @dataclass(frozen=True)
@@ -121,3 +134,31 @@ def sigmoid_table() -> NDArray[np.float64]:
     table = np.floor(65536.0 / (1.0 + np.exp(-steps)) + 0.5)
     table[list(SIGMOID_ABOVE)] += 1.0
     return table
+
+
+def weight_scale(weights: NDArray[Any], axis: int | None = None) -> NDArray[np.float32]:
+    """float32 scale max|w| / 127 over all of ``weights``, or per index along the other axis.
+
+    Where every weight is zero the scale is 1: nothing is lost.
+    """
+    bound = np.max(np.abs(np.asarray(weights, np.float32)), axis=axis).astype(np.float64)
+    return np.where(bound > 0, bound / 127.0, 1.0).astype(np.float32)
+
+
+def quantize_weights(weights: NDArray[Any], scale: NDArray[Any] | float) -> NDArray[np.int8]:
+    """round half to even of w / scale, -127..127, int8; ``scale`` broadcasts against ``weights``."""
+    ratio = np.asarray(weights, np.float64) / np.asarray(scale, np.float64)
+    return np.clip(np.rint(ratio), -127, 127).astype(np.int8)
+
+
+def bias_steps(bias: NDArray[Any], x_scale: float, scale: NDArray[Any], bits: int, name: str) -> NDArray[np.int64]:
+    """Biases in steps of (input scale * weight scale), halves away from zero, as TensorFlow's converter has them.
+
+    Raises:
+        ExportError: one leaves ``bits`` bits.
+    """
+    ratio = np.asarray(bias, np.float64) / (float(x_scale) * np.asarray(scale, np.float64))
+    steps = np.copysign(np.floor(np.abs(ratio) + 0.5), ratio)
+    if not np.isfinite(steps).all() or np.any(np.abs(steps) >= 2.0**bits):
+        raise ExportError(f"{name}: a bias leaves {bits + 1} bits", "its weights are tiny beside it; train it again")
+    return np.asarray(steps, np.int64)

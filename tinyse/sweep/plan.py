@@ -13,8 +13,8 @@ from tinyse.artifacts import sha256, versions
 from tinyse.dense import dense_file
 from tinyse.firmware.build import COMPILER
 from tinyse.firmware.qemu import PROGRAM
-from tinyse.groups import Structure
-from tinyse.model import TrainedModel
+from tinyse.graph.groups import Structure
+from tinyse.graph.model import Model
 from tinyse.recipe import Recipe
 from tinyse.sweep.identity import decides, dense_recipe, digest
 from tinyse.sweep.spec import OfflineSpec, PointSpec, Scoring, SweepSpec
@@ -135,7 +135,7 @@ def dense_source(given: Path) -> Path:
         ModelError: a damaged model.
     """
     trained = given / "model.npz"
-    if given.is_dir() and trained.is_file() and not TrainedModel.load(trained).meta.get("sparsity"):
+    if given.is_dir() and trained.is_file() and not Model.load(trained).meta.get("sparsity"):
         return trained
     return given / "float.npz" if given.is_dir() else given
 

@@ -19,8 +19,8 @@ from tinyse.evaluate.result import NOISY, Evaluation
 from tinyse.evaluate.scoring import evaluate
 from tinyse.evaluate.systems import System
 from tinyse.export.origin import INT8
-from tinyse.groups import Structure
-from tinyse.model import TrainedModel
+from tinyse.graph.groups import Structure
+from tinyse.graph.model import Model
 from tinyse.profile.results import Sizes
 from tinyse.progress import Progress, silent
 from tinyse.recipe import load_recipe, recipe_of
@@ -112,18 +112,21 @@ def _pruned(job: Job, chain: Chain) -> Path:
     made = Path(job.folder) / ("pruned.npz" if unit else "pruned.tflite")
 
     def work() -> Outcome:
-        from tinyse.engines.base import exported_frontend
-        from tinyse.export.dequantize import dequantized
-        from tinyse.offline import prune_offline
+        from tinyse.export.bundle import exported_ends, exported_gate
+        from tinyse.export.reader import read
+        from tinyse.export.writer import write
+        from tinyse.graph.dequantize import dequantized
+        from tinyse.graph.offline import prune_offline
 
         source = Path(job.source)
         data = source.read_bytes()
-        pruned = prune_offline(data, job.sparsity, job.structure, (job.block[0], job.block[1]), job.source).data
+        graph, ends = read(data, job.source), exported_ends(source)
+        pruned = prune_offline(graph, job.sparsity, job.structure, (job.block[0], job.block[1]),
+                               apart=exported_gate(graph, ends)).graph
         if unit:
-            model = dequantized(pruned, exported_frontend(source, data), job.source)
-            replace(model, meta={"structure": job.structure}).save(made)
+            replace(dequantized(pruned, ends, job.source), meta={"structure": job.structure}).save(made)
         else:
-            write_bytes(made, pruned)
+            write_bytes(made, write(pruned))
         return Outcome([made])
 
     chain.stage("prune", {"source": sha256(job.source), "sparsity": job.sparsity, "structure": job.structure,
@@ -194,7 +197,7 @@ def _costed(job: Job, chain: Chain, int8: Path) -> Mapping[str, Any]:
         write_json(folder / "profile.json", to_json(profiled))
         values = _sizes(profiled.sizes) | _macs(int8.parent, profiled.sizes)
         if job.floating:
-            values["float_bytes"] = 4 * TrainedModel.load(Path(job.floating)).parameters
+            values["float_bytes"] = 4 * Model.load(Path(job.floating)).parameters
         if profiled.npu is not None:
             values["cycles"] = profiled.npu.cycles
             if profiled.npu.memory_mode != SRAM_ONLY:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from tinyse.errors import RecipeError
-from tinyse.groups import DEFAULT_BLOCK, Structure
+from tinyse.graph.groups import DEFAULT_BLOCK, Structure
 from tinyse.recipe import BUILT_IN as RECIPES
 from tinyse.recipe import CorpusPart, Recipe, load_recipe
 from tinyse.sweep.identity import family as family_of
