@@ -101,19 +101,19 @@ class _Planner:
     def __init__(self, plan: Plan, scratch: Callable[[Op], int]) -> None:
         self.plan, self.scratch = plan, scratch
         self.ends = [0]  # of parts, in operators; each part has one tick more for its states
-        for graph in plan.parts:
+        for graph in plan.graphs:
             self.ends.append(self.ends[-1] + len(graph.ops) + 1)
-        self.pasts = [state.past.name for graph in plan.parts for state in graph.states]
-        outputs = {tensor.name for graph in plan.parts for tensor in graph.outputs}
+        self.pasts = [state.past.name for graph in plan.graphs for state in graph.states]
+        outputs = {tensor.name for graph in plan.graphs for tensor in graph.outputs}
         self.shared = tuple(frozenset(
             tensor.name for tensor in (*graph.inputs, *graph.outputs, *(state.past for state in graph.states)))
-            for graph in plan.parts)
+            for graph in plan.graphs)
         self.places: dict[Key, _Place] = {}
-        for part, graph in enumerate(plan.parts):
+        for part, graph in enumerate(plan.graphs):
             self._lives(part, graph)
-        for part, graph in enumerate(plan.parts):
+        for part, graph in enumerate(plan.graphs):
             self._views(part, graph, outputs)
-        if len(plan.parts) > 1:
+        if len(plan.graphs) > 1:
             self.places[RESULT] = _Place(plan.result.bytes, persists=True)
 
     def _key(self, part: int, name: str) -> Key:
@@ -127,7 +127,7 @@ class _Planner:
 
     def _lives(self, part: int, graph: Graph) -> None:
         start, end = self.ends[part], self.ends[part + 1] - 1
-        several = len(self.plan.parts) > 1
+        several = len(self.plan.graphs) > 1
         for tensor in graph.inputs:
             if tensor in self.plan.inputs:
                 self._use(part, tensor, -1)
@@ -230,7 +230,7 @@ class _Planner:
             root, inner = self._root(key)
             offsets[key] = self.places[root].offset + inner
         made = Arena(max(top, ALIGNED), states, (), offsets, self.shared)
-        moves = tuple(tuple(self._moves(made, part, graph)) for part, graph in enumerate(self.plan.parts))
+        moves = tuple(tuple(self._moves(made, part, graph)) for part, graph in enumerate(self.plan.graphs))
         return Arena(made.bytes, states, moves, offsets, self.shared)
 
     @staticmethod

@@ -72,7 +72,7 @@ class CNetwork:
 
     def input(self, tensor: Tensor) -> int:
         """Offset of an input of the plan."""
-        part = next(index for index, graph in enumerate(self.plan.parts) if tensor in graph.inputs)
+        part = next(index for index, graph in enumerate(self.plan.graphs) if tensor in graph.inputs)
         return self.arena.at(part, tensor)
 
     def to_json(self) -> dict[str, object]:
@@ -92,7 +92,7 @@ class CNetwork:
         rows = " \\\n".join(f'  X("{m.name}", {m.rows}, {m.columns * TILE}, {m.block}, {m.present}, {m.total}, '
                             f"{m.bytes})" for m in self.matrices)
         parts = "\n".join(f"void {self.prefix}_part_{part}(uint8_t *arena); /* {_plain(graph.name)} */"
-                          for part, graph in enumerate(self.plan.parts))
+                          for part, graph in enumerate(self.plan.graphs))
         return HEADER.format(banner=_banner("packed.h", model), defines=defines, matrices=rows, parts=parts,
                              prefix=self.prefix)
 
@@ -103,7 +103,7 @@ class CNetwork:
                              reset=_lines(self._reset()), run=_lines(self._run()), prefix=self.prefix)
 
     def _part(self, part: int) -> str:
-        graph = self.plan.parts[part]
+        graph = self.plan.graphs[part]
         body = []
         for made in self.parts[part]:
             shape = " x ".join(map(str, made.op.out.shape))
@@ -120,7 +120,7 @@ class CNetwork:
     def _reset(self) -> Iterator[str]:
         yield f"memset(arena, 0, {self.arena.bytes});"
         done = set()
-        for part, graph in enumerate(self.plan.parts):
+        for part, graph in enumerate(self.plan.graphs):
             held = graph.outputs if len(self.parts) > 1 else ()
             starts = [(self.arena.at(part, tensor), tensor) for tensor in (*(s.past for s in graph.states), *held)]
             starts += [(self.arena.at(part, op.out, HIDDEN), op.out) for op in graph.lstms]
@@ -167,7 +167,7 @@ class CNetwork:
             yield "}"
 
     def _value(self, tensor: Tensor) -> str:
-        part = next(index for index, graph in enumerate(self.plan.parts) if tensor in graph.outputs)
+        part = next(index for index, graph in enumerate(self.plan.graphs) if tensor in graph.outputs)
         return f"I{8 * tensor.grid.dtype.itemsize}({self.arena.at(part, tensor)})"
 
 
@@ -184,7 +184,7 @@ def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_mat
     arena = plan_arena(plan, scratch)
     seen: Counter[str] = Counter()
     parts = []
-    for part, graph in enumerate(plan.parts):
+    for part, graph in enumerate(plan.graphs):
         made = []
         for index, op in enumerate(graph.ops):
             label = LABELS.get(op.kind, op.kind)
