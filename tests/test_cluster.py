@@ -25,6 +25,7 @@ from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
 from tinyse.recipe import load_recipe
+from tinyse.train.network import StreamingNetwork
 from tinyse.training import train
 
 TINY = {
@@ -190,7 +191,7 @@ def test_the_exported_integers_are_the_trained_clusters(clustered, data):
 
 def test_the_clustered_network_equals_tflm_bit_for_bit(clustered, data):
     model = TrainedModel.load(clustered / "model.npz")
-    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model)
+    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model.model)
     steps = np.random.default_rng(4).integers(-128, 128, (120, 128)).astype(np.int8)
     real = ((steps.astype(np.float32) - grid.zero_point) * np.float32(grid.scale)).astype(np.float32)
     made = stream(interpreter(data), steps).astype(int) + 128

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.errors import ExportError, ModelError
-from tinyse.export.bundle import exported_ends
-from tinyse.export.bundle import INT8
+from tinyse.export.bundle import INT8, exported_ends
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating
 from tinyse.graph.model import Model

@@ -1,7 +1,9 @@
 """Temporary: C sources of one part."""
 from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+
 from tinyse.artifacts import write_text
 from tinyse.export.cheader import header, source
 from tinyse.export.cnetwork import CNetwork, c_network
