@@ -307,7 +307,15 @@ class StreamingNetwork:
         """Back to zero states."""
         self._states = self.network.zero_states(1)
 
-    def step(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
+        """feature [inputs] -> the last result [outputs], every part run; the states move on by one frame."""
+        net = self.network.net
+        values = {net.input.name: feature}
+        for part in range(len(net.results)):
+            values |= self.step_part(part, values)
+        return values[net.results[-1].node].reshape(-1)
+
+    def step_part(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Every value of a part's nodes, by node, from those [rows, width, channels] that it reads of others."""
         shapes, source = self.network.net.shapes, self.network.net.input.name
         values = {}
