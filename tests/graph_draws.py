@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyse.graph.graph import SIGMOID8, SIGMOID16, TANH8, TANH16, Graph
-from tinyse.graph.grid import Grid
+from tinyse.graph.grid import Grid, snap_scale
 from tinyse.graph.ops import (
     OPS,
     Add,
@@ -34,7 +34,6 @@ from tinyse.graph.ops import (
     window,
 )
 from tinyse.graph.tensor import Fused, Gate, State, Tensor, Weights
-from tinyse.graph.grid import snap_scale
 
 KINDS = tuple(op.kind for op in OPS)
 BITS = {"int8": 8, "int16": 16}

@@ -10,8 +10,8 @@ from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
 from tinyse.frontend import FrontEndSpec
 from tinyse.graph.grid import Grid
-from tinyse.keras import tf
 from tinyse.graph.snap import snap
+from tinyse.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, StreamingNetwork, restore
 

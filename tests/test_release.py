@@ -76,7 +76,7 @@ def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
     for skip in (False, True):
         network = EnhancerNetwork(NetworkSpec(skip=skip))
         take_weights(network, dense)
-        network.export(dense.frontend, None, {}).save(point / "float.npz")
+        network.export(dense.ends, None, {}).save(point / "float.npz")
         assert TrainedModel.load(point / "float.npz").skip == skip
         assert reproducible(point, models, "unit").train.start == "models/tinylstm-dense"
 

@@ -107,7 +107,8 @@ def trained(model: Model, digest: str, calibration: NDArray | None, stage: Calla
     network = checks.check_operators(data, flat)
     zeros = checks.check_zeros(data, flat)
     high = 1.0 if model.ranges is None else model.ranges["features"][1]
-    frames = calibration if calibration is not None else synthetic_frames(math.prod(model.net.shapes[model.net.input.name]), high)
+    width = math.prod(model.net.shapes[model.net.input.name])
+    frames = calibration if calibration is not None else synthetic_frames(width, high)
     proof = checks.check_stream(data, frames)
     return Origin(data, network, model.ends, digest, model.parameters, zeros, widths(model),
                   "calibrated" if model.ranges is None else "trained ranges", proof)

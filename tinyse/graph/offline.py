@@ -21,7 +21,16 @@ from tinyse.errors import RecipeError
 from tinyse.graph.cluster import cluster_integers
 from tinyse.graph.constants import arrays_of, masked
 from tinyse.graph.graph import Graph
-from tinyse.graph.groups import DEFAULT_BLOCK, Groups, Structure, array_scales, is_matrix, masks, sparsity, structure_groups
+from tinyse.graph.groups import (
+    DEFAULT_BLOCK,
+    Groups,
+    Structure,
+    array_scales,
+    is_matrix,
+    masks,
+    sparsity,
+    structure_groups,
+)
 from tinyse.graph.units import units_of_graph
 
 Keep = list[NDArray[np.bool_]]
