@@ -237,3 +237,22 @@ def test_a_dequantized_graph_lowers_to_itself():
     graph, = snap(replace(model, ranges=calibrate(model, inputs(net, 40, 1)))).plan().parts
     again = dequantized(graph, FrontEndSpec())
     assert again.net == net and again.plan().parts[0] == graph
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_spreading_over_entries_is_the_transpose_of_gathering(name):
+    rng = np.random.default_rng(6)
+    units = units_of(NETS[name]())
+    partial = 0
+    for part in structure_groups(units, Structure.UNIT):
+        sizes = np.zeros(part.count)
+        for member, (array, labels) in enumerate(part.members):
+            values, weights = rng.normal(size=labels.shape), rng.normal(size=part.count)
+            spread = part.spread(member, weights, 0)
+            assert np.sum(values * spread) == pytest.approx(np.sum(part.gather(member, values) * weights))
+            assert np.all(part.spread(member, weights, 7)[labels == part.count] == 7)
+            assert labels.shape == units.arrays[array].shape
+            sizes += part.gather(member, np.ones(labels.shape))
+            partial += int((labels == part.count).any())
+        np.testing.assert_array_equal(sizes, part.sizes())
+    assert partial > 0 or name not in ("skipping", "gru joint", "gru none")

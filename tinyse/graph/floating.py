@@ -192,7 +192,8 @@ def _gru(layer: GruLayer, arrays: dict[str, Real], ins: list[Real], note: Note) 
         else:
             r = sigmoid(total(time, "r", h))
             n = total(time, "n", r * h) if layer.reset == "before" else total(time, "n", h, r, after)
-        h = outputs[time, 0] = np.asarray(h + z * (np.tanh(n) - h), np.float32)
+        outputs[time, 0] = h + z * (np.tanh(n) - h)
+        h = outputs[time, 0]
     for gate, values in sums.items():
         for suffix, each in zip((gate, f"{gate}x", f"{gate}h"), values, strict=True):
             note(suffix, each)
