@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.build import Build
 from tinyse.graph.floating import calibrate
 from tinyse.graph.groups import Structure, masks, structure_groups
@@ -18,6 +17,7 @@ from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
 from tinyse.graph.snap import snap
 from tinyse.graph.units import units_of
+from tinyse.sound import Ends
 
 
 def residual() -> Net:
@@ -109,7 +109,7 @@ def inputs(net: Net, count: int, seed: int) -> np.ndarray:
 def branched(name: str, seed: int = 0, zeros: float = 0.0) -> Model:
     """One of ``NETS`` with weights and calibrated, snapped ranges."""
     net = NETS[name]()
-    model = Model(net, random_arrays(net, seed, zeros), FrontEndSpec())
+    model = Model(net, random_arrays(net, seed, zeros), Ends())
     return snap(replace(model, ranges=calibrate(model, inputs(net, 60, seed + 1))))
 
 

@@ -24,7 +24,7 @@ class Listener:
 
     def __init__(self, engine: TflmEngine, instead: np.ndarray | None = None) -> None:
         self._engine, self._instead = engine, instead
-        self.bands, self.frontend = engine.bands, engine.frontend
+        self.bands, self.ends = engine.bands, engine.ends
         self.reset()
 
     def reset(self) -> None:

@@ -31,8 +31,8 @@ def restless(model: TrainedModel) -> TrainedModel:
     kernel[:, -1] *= 6
     bias[-1] = 0.65
     layers = (*model.layers[:-1], replace(model.layers[-1], arrays={"kernel": kernel, "bias": bias}))
-    moved = TrainedModel(layers, model.frontend)
-    return TrainedModel(layers, model.frontend, calibrate(moved.model, frames(200, model.frontend.bands)))
+    moved = TrainedModel(layers, model.ends)
+    return TrainedModel(layers, model.ends, calibrate(moved.model, frames(200, model.ends.inputs)))
 
 
 MODELS = {

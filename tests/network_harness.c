@@ -1,9 +1,8 @@
 /* The network alone: int8 frames from frames.bin, masks to masks.bin, ticks of every frame to ticks.bin.
  * A host program, or an image for QEMU with its own start and a few semihosting calls. */
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-#include "network.h"
 
 #ifdef __arm__
 
@@ -87,8 +86,10 @@ static uint32_t ticks(void) {
 
 #ifndef HARNESS_PARTS
 
+#include "network.h"
+
 static _Alignas(TINYSE_ARENA_ALIGNMENT) uint8_t arena[TINYSE_NETWORK_BYTES];
-static _Alignas(16) int8_t feature[TINYSE_BANDS], mask[TINYSE_OUTPUTS];
+static _Alignas(16) int8_t feature[TINYSE_INPUTS], mask[TINYSE_OUTPUTS];
 
 int main(void) {
   stream in = open("frames.bin", 0), out = open("masks.bin", 1), times = open("ticks.bin", 1);

@@ -1,6 +1,5 @@
 """Networks with branches: labels, removal, order, grids and clusters know nothing of families."""
 
-
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.errors import ExportError, ModelError
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.build import Build
 from tinyse.graph.cluster import join, split
 from tinyse.graph.dequantize import dequantized
@@ -24,6 +22,7 @@ from tinyse.graph.shrink import shrink, widths
 from tinyse.graph.snap import snap
 from tinyse.graph.units import units_of
 from tinyse.prune import block_mask
+from tinyse.sound import Ends
 
 
 def test_labels_follow_channels_through_branches():
@@ -155,7 +154,7 @@ def test_a_finished_graph_of_any_family_is_pruned(name, structure):
 @given(st.integers(0, 1000))
 def test_a_folded_norm_is_the_same_function(seed):
     net = normed()
-    model = Model(net, random_arrays(net, seed), FrontEndSpec())
+    model = Model(net, random_arrays(net, seed), Ends())
     folded = fold(model)
     assert not any(node.layer.kind == "norm" for node in folded.net.nodes)
     frames = inputs(net, 10, seed)
@@ -168,7 +167,7 @@ def test_a_norm_that_cannot_be_folded_is_named():
     b = Build((1, 6, 2))
     net = b.done(mask=b.norm(b.conv(b.x, 5, activation="relu")))
     with pytest.raises(ModelError, match="norm_0: a norm follows conv_0, which is no linear product"):
-        fold(Model(net, random_arrays(net, 0), FrontEndSpec()))
+        fold(Model(net, random_arrays(net, 0), Ends()))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -207,7 +206,7 @@ def test_p_tilde_of_a_finished_skip_rnn_stays():
     net = tinylstm(12, (9,), (7,), 13)
     arrays = random_arrays(net, 3)
     arrays["dense_1/kernel"][:, -1] *= 0.01
-    model = Model(net, arrays, FrontEndSpec())
+    model = Model(net, arrays, Ends())
     graph, = snap(replace(model, ranges=calibrate(model, inputs(net, 40, 1)))).plan().parts
     for structure in (Structure.WEIGHT, Structure.BLOCK):
         kept = prune_offline(graph, 0.7, structure, (4, 4), apart=("mask", 12)).graph.ops[-2].weights
@@ -220,22 +219,22 @@ def test_calibration_knows_the_cell_s_limit():
     net = tinylstm(6, (5,), (), 6)
     arrays = random_arrays(net, 3)
     arrays["lstm_0/bias"][:15] = 6.0  # the cell only grows
-    ranges = calibrate(Model(net, arrays, FrontEndSpec()), inputs(net, 60, 1))
+    ranges = calibrate(Model(net, arrays, Ends()), inputs(net, 60, 1))
     assert ranges["lstm_0.c"] == (0.0, 8.0) and set(ranges) == set(net.ranges)
     with pytest.raises(ExportError, match=r"calibration frames of shape \(3, 5\) do not fit the model"):
-        calibrate(Model(net, arrays, FrontEndSpec()), np.zeros((3, 5)))
+        calibrate(Model(net, arrays, Ends()), np.zeros((3, 5)))
 
 
 def test_what_is_no_tinylstm_is_not_dequantized():
     with pytest.raises(ModelError, match="few: runs concat, slice, conv, .* which is no TinyLSTM"):
-        dequantized(branched("residual").plan().parts[0], FrontEndSpec(), "few")
+        dequantized(branched("residual").plan().parts[0], Ends(), "few")
 
 
 def test_a_dequantized_graph_lowers_to_itself():
     net = tinylstm(12, (9, 8), (7,), 13)
-    model = Model(net, random_arrays(net, 3, 0.3), FrontEndSpec())
+    model = Model(net, random_arrays(net, 3, 0.3), Ends())
     graph, = snap(replace(model, ranges=calibrate(model, inputs(net, 40, 1)))).plan().parts
-    again = dequantized(graph, FrontEndSpec())
+    again = dequantized(graph, Ends())
     assert again.net == net and again.plan().parts[0] == graph
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tiny_models import BANDS, float_tflite, tiny_tflite, tiny_trained
 
 from tinyse.artifacts import sha256
-from tinyse.engines import find_model, frontend_of, load_engine
+from tinyse.engines import ends_of, find_model, load_engine
 from tinyse.engines.keras import KerasEngine
 from tinyse.engines.tflm import Affine, TflmEngine
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound import Bands, Ends, Feature
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_keras_engine_is_the_network_frame_by_frame(tmp_path):
     model = tiny_trained()
     model.save(tmp_path / "model.npz")
     engine = load_engine(tmp_path)
-    assert engine.name == "keras" and frontend_of(engine) == model.frontend
+    assert engine.name == "keras" and ends_of(engine) == model.ends
     lstm, relu, out = (layer.arrays for layer in model.layers)
     h = c = np.zeros(16)
     expected = []
@@ -103,7 +103,7 @@ def test_keras_engine_is_the_network_frame_by_frame(tmp_path):
 def test_keras_engine_refuses_another_width():
     model = tiny_trained()
     with pytest.raises(ModelError, match="128 bands"):
-        KerasEngine(type(model)(model.layers[:2], model.frontend))
+        KerasEngine(type(model)(model.layers[1:], model.ends).model)
 
 
 def test_a_model_is_found_in_run_and_export_folders(tmp_path):
@@ -151,7 +151,7 @@ def test_unsuitable_models_are_named(tmp_path, name, kind, said):
     (lambda data: b"RIFF" + data[4:400].replace(b"TFL3", b"WAVE"), "not a TFLite file"),
     (lambda data: data[: len(data) // 2], "damaged or cut short"),
     (lambda data: data[:100], "damaged or cut short"),
-    (lambda data: data[:-4000] + bytes(4000), "cannot run this file"),
+    (lambda data: data[:-4000] + bytes(4000), "the file is damaged"),
     (lambda data: b"\xff\xff\xff\x7f" + data[4:], "damaged or cut short"),
 ], ids=["empty", "other", "half", "head", "zeroed tail", "root offset"])
 def test_damaged_files_are_one_line_and_do_not_end_the_process(damage, said):
@@ -174,7 +174,7 @@ def test_random_damage_never_ends_the_process():
 
 
 def test_a_float_model_is_refused():
-    with pytest.raises(ModelError, match="m.tflite: input is float32, not quantized to int8"):
+    with pytest.raises(ModelError, match="m.tflite: serving_default_.* is float32, not quantized to int8"):
         TflmEngine(float_tflite(), "m.tflite")
 
 
@@ -183,7 +183,7 @@ def test_the_manifest_beside_a_file_is_kept_to(tmp_path):
     path.write_bytes(tiny_tflite())
     manifest = {"sha256": {path.name: sha256(path)}, "frontend": {"power": 0.5}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    assert frontend_of(TflmEngine.load(path)) == FrontEndSpec(power=0.5)
+    assert ends_of(TflmEngine.load(path)) == Ends(feature=Feature(power=0.5))
     manifest["sha256"][path.name] = "0" * 64
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="differs from what manifest.json hashed"):
@@ -194,9 +194,9 @@ def test_the_manifest_beside_a_file_is_kept_to(tmp_path):
 
 
 def test_a_front_end_of_another_width_is_refused(tflite):
-    engine = TflmEngine(tiny_tflite(), frontend=FrontEndSpec(bands=64))
+    engine = TflmEngine(tiny_tflite(), ends=Ends(bands=Bands(count=64)))
     with pytest.raises(ModelError, match="128 bands, its front end 64"):
-        frontend_of(engine)
+        ends_of(engine)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

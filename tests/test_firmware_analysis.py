@@ -58,7 +58,7 @@ def test_the_bound_counts_assembly_and_pointers_that_gcc_knows_nothing_of():
     path = deepest(image("corstone300", "npu").folder, "tinyse_network_run").path
     assert path[1][0] in ("cosim.c:run_npu", "ethosu.c:run_npu")
     naked = deepest(image("corstone300").folder, "tinyse_kernel_multiply").path
-    assert naked[-1][0].startswith("kernels_mve.c:") and naked[-1][1] == 40  # push {r0, r4-r11, lr}
+    assert naked[-1][0].startswith("kernels_product_mve.c:") and naked[-1][1] == 40  # push {r0, r4-r11, lr}
 
 
 @needs_compiler

@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.grid import Grid, gate_scales, snap_scale
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.snap import snap, snap_ranges
+from tinyse.sound import Ends
 
 NET = tinylstm(6, (4,), (), 6)
 
@@ -36,7 +36,7 @@ def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
     kernel = (rng.laplace(size=(6, 16)) * (rng.random((6, 16)) < 0.7)).astype(np.float32)
     whole = {name: rng.laplace(size=array.shape).astype(np.float32) for name, array in NET.arrays.items()}
     ranges = {"features": (0.0, 3.0), "lstm_0.h": (-0.5, 0.5), "lstm_0.c": (-2.0, 2.0), "dense_0.out": (-4.0, 4.0)}
-    snapped = snap(Model(NET, {**whole, "lstm_0/kernel": kernel}, FrontEndSpec(), ranges))
+    snapped = snap(Model(NET, {**whole, "lstm_0/kernel": kernel}, Ends(), ranges))
     found = {name: snapped.arrays[f"lstm_0/{name}"] for name in ("kernel", "recurrent_kernel", "bias")}
     bias = whole["lstm_0/bias"]
     scale = gate_scales(found["kernel"])
@@ -54,5 +54,5 @@ def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
 
 
 def test_a_float_model_is_left_alone():
-    model = Model(NET, {name: np.ones(array.shape, np.float32) for name, array in NET.arrays.items()}, FrontEndSpec())
+    model = Model(NET, {name: np.ones(array.shape, np.float32) for name, array in NET.arrays.items()}, Ends())
     assert snap(model) is model

@@ -14,12 +14,13 @@ from tinyse.corpus.store import Corpus
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.engines import load_engine
 from tinyse.errors import TrainingError
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.grid import Grid
+from tinyse.graph.model import tinylstm
 from tinyse.keras import tf_keras
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.recipe import load_recipe
+from tinyse.sound import Ends, features, stft
+from tinyse.train.network import Network
 from tinyse.training import train
 from tinyse.training.checkpoint import save_checkpoint
 from tinyse.training.lanes import Lanes
@@ -131,8 +132,8 @@ def test_training_lowers_the_loss(corpus, tmp_path):
 
 @pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed"])
 def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss):
-    mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, FrontEndSpec(), 1)
-    network = EnhancerNetwork(NetworkSpec(128, (16,), (16,)), 0.5, 0.4)
+    mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1)
+    network = Network(tinylstm(128, (16,), (16,), 128), 0.5, 0.4)
     optimizer = tf_keras.optimizers.Adam(0.01)
     lanes = Lanes(network, mixer, loss, 4)
     values = []
@@ -147,27 +148,26 @@ def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss
 
 def test_batches_depend_on_seed_and_number_alone(corpus):
     part = load_recipe("quick", TINY).mixing
-    one, other = (Mixer(Corpus.open(corpus), part, FrontEndSpec(), 5) for _ in range(2))
+    one, other = (Mixer(Corpus.open(corpus), part, Ends(), 5) for _ in range(2))
     one.batch(3, 0, 2)
     np.testing.assert_array_equal(one.batch(8, 1, 2).waves, other.batch(8, 1, 2).waves)
     assert not np.array_equal(one.batch(8, 1, 2).waves, one.batch(8, 0, 2).waves)
 
 
 def test_a_batch_holds_what_the_front_end_gives():
-    from tinyse import frontend
 
     rng = np.random.default_rng(0)
     noisy, clean = rng.normal(size=(2, 3, 2048)).astype(np.float32) * 0.1
-    batch = spectra(noisy, clean, FrontEndSpec())
+    batch = spectra(noisy, clean, Ends())
     for row in range(3):
-        spectrum = frontend.stft(noisy[row])
-        np.testing.assert_allclose(batch.features[:, row], frontend.features(spectrum), rtol=2e-4, atol=1e-5)
+        spectrum = stft(noisy[row])
+        np.testing.assert_allclose(batch.features[:, row], features(spectrum), rtol=2e-4, atol=1e-5)
         np.testing.assert_allclose(batch.noisy[:, row], np.abs(spectrum) ** 0.3, rtol=2e-4, atol=1e-5)
 
 
 def test_mixtures_have_the_snr_that_was_drawn(corpus):
     part = load_recipe("quick", {**TINY, "mixing.snr_db": "[3, 3]", "mixing.seconds": "2"}).mixing
-    mixer = Mixer(Corpus.open(corpus), part, FrontEndSpec(), 1)
+    mixer = Mixer(Corpus.open(corpus), part, Ends(), 1)
     for seed in range(5):
         mixed, clean = mixer.mixture(np.random.default_rng(seed))
         loud = np.abs(clean) > 0.02 * np.abs(clean).max()
@@ -213,7 +213,7 @@ def test_release_writes_a_model_folder_with_its_card(whole, corpus, tmp_path):
     assert done.parity.streamed_max == 0
     engines = [load_engine(done.folder / name, kind)
                for name, kind in (("model_int8.tflite", "tflm"), ("model_vela.tflite", "npu"))]
-    for frame in Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, FrontEndSpec(), 1).batch(
+    for frame in Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1).batch(
             0, 0, 4).features.reshape(-1, 128):
         np.testing.assert_array_equal(*(engine.mask(frame) for engine in engines))
     text = (done.folder / "README.md").read_text()

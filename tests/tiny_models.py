@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from tinyse.frontend import FrontEndSpec
 from tinyse.model import LayerWeights, TrainedModel
+from tinyse.sound import Ends
 
 BANDS = 128
 
@@ -54,4 +54,4 @@ def tiny_trained() -> TrainedModel:
         LayerWeights("dense", "dense_0", {"kernel": weights(16, 8), "bias": weights(8)}, "relu"),
         LayerWeights("dense", "dense_1", {"kernel": weights(8, BANDS), "bias": weights(BANDS)}, "sigmoid"),
     )
-    return TrainedModel(layers, FrontEndSpec())
+    return TrainedModel(layers, Ends())

@@ -34,9 +34,11 @@ def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profil
     header, rows = table_rows(evaluation, LABELS)
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     dense = TrainedModel.load(run / "float.npz")
+    hop, framing = f"one {1000 * dense.ends.period:g} ms hop", dense.ends.framing
     return f"""# {name}
 
-A streaming int8 speech enhancer, TinyLSTMs' network: 16 kHz, one 16 ms hop in, one 16 ms hop out, 32 ms of latency.
+A streaming int8 speech enhancer, TinyLSTMs' network: {framing.rate / 1000:g} kHz, {hop} in, {hop} out,
+{1000 * framing.frame / framing.rate:g} ms of latency.
 
 ## Scores: measured (host)
 
@@ -89,7 +91,8 @@ def _costs(costs: Profile, rate: float | None) -> Rows:
         vela = "estimated (Vela)"
         rows += [(f"cycles per frame, {npu.accelerator}, {npu.memory_mode}", f"{npu.cycles:,}", vela),
                  ("cycles, NPU alone", f"{npu.npu_cycles:,}", vela),
-                 (f"share of the 16 ms hop at {npu.clock_mhz:.0f} MHz", f"{npu.hop_share:.1%}", vela)]
+                 (f"share of the {1000 / npu.frames_per_second:g} ms hop at {npu.clock_mhz:.0f} MHz",
+                  f"{npu.hop_share:.1%}", vela)]
     if rate is not None:
         rows += [("frames of the test split that run the network (the rows above are of such a frame)", f"{rate:.1%}",
                   "measured (host)"),
@@ -107,7 +110,7 @@ def _layers(int8: Path, dense: TrainedModel) -> Rows:
     """A row a layer of the exported network, beside what it was before units were removed; then the whole."""
     rows: Rows = []
     sizes, zeros = [], []
-    found = [each for each in parse(int8.read_bytes()).layers if isinstance(each, LstmLayer | DenseLayer)]
+    found = [each for each in parse(int8.read_bytes(), str(int8)).layers if isinstance(each, LstmLayer | DenseLayer)]
     for layer, before in zip(found, dense.layers, strict=True):
         if isinstance(layer, LstmLayer):
             matrices = [matrix for gate in layer.gates for matrix in (gate.kernel, gate.recurrent)]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.engines.base import exported_frontend
 from tinyse.errors import ExportError, ModelError
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8, exported_ends
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating
 from tinyse.graph.model import Model
@@ -42,6 +41,6 @@ def dense_model(file: Path, key: str) -> Model:
         return model
     data = file.read_bytes()
     try:
-        return floating(dequantized(read(data, str(file)), exported_frontend(file, data), str(file)))
+        return floating(dequantized(read(data, str(file)), exported_ends(file), str(file)))
     except (ExportError, ModelError) as error:
         raise ModelError(f"{key}: {error}", error.hint) from error

@@ -12,7 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from tinyse.artifacts import atomic_path
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.model import Model, tinylstm
-from tinyse.graph.net import Net
+from tinyse.sound import Ends
 
 Array = NDArray[np.float32]
 ARRAYS = {"lstm": ("kernel", "recurrent_kernel", "bias"), "dense": ("kernel", "bias")}
@@ -64,14 +63,14 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Weights, quantization ranges (None for a float model) and the front end they were trained with.
+    """Weights, quantization ranges (None for a float model) and the ends they were trained with.
 
     ``ranges`` maps a tensor name ("features", "lstm_0.h", "lstm_0.c", "dense_0.out", ...) to its
     (minimum, maximum) in real units.
     """
 
     layers: tuple[LayerWeights, ...]
-    frontend: FrontEndSpec
+    ends: Ends
     ranges: Mapping[str, tuple[float, float]] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -92,7 +91,7 @@ class TrainedModel:
         net = tinylstm(self.layers[0].inputs, tuple(layer.units for layer in lstm),
                        tuple(layer.units for layer in dense[:-1]), dense[-1].units)
         arrays = {f"{layer.name}/{name}": array for layer in self.layers for name, array in layer.arrays.items()}
-        return Model(net, arrays, self.frontend, self.ranges, self.meta)
+        return Model(net, arrays, self.ends, self.ranges, self.meta)
 
     @staticmethod
     def of(model: Model) -> TrainedModel:
@@ -121,7 +120,7 @@ class TrainedModel:
             "format": "tinyse-model-1",
             "layers": [{"kind": lay.kind, "name": lay.name, "activation": lay.activation} for lay in self.layers],
             "ranges": {k: list(v) for k, v in sorted(self.ranges.items())} if self.ranges is not None else None,
-            "frontend": asdict(self.frontend),
+            "ends": self.ends.as_dict(),
             "meta": dict(self.meta),
         }
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -140,9 +139,3 @@ class TrainedModel:
             ModelError: the file is missing, not a tinyse model, damaged, or holds weights that are not finite.
         """
         return TrainedModel.of(Model.load(path))
-
-
-def net_of(network: Any) -> Net:
-    """The Net of a Keras network (``tinyse.network``)."""
-    spec = network.spec
-    return tinylstm(spec.bands, spec.lstm, spec.dense, spec.outputs)

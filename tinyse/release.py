@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import Evaluation
 from tinyse.evaluate.scoring import ALL, SNRS, evaluate
 from tinyse.evaluate.systems import System
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.export.pipeline import export_run
 from tinyse.graph.model import Model
 from tinyse.parity import Parity, measure_parity
@@ -129,7 +130,7 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
     for place in places:
         return replace(recipe, train=replace(recipe.train, start=place))
     raise ModelError(f"{run}: no model of {models} is what it starts from, {recipe.train.start}",
-                     f"release that first: tinyse release {recipe.train.start} --name NAME")
+                     f"release that first: tinyse release {quote(recipe.train.start)} --name NAME")
 
 
 def _same_weights(int8: Path, model: Model) -> bool:

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from tinyse.graph.groups import DEFAULT_BLOCK, Structure, array_scales, is_matrix, masks, sparsity, structure_groups
 from tinyse.graph.units import units_of
 from tinyse.keras import tf
-from tinyse.model import net_of
 from tinyse.prune import Mask, Schedule, short_name
 
 Vector = NDArray[np.float64]
@@ -67,7 +66,7 @@ class ThresholdPruning:
         """Prepare; weights are first read at ``schedule.begin``.
 
         Args:
-            network: an EnhancerNetwork. schedule: the sparsity wanted over the steps.
+            network: a Network. schedule: the sparsity wanted over the steps.
             structure: what a group is. block: inputs and outputs of a tile.
             multiple: a layer keeps a multiple of so many units, if it has as many.
         """
@@ -76,7 +75,7 @@ class ThresholdPruning:
         place = {id(v): n for n, v in enumerate(self.trainable)}
         self.variables = {f"{layer.name}/{short_name(v)}": v for layer in network.stack for v in layer.weights}
         self.place = {name: place[id(v)] for name, v in self.variables.items()}
-        self.groups = structure_groups(units_of(net_of(network)), Structure(structure), block)
+        self.groups = structure_groups(units_of(network.net), Structure(structure), block)
         self.multiple = multiple if structure == Structure.UNIT else 1
         self.sizes = [part.sizes() for part in self.groups]
         self.weight = 1.0 / sum(float(size.sum()) for size in self.sizes)

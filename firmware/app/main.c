@@ -12,7 +12,7 @@
 #include "tinyse.h"
 #include "wav.h"
 
-#define DELAY (TINYSE_FRAME - TINYSE_HOP)
+#define DELAY TINYSE_DELAY
 #define LINE_BYTES 512
 #define NOISE_FRAMES 64
 #define UNUSED 0xA5 /* memory is never zeroed by luck on a part */
@@ -91,13 +91,14 @@ static void write_bytes(int32_t file, const char *path, const void *data, size_t
 /* Features, mask; where frames may be skipped, P and whether this one ran the network: 1, or 0 with what was kept. */
 static void write_network(int32_t file, const char *path, uint32_t updates) {
   if (file < 0) return;
-  write_bytes(file, path, state.feature, TINYSE_BANDS);
-  write_bytes(file, path, state.mask, TINYSE_OUTPUTS);
+  write_bytes(file, path, state.feature, sizeof state.feature);
+  write_bytes(file, path, state.mask, sizeof state.mask);
   const uint8_t ran = (uint8_t)(tinyse_counted(&state).updates - updates);
   if (TINYSE_SKIP) write_bytes(file, path, &ran, sizeof ran);
 }
 
-/* The output is aligned with the input, and as long: the first DELAY samples are dropped, zeros flush the last. */
+/* The output is aligned with the input, and as long: the first DELAY samples are dropped, the last sample, held, flushes
+ * the end, and the first one is the past: an offset makes no step. */
 static void enhance_file(const arguments *files) {
   wav_reader reader;
   wav_writer writer;
@@ -113,6 +114,7 @@ static void enhance_file(const arguments *files) {
   uint32_t skip = DELAY;
   for (uint32_t left = reader.samples; left;) {
     check(wav_read(&reader, hop, TINYSE_HOP), files->input);
+    if (left == reader.samples && skip == DELAY) check_status(tinyse_hold(&state, (float)hop[0] / 32768.0f), npu);
     const uint32_t updates = tinyse_counted(&state).updates;
     enhance_hop(npu);
     write_network(network, files->network, updates);

@@ -14,9 +14,9 @@ tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu);
 /* Every state to its zero point. */
 void tinyse_network_reset(void *arena);
 
-/* One frame of int8 features to an int8 mask, and P after it where TINYSE_SKIP is 1; both 16-byte aligned, apart from the arena. */
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const int8_t feature[TINYSE_BANDS],
-                                 int8_t mask[TINYSE_OUTPUTS]);
+/* One frame of features to an answer, and P after it where TINYSE_SKIP is 1; both 16-byte aligned, apart from the arena. */
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const tinyse_input feature[TINYSE_INPUTS],
+                                 tinyse_output mask[TINYSE_OUTPUTS]);
 
 #ifdef __cplusplus
 }

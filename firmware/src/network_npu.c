@@ -8,8 +8,8 @@
 #error "model.h was not exported for an NPU: tinyse export --target ethos-u55-128, or build with BACKEND=cpu"
 #endif
 
-_Static_assert(TINYSE_INPUT_OFFSET <= TINYSE_ARENA_BYTES - TINYSE_BANDS, "the input leaves the arena");
-_Static_assert(TINYSE_OUTPUT_OFFSET <= TINYSE_ARENA_BYTES - TINYSE_OUTPUTS, "the output leaves the arena");
+_Static_assert(TINYSE_INPUT_OFFSET <= TINYSE_ARENA_BYTES - TINYSE_INPUTS * sizeof(tinyse_input), "the input leaves the arena");
+_Static_assert(TINYSE_OUTPUT_OFFSET <= TINYSE_ARENA_BYTES - TINYSE_OUTPUTS * sizeof(tinyse_output), "the output leaves the arena");
 _Static_assert(TINYSE_ARENA_BYTES % TINYSE_ALIGNMENT == 0, "what follows the arena is aligned");
 
 /* Region 2 follows the arena, is the arena, or (TINYSE_FAST_APART) is the NPU implementation's own. */
@@ -54,11 +54,11 @@ void tinyse_network_reset(void *arena) {
   }
 }
 
-tinyse_status tinyse_network_run(void *arena, const tinyse_npu *npu, const int8_t feature[TINYSE_BANDS],
-                                 int8_t mask[TINYSE_OUTPUTS]) {
+tinyse_status tinyse_network_run(void *arena, const tinyse_npu *npu, const tinyse_input feature[TINYSE_INPUTS],
+                                 tinyse_output mask[TINYSE_OUTPUTS]) {
   const tinyse_npu_job job = make_job(arena);
-  memcpy((uint8_t *)arena + TINYSE_INPUT_OFFSET, feature, TINYSE_BANDS);
+  memcpy((uint8_t *)arena + TINYSE_INPUT_OFFSET, feature, TINYSE_INPUTS * sizeof *feature);
   const tinyse_status status = npu->run(npu->context, &job);
-  if (status == TINYSE_OK) memcpy(mask, (const uint8_t *)arena + TINYSE_OUTPUT_OFFSET, TINYSE_OUTPUTS);
+  if (status == TINYSE_OK) memcpy(mask, (const uint8_t *)arena + TINYSE_OUTPUT_OFFSET, TINYSE_OUTPUTS * sizeof *mask);
   return status;
 }

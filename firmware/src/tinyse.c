@@ -39,10 +39,12 @@ static float *next_hop(tinyse_state *state) {
 
 _Static_assert(TINYSE_OUTPUT_ZERO_POINT == -128, "the last output is P - 128");
 
+_Static_assert(TINYSE_ROWS == 1, "a gate tells of every frame");
+
 static void gate_open(tinyse_state *state) { state->urge = GATE_DUE; }
 
 static void gate_add(tinyse_state *state, uint32_t urge) {
-  const uint32_t p = (uint32_t)(state->mask[TINYSE_BANDS] + 128);
+  const uint32_t p = (uint32_t)(state->mask[TINYSE_RESULTS] + 128);
   state->urge = urge + (p ? p : 1u);
 }
 
@@ -64,16 +66,53 @@ static int gate_passes(tinyse_state *state) {
 }
 #endif
 
-/* The mask of this frame; closed where there is none. */
+static void close_mask(tinyse_state *state) {
+#if TINYSE_OUTPUT_BITS == 16
+  for (int i = 0; i < TINYSE_OUTPUTS; ++i) state->mask[i] = TINYSE_OUTPUT_ZERO_POINT;
+#else
+  memset(state->mask, TINYSE_OUTPUT_ZERO_POINT, sizeof state->mask);
+#endif
+}
+
+/* Where the next row of features goes. */
+static tinyse_input *next_row(tinyse_state *state) {
+#if TINYSE_ROWS > 1
+  return state->feature + TINYSE_ROW * state->row++;
+#else
+  return state->feature;
+#endif
+}
+
+/* Whether all rows are there. */
+static int complete(tinyse_state *state) {
+#if TINYSE_ROWS > 1
+  if (state->row < TINYSE_ROWS) return 0;
+  state->row = 0;
+  ++state->runs;
+#else
+  (void)state;
+#endif
+  return 1;
+}
+
+/* The answer to this frame; zeros where there is none. */
 static tinyse_status update(tinyse_state *state) {
+#if TINYSE_FEATURE == TINYSE_FEATURE_SAMPLES
+  const float *values = state->past + TINYSE_FRAME - TINYSE_HOP;
+#else
+  const float *values = state->bands;
   tinyse_features(state->spectrum, state->work, state->bands);
+#endif
   done(state, TINYSE_STAGE_FEATURES);
-  tinyse_quantize(state->bands, state->feature);
+  tinyse_quantize(values, next_row(state));
   done(state, TINYSE_STAGE_QUANTIZE);
-  tinyse_status status = tinyse_network_run(state->arena, state->config.npu, state->feature, state->mask);
-  gate_add(state, 0);
+  tinyse_status status = TINYSE_OK;
+  if (complete(state)) {
+    status = tinyse_network_run(state->arena, state->config.npu, state->feature, state->mask);
+    gate_add(state, 0);
+  }
   if (status != TINYSE_OK) {
-    memset(state->mask, TINYSE_OUTPUT_ZERO_POINT, sizeof state->mask);
+    close_mask(state);
     gate_open(state);
   }
   done(state, TINYSE_STAGE_NETWORK);
@@ -83,12 +122,23 @@ static tinyse_status update(tinyse_state *state) {
 /* One frame; the finished hop is in state->work. */
 static tinyse_status enhance(tinyse_state *state) {
   ++state->frames;
+#if TINYSE_TRANSFORMS
   tinyse_transform(state->past, state->work, state->spectrum);
+#endif
   done(state, TINYSE_STAGE_TRANSFORM);
   const tinyse_status status = gate_passes(state) ? update(state) : TINYSE_OK;
+#if TINYSE_SYNTHESIZES
   tinyse_apply_mask(state->mask, state->work, state->spectrum);
   done(state, TINYSE_STAGE_MASK);
   tinyse_synthesize(state->spectrum, state->work, state->overlap);
+#else
+#if TINYSE_RESULT == TINYSE_RESULT_SAMPLES
+  for (int i = 0; i < TINYSE_HOP; ++i) state->work[i] = tinyse_answer(state->mask, i);
+#else
+  memcpy(state->work, state->past + TINYSE_FRAME - TINYSE_HOP, TINYSE_HOP * sizeof *state->work);
+#endif
+  done(state, TINYSE_STAGE_MASK);
+#endif
   done(state, TINYSE_STAGE_SYNTHESIS);
   return status;
 }
@@ -110,7 +160,15 @@ tinyse_status tinyse_init(tinyse_state *state, void *arena, const tinyse_config 
 tinyse_status tinyse_reset(tinyse_state *state) {
   if (!ready(state)) return TINYSE_ERROR_ARGUMENT;
   memset(state->past, 0, sizeof state->past);
+#if TINYSE_SYNTHESIZES
   memset(state->overlap, 0, sizeof state->overlap);
+#endif
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+  close_mask(state);
+#endif
+#if TINYSE_ROWS > 1
+  state->row = state->runs = 0;
+#endif
   tinyse_network_reset(state->arena);
   state->frames = 0;
 #if TINYSE_SKIP
@@ -120,14 +178,30 @@ tinyse_status tinyse_reset(tinyse_state *state) {
   return TINYSE_OK;
 }
 
+tinyse_status tinyse_hold(tinyse_state *state, float value) {
+  if (!ready(state)) return TINYSE_ERROR_ARGUMENT;
+  float usable_value;
+  tinyse_copy_usable(&usable_value, &value, 1);
+  for (int i = 0; i < TINYSE_FRAME; ++i) state->past[i] = usable_value;
+  return TINYSE_OK;
+}
+
 tinyse_counts tinyse_counted(const tinyse_state *state) {
   if (!ready(state)) return (tinyse_counts){0, 0};
 #if TINYSE_SKIP
   return (tinyse_counts){state->frames, state->updates};
+#elif TINYSE_ROWS > 1
+  return (tinyse_counts){state->frames, state->runs};
 #else
   return (tinyse_counts){state->frames, state->frames};
 #endif
 }
+
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+float tinyse_score(const tinyse_state *state, uint32_t index) {
+  return ready(state) && index < TINYSE_RESULTS ? tinyse_answer(state->mask, (int)index) : 0.0f;
+}
+#endif
 
 tinyse_status tinyse_process(tinyse_state *state, const float in[TINYSE_HOP], float out[TINYSE_HOP]) {
   const size_t bytes = TINYSE_HOP * sizeof *out;

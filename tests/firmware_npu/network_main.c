@@ -25,7 +25,7 @@ int main(int count, char **arguments) {
     }
     tinyse_network_reset(arena);
     rewind(in);
-    _Alignas(16) int8_t feature[TINYSE_BANDS], mask[TINYSE_OUTPUTS];
+    _Alignas(16) int8_t feature[TINYSE_INPUTS], mask[TINYSE_OUTPUTS];
     for (long frame = 0; fread(feature, sizeof feature, 1, in) == 1; frame++) {
       if (frame == last) abort();
       const tinyse_status run = tinyse_network_run(arena, &npu, feature, mask);

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.peer import Framed, Real, Size
-from tinyse.engines import Engine, frontend_of, load_engine
+from tinyse.engines import Engine, load_engine
 from tinyse.errors import ModelError
 from tinyse.evaluate.systems import System
-from tinyse.frontend import StreamingEnhancer
 from tinyse.profile.locate import INT8
+from tinyse.sound import StreamingEnhancer
 
 
 class Model(Framed):
@@ -20,10 +20,10 @@ class Model(Framed):
 
     def __init__(self, engine: Engine) -> None:
         """Take over ``engine``."""
-        spec = frontend_of(engine)
-        self.rate, self.hop, self.delay = spec.sample_rate, spec.hop, spec.delay
+        ends = engine.ends
+        self.rate, self.hop, self.delay = ends.framing.rate, ends.framing.hop, ends.delay
         self.engine = engine
-        self._enhancer = StreamingEnhancer(engine, spec)
+        self._enhancer = StreamingEnhancer(engine, ends)
 
     @staticmethod
     def load(system: System) -> Model:
@@ -107,14 +107,14 @@ def model_size(system: System, update_rate: float | None = None) -> Size:
         from tinyse.model import TrainedModel
 
         model = TrainedModel.load(system.path)
-        per_second = model.frontend.sample_rate / model.frontend.hop
+        per_second = model.ends.frames_per_second
         return Size(model.parameters, 4 * model.parameters, model.macs_per_frame * per_second * share,
                     "exact: the layers, four bytes a parameter")
-    from tinyse.engines import exported_frontend
+    from tinyse.export.bundle import exported_ends
     from tinyse.export.network import DenseLayer, LstmLayer, parse
 
     data = system.path.read_bytes()
-    spec = exported_frontend(system.path, data)
+    ends = exported_ends(system.path)
     weights = biases = 0
     for layer in parse(data).layers:
         if isinstance(layer, LstmLayer):
@@ -126,7 +126,7 @@ def model_size(system: System, update_rate: float | None = None) -> Size:
     encoded = _encoded(system.path)
     kind = "Vela-encoded weights" if encoded else "one byte a weight"
     skips = "" if update_rate is None else f", on the {update_rate:.1%} of frames that run (measured)"
-    return Size(weights + biases, encoded or weights, weights * spec.sample_rate / spec.hop * share,
+    return Size(weights + biases, encoded or weights, weights * ends.frames_per_second * share,
                 f"exact: the .tflite; {kind}; zeros counted in{skips}")
 
 

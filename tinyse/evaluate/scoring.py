@@ -9,20 +9,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinyse.artifacts import versions
-from tinyse.engines import Engine, frontend_of, update_rate
+from tinyse.engines import Engine
 from tinyse.errors import CorpusError, TinyseError, ToolError
 from tinyse.evaluate.metrics import METRICS, Metric, Signal, conventions, score, select
-from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs
+from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.evaluate.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.evaluate.systems import System, describe, load, resolve
-from tinyse.frontend import StreamingEnhancer
 from tinyse.progress import Progress, Step, silent
+from tinyse.sound import StreamingEnhancer
 from tinyse.workers import ONE_THREAD, Workers, unless_set
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
@@ -33,14 +34,14 @@ SECONDS = 5.0
 
 def stream(engine: Engine, wave: Signal) -> Signal:
     """Enhance ``wave``, float32[samples], hop by hop; the same length comes back, time-aligned."""
-    spec = frontend_of(engine)
-    enhancer = StreamingEnhancer(engine, spec)
+    ends = engine.ends
+    enhancer = StreamingEnhancer(engine, ends)
     enhancer.reset()
-    hops = -(-len(wave) // spec.hop)
-    padded = np.zeros(hops * spec.hop, np.float32)
+    hops = -(-len(wave) // ends.framing.hop)
+    padded = np.zeros(hops * ends.framing.hop, np.float32)
     padded[: len(wave)] = wave
-    done = [enhancer.push(hop) for hop in padded.reshape(hops, spec.hop)]
-    result: Signal = np.concatenate([*done, enhancer.flush()])[spec.delay : spec.delay + len(wave)]
+    done = [enhancer.push(hop) for hop in padded.reshape(hops, ends.framing.hop)]
+    result: Signal = np.concatenate([*done, enhancer.flush()])[ends.delay : ends.delay + len(wave)]
     return result
 
 
@@ -67,7 +68,7 @@ def _score_pair(pair: Pair) -> ClipScore:
     updates = {}
     for label, engine in _WORKER["engines"]:
         outputs[label] = stream(engine, pair.noisy)
-        if (rate := update_rate(engine)) is not None:
+        if (rate := engine.update_rate) is not None:
             updates[label] = rate
     scored = {label: score(metrics, pair.clean, output) for label, output in outputs.items()}
     return ClipScore(
@@ -144,7 +145,8 @@ def _scores(systems: Sequence[System], pairs: Iterator[Pair], metrics: list[str]
         try:
             yield from pool.in_order(_score_pair, pairs)
         except BrokenProcessPool as error:
-            raise ToolError("an evaluation worker died", "free some memory, or use --workers 1") from error
+            raise ToolError(f"an evaluation worker {pool.ending()}: a model's native code, or memory that ran out",
+                            "free some memory, use --workers 1 or another --engine") from error
 
 
 def _hashed(pairs: Iterable[Pair], digest: Any) -> Iterator[Pair]:
@@ -221,5 +223,7 @@ def evaluate_folders(
         TinyseError: a folder, a partner, the model or a package is missing.
     """
     systems = [resolve(model_path, engine, label), *([against] if against else [])]
-    return score_pairs(systems, folder_pairs(noisy, clean), metrics, workers=workers, progress=progress,
-                       provenance={"split": "own pairs"})
+    over: dict[Path, float] = {}
+    evaluation = score_pairs(systems, folder_pairs(noisy, clean, over), metrics, workers=workers, progress=progress,
+                             provenance={"split": "own pairs"})
+    return replace(evaluation, provenance={**evaluation.provenance, "note": over_note(over)}) if over else evaluation

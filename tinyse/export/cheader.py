@@ -16,8 +16,8 @@ from tinyse.artifacts import versions
 from tinyse.errors import ExportError
 from tinyse.export.csource import comment, floating, floats, integers, octets
 from tinyse.export.memory import ALIGNMENT, MemoryReport, Place
-from tinyse.frontend import FrontEndSpec, analysis_window, mel_matrix, synthesis_window
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
+from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
 from tinyse.targets import Target
 
 
@@ -37,7 +37,7 @@ def npu_parts(data: bytes) -> NpuParts:
     Raises:
         ExportError: they are not 16-byte aligned, so that an NPU could not read them in place.
     """
-    from tinyse.export.network import schema
+    from tinyse.export.structure import schema
 
     raw = schema().Model.GetRootAsModel(data, 0)
     graph = raw.Subgraphs(0)
@@ -55,22 +55,38 @@ def npu_parts(data: bytes) -> NpuParts:
     return parts
 
 
-def header(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Target, source: str) -> str:
+FEATURES = ("magnitude", "log_power", "complex", "samples")
+RESULTS = ("gains", "complex_gains", "samples", "score")
+"""Places of the kinds are the values of TINYSE_FEATURE and TINYSE_RESULT."""
+
+
+def header(model: bytes, ends: Ends, report: MemoryReport, target: Target, source: str) -> str:
     """Text of model.h.
 
     Args:
         model: the flatbuffer that goes on the target (compiled for NPU targets, int8 otherwise).
-        spec: the front end. report: the memory report. target: where it runs.
+        ends: what a frame is. report: the memory report. target: where it runs.
         source: SHA-256 of the trained model.
+
+    Raises:
+        ExportError: the C library cannot do these ends, or they are not the network's.
     """
-    start, count, weights = mel_rows(spec)
-    skip = int(skips(spec, report))
+    if ends.device_reason:
+        raise ExportError(ends.device_reason, "train with such an fft in the recipe's ends")
+    skip = int(skips(ends, report))
+    framing, feature = ends.framing, ends.feature
     parts = npu_parts(model) if target.has_npu else None
+    if not report.states:
+        raise ExportError("the network keeps no state from frame to frame", "the firmware is for streaming models")
     names = {
-        "SAMPLE_RATE": spec.sample_rate, "FRAME": spec.frame, "HOP": spec.hop, "FFT": spec.fft, "BINS": spec.bins,
-        "BANDS": spec.bands, "OUTPUTS": spec.bands + skip, "SKIP": skip,
-        "MEL_LOW_HZ": floating(spec.low_hz), "MEL_HIGH_HZ": floating(spec.high_hz),
-        "MEL_WEIGHTS": len(weights), "FEATURE_POWER": floating(spec.power),
+        "SAMPLE_RATE": framing.rate, "FRAME": framing.frame, "HOP": framing.hop, "FFT": framing.fft,
+        "BINS": framing.bins, "DELAY": ends.delay, "BANDS": ends.width, "BANDED": int(banded(ends)),
+        "FEATURE": FEATURES.index(feature.kind), "ROW": ends.row, "ROWS": ends.rows, "INPUTS": ends.inputs,
+        "RESULT": RESULTS.index(ends.result.kind), "RESULTS": ends.outputs, "OUTPUTS": ends.outputs + skip,
+        "SKIP": skip, "FEATURE_POWER": floating(feature.power), "LOG_FLOOR": floating(feature.floor),
+        "LOG_SCALE": floating(feature.gain * np.log(2.0)), "LOG_BIAS": floating(feature.bias),
+        "LIMIT": floating(ends.result.limit),
+        "INPUT_BITS": _bits(report.input), "OUTPUT_BITS": _bits(report.output),
         "INPUT_SCALE": floating(report.input.scale), "INPUT_ZERO_POINT": _signed(report.input.zero_point),
         "OUTPUT_SCALE": floating(report.output.scale), "OUTPUT_ZERO_POINT": _signed(report.output.zero_point),
         "INPUT_OFFSET": _offset(report.input), "OUTPUT_OFFSET": _offset(report.output),
@@ -84,41 +100,61 @@ def header(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Targe
     width = max(map(len, names))
     defines = "\n".join(f"#define TINYSE_{name:<{width}} {value}" for name, value in names.items())
     return HEADER.format(banner=_banner("model.h", model, target, source), defines=defines,
-                         contract=comment(_contract(target, bool(skip))), npu=NPU_POINTERS if parts else "")
+                         tables="".join(DECLARATION.format(*table) for table in tables(ends)),
+                         contract=comment(_contract(ends, target, bool(skip))), npu=NPU_POINTERS if parts else "")
 
 
-def skips(spec: FrontEndSpec, report: MemoryReport) -> bool:
-    """Whether the network is a Skip RNN: one output more than bands, the p~ of ``tinyse.skip``.
+def banded(ends: Ends) -> bool:
+    """Whether the matrix between bins and bands is used and is not the unit matrix."""
+    return ends.transforms and ends.bands.kind != "none" and (ends.synthesizes or ends.feature.kind != "samples")
+
+
+def tables(ends: Ends) -> list[tuple[str, str, int, str]]:
+    """The constant arrays that the ends need: C type, name after ``tinyse_``, length, values."""
+    found = []
+    if ends.transforms:
+        found.append(("float", "analysis_window", ends.framing.frame, floats(analysis_window(ends.framing))))
+    if ends.synthesizes:
+        found.append(("float", "synthesis_window", ends.framing.frame, floats(synthesis_window(ends.framing))))
+    if banded(ends):
+        start, count, weights = band_rows(ends)
+        found += [("uint16_t", "band_start", len(start), integers(start)),
+                  ("uint16_t", "band_count", len(count), integers(count)),
+                  ("float", "band_weights", len(weights), floats(weights))]
+    return found
+
+
+def skips(ends: Ends, report: MemoryReport) -> bool:
+    """Whether the network is a Skip RNN: one output more than its ends have, the p~ of ``tinyse.skip``.
 
     Raises:
-        ExportError: its outputs are neither, or p~ is not on the grid 1/256 from -128 on.
+        ExportError: its inputs or outputs are not the ends', or p~ is not on the grid 1/256 from -128 on.
     """
-    extra = report.output.bytes - spec.bands
+    given, answers = (place.bytes * 8 // _bits(place) for place in (report.input, report.output))
+    extra = answers - ends.outputs
     if extra not in (0, 1):
-        raise ExportError(f"the network gives {report.output.bytes} values for {spec.bands} bands",
-                          "export it with tinyse")
+        raise ExportError(f"the network gives {answers} values for {ends.outputs} bands", "export it with tinyse")
+    if given != ends.inputs:
+        raise ExportError(f"the network takes {given} values, and a frame has {ends.inputs}", "export it with tinyse")
     if extra and (report.output.scale, report.output.zero_point) != (MASK_SCALE, MASK_ZERO_POINT):
         raise ExportError(f"the skipping network's outputs have scale {report.output.scale:g} and zero point "
                           f"{report.output.zero_point}", "export it with tinyse")
     return bool(extra)
 
 
-def source(model: bytes, spec: FrontEndSpec, report: MemoryReport, target: Target, trained: str) -> str:
+def source(model: bytes, ends: Ends, report: MemoryReport, target: Target, trained: str) -> str:
     """Text of model.c; arguments as for ``header``."""
-    start, count, weights = mel_rows(spec)
     states = "\n".join(
         f"  {{ {_offset(state)}, {state.bytes}u, {np.dtype(state.type).itemsize}u, {state.zero_point}, "
         f"{floating(state.scale)}, {state.tensor} }}, /* {state.name}, {state.type} */" for state in report.states)
-    return SOURCE.format(
-        banner=_banner("model.c", model, target, trained), states=states,
-        analysis=floats(analysis_window(spec)), synthesis=floats(synthesis_window(spec)),
-        start=integers(start), count=integers(count), weights=floats(weights), model=octets(model))
+    return SOURCE.format(banner=_banner("model.c", model, target, trained), states=states,
+                         tables="".join(DEFINITION.format(*table) for table in tables(ends)), model=octets(model))
 
 
-def mel_rows(spec: FrontEndSpec) -> tuple[list[int], list[int], list[float]]:
-    """The mel matrix without its zeros: per band the first bin, the number of bins, and all weights in a row."""
+def band_rows(ends: Ends) -> tuple[list[int], list[int], list[float]]:
+    """The band matrix without its zeros: per band the first bin, the number of bins, and all weights in a row."""
     start, count, weights = [], [], []
-    for column in mel_matrix(spec).T:
+    for column in band_matrix(ends.bands, ends.framing).T:
         used = np.flatnonzero(column)
         first = int(used[0]) if used.size else 0
         last = int(used[-1]) + 1 if used.size else 0
@@ -126,6 +162,10 @@ def mel_rows(spec: FrontEndSpec) -> tuple[list[int], list[int], list[float]]:
         count.append(last - first)
         weights += [float(value) for value in column[first:last]]
     return start, count, weights
+
+
+def _bits(place: Place) -> int:
+    return 8 * np.dtype(place.type).itemsize
 
 
 def _signed(value: int) -> str:
@@ -143,14 +183,27 @@ def _banner(name: str, model: bytes, target: Target, source: str) -> str:
                     f"tools    {tools}"])
 
 
-def _contract(target: Target, skip: bool) -> list[str]:
+_TAKES = {
+    "magnitude": "feature b is the sum of tinyse_band_weights[] times |X[bin]| over the band's bins, to FEATURE_POWER.",
+    "log_power": "feature b is LOG_SCALE * log2(LOG_FLOOR + sum of band_weights[] times |X[bin]|^2) + LOG_BIAS.",
+    "complex": "features 2b, 2b + 1 are Z |Z|^(FEATURE_POWER - 1), Z the sum of band_weights[] times X[bin].",
+    "samples": "the features are the hop's samples."}
+_GIVES = {
+    "gains": "bin k's gain is the sum over bands of the same weights times m[b]; Y = X * gain.",
+    "complex_gains": "bin k's gain is the sum over bands of the same weights times m[2b] + j m[2b + 1]; Y = X * gain.",
+    "samples": "m are the hop's samples, enhanced.",
+    "score": "m are scores; there is no sound."}
+
+
+def _contract(ends: Ends, target: Target, skip: bool) -> list[str]:
     common = [
-        "One frame: quantize TINYSE_BANDS mel features, q = nearest(x / INPUT_SCALE) + INPUT_ZERO_POINT,",
-        "saturated to int8; write them to the input; run; read the int8 mask,",
-        "m = (q - OUTPUT_ZERO_POINT) * OUTPUT_SCALE.",
-        "Feature b is the sum of tinyse_mel_weights[] times |X[bin]| over the band's bins, to FEATURE_POWER.",
-        "Bin k of the linear mask is the sum over bands of the same weights times m[b]. Y = X * linear mask.",
-        "Analysis and synthesis windows are FRAME long, frames start every HOP samples, at sample 0.",
+        "One frame: quantize TINYSE_ROW features, q = nearest(x / INPUT_SCALE) + INPUT_ZERO_POINT, saturated;",
+        "write TINYSE_ROWS frames of them to the input; run; read the answers, m = (q - OUTPUT_ZERO_POINT) *",
+        "OUTPUT_SCALE * LIMIT.",
+        f"In: {_TAKES[ends.feature.kind]}",
+        f"Out: {_GIVES[ends.result.kind]}",
+        *(["Without bands every bin is a band of weight 1."] if ends.transforms and not banded(ends) else []),
+        *(["Windows are FRAME long, frames start every HOP samples, at sample 0."] if ends.transforms else []),
     ]
     if skip:
         common += ["The output has TINYSE_OUTPUTS values: the mask, then P - 128. The network runs again n frames on,",
@@ -173,6 +226,9 @@ NPU_POINTERS = """
 #define TINYSE_PAYLOAD (&tinyse_model[TINYSE_PAYLOAD_OFFSET])
 #define TINYSE_WEIGHTS (&tinyse_model[TINYSE_WEIGHTS_OFFSET])
 """
+
+DECLARATION = "extern const {0} tinyse_{1}[{2}];\n"
+DEFINITION = "const {0} tinyse_{1}[{2}] = {{\n{3}\n}};\n\n"
 
 HEADER = """{banner}
 #ifndef TINYSE_MODEL_H
@@ -201,14 +257,8 @@ typedef struct tinyse_persistent {{
 
 extern const tinyse_persistent tinyse_states[TINYSE_STATES];
 
-extern const float tinyse_analysis_window[TINYSE_FRAME];
-extern const float tinyse_synthesis_window[TINYSE_FRAME];
-
-/* Mel filterbank by rows: band b covers tinyse_mel_count[b] bins from tinyse_mel_start[b]. */
-extern const uint16_t tinyse_mel_start[TINYSE_BANDS];
-extern const uint16_t tinyse_mel_count[TINYSE_BANDS];
-extern const float tinyse_mel_weights[TINYSE_MEL_WEIGHTS];
-
+/* Windows; band b covers tinyse_band_count[b] bins from tinyse_band_start[b], their weights in a row. */
+{tables}
 /* The flatbuffer, aligned to TINYSE_ALIGNMENT bytes. */
 extern const uint8_t tinyse_model[TINYSE_MODEL_BYTES];
 {npu}
@@ -232,27 +282,7 @@ const tinyse_persistent tinyse_states[TINYSE_STATES] = {{
 {states}
 }};
 
-const float tinyse_analysis_window[TINYSE_FRAME] = {{
-{analysis}
-}};
-
-const float tinyse_synthesis_window[TINYSE_FRAME] = {{
-{synthesis}
-}};
-
-const uint16_t tinyse_mel_start[TINYSE_BANDS] = {{
-{start}
-}};
-
-const uint16_t tinyse_mel_count[TINYSE_BANDS] = {{
-{count}
-}};
-
-const float tinyse_mel_weights[TINYSE_MEL_WEIGHTS] = {{
-{weights}
-}};
-
-TINYSE_ALIGNED const uint8_t tinyse_model[TINYSE_MODEL_BYTES] = {{
+{tables}TINYSE_ALIGNED const uint8_t tinyse_model[TINYSE_MODEL_BYTES] = {{
 {model}
 }};
 """

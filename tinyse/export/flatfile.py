@@ -1,31 +1,28 @@
-"""The container of a .tflite file: its schema, its object tree, the names of its operators. No TensorFlow."""
+"""The container of a .tflite file: its object tree, the names of its operators. No TensorFlow."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tinyse.errors import ModelError
-
-
-def schema() -> Any:
-    """The TFLite flatbuffer schema module (from tflite-micro, which needs no TensorFlow)."""
-    from tflite_micro.tensorflow.lite.micro.python import schema_py_generated
-
-    return schema_py_generated
+from tinyse.export.structure import check_indices, operator_of
+from tinyse.export.structure import schema as schema
 
 
 def unpack(data: bytes, name: str = "model") -> Any:
     """Parse a flatbuffer into the schema's object tree.
 
     Raises:
-        ModelError: ``data`` is no TFLite file.
+        ModelError: ``data`` is no TFLite file, or an offset or index of it leads nowhere.
     """
     if len(data) < 16 or data[4:8] != b"TFL3":
         raise ModelError(f"{name}: not a TFLite file", "give the .tflite of a tinyse export")
     try:
-        return schema().ModelT.InitFromPackedBuf(data, 0)
+        model = schema().ModelT.InitFromPackedBuf(data, 0)
     except Exception as error:  # the generated reader raises struct and index errors alike
-        raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
+        raise ModelError(f"{name}: the file is damaged or cut short", "export it again") from error
+    check_indices(model, name)
+    return model
 
 
 def names(enum: Any) -> dict[int, str]:
@@ -34,10 +31,5 @@ def names(enum: Any) -> dict[int, str]:
 
 
 def operator_names(model: Any) -> tuple[str, ...]:
-    """Operators in the order they run, as the schema's BuiltinOperator names them; custom ones by their code."""
-    known, found = names(schema().BuiltinOperator), []
-    for op in model.subgraphs[0].operators:
-        code = model.operatorCodes[op.opcodeIndex]
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        found.append(code.customCode.decode() if code.customCode else known.get(number, f"operator {number}"))
-    return tuple(found)
+    """Operators in the order they run: by TFLite's name, or by custom code."""
+    return tuple(operator_of(model, op) for op in model.subgraphs[0].operators)

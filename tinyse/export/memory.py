@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tinyse.errors import ExportError
@@ -89,10 +88,13 @@ class MemoryReport:
         return "\n".join(lines) + "\n"
 
 
-def cpu_memory(network: Network, int8: Path, target: Target) -> MemoryReport:
+def cpu_memory(plan: Any, files: Any, target: Target) -> MemoryReport:
     """Memory of an export that TFLM runs on the processor; the arena as TFLM asks for it on the host."""
+    from tinyse.export.network import parse
     from tinyse.profile.arena import host_arena
 
+    int8 = files[0]
+    network = parse(int8.read_bytes())
     size = int8.stat().st_size
     return MemoryReport(
         target.name, "measured on host (64-bit TFLM)", _aligned(host_arena(int8).total), 0, size, size,
@@ -100,14 +102,17 @@ def cpu_memory(network: Network, int8: Path, target: Target) -> MemoryReport:
         _place(network.input, "features", None), _place(network.output, "mask", None))
 
 
-def npu_memory(network: Network, int8: Path, compiled: Compiled, target: Target) -> MemoryReport:
+def npu_memory(plan: Any, compiled_files: Any, files: Any, target: Target) -> MemoryReport:
     """Memory of a Vela-compiled export, from the offsets that Vela put into the file.
 
     Raises:
         ExportError: a state of the int8 file has no place in the compiled one.
     """
+    from tinyse.export.network import parse
     from tinyse.npu.payload import load
 
+    int8 = files[0]
+    network, compiled = parse(int8.read_bytes()), Compiled(compiled_files[0], (), 0, 0, 0)
     payload = load(compiled.path)
     addresses = {info.name: info.address for info in payload.states}
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph import ops
 from tinyse.graph.constants import arrays_of
 from tinyse.graph.graph import Graph
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.tensor import Fused
+from tinyse.sound import Ends
 
 
-def dequantized(graph: Graph, ends: FrontEndSpec, name: str = "model") -> Model:
+def dequantized(graph: Graph, ends: Ends, name: str = "model") -> Model:
     """The weights and ranges of an int8 network; lowering them again gives the same integers.
 
     Args:

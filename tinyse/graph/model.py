@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from tinyse.artifacts import atomic_path
 from tinyse.errors import ModelError
-from tinyse.frontend import FrontEndSpec
 from tinyse.graph.build import Build
 from tinyse.graph.layers import Array, DenseLayer
 from tinyse.graph.lowering import lower
 from tinyse.graph.net import Net
 from tinyse.graph.plan import Plan, Skip
+from tinyse.sound.ends import Ends
 
 Real = NDArray[np.float32]
 Ranges = Mapping[str, tuple[float, float]]
@@ -36,14 +36,14 @@ class Model:
     """A trained network.
 
     Attributes:
-        net: what it is. arrays: float32 by "node/array", as ``net.arrays`` says. ends: the front end it was trained
-            with. ranges: (low, high) by ``net.ranges``; None for a float model. meta: what training noted.
+        net: what it is. arrays: float32 by "node/array", as ``net.arrays`` says. ends: the sound that its frames are
+            of. ranges: (low, high) by ``net.ranges``; None for a float model. meta: what training noted.
         family: name of the family it came from, for reports.
     """
 
     net: Net
     arrays: Mapping[str, Real]
-    ends: FrontEndSpec
+    ends: Ends
     ranges: Ranges | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     family: str = "tinylstm"
@@ -83,7 +83,7 @@ class Model:
         header = {
             "format": f"tinyse-model-{FORMAT}", "family": self.family, "net": self.net.to_json(),
             "ranges": {k: list(v) for k, v in sorted(self.ranges.items())} if self.ranges is not None else None,
-            "frontend": asdict(self.ends), "meta": dict(self.meta),
+            "ends": self.ends.as_dict(), "meta": dict(self.meta),
         }
         with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(zipfile.ZipInfo("header.json"), json.dumps(header, sort_keys=True))
@@ -112,7 +112,7 @@ class Model:
                 if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
                     raise ModelError(f"{path}: {broken[0]} holds weights that are not finite", "train it again")
                 ranges = header["ranges"]
-                return Model(net, arrays, FrontEndSpec(**header["frontend"]),
+                return Model(net, arrays, Ends.read(header["ends"] if "ends" in header else header["frontend"]),
                              None if ranges is None else {k: (v[0], v[1]) for k, v in ranges.items()},
                              header["meta"], header.get("family", "tinylstm"))
         except (zipfile.BadZipFile, KeyError, ValueError, TypeError, json.JSONDecodeError, EOFError) as error:

@@ -251,7 +251,8 @@ class Concat(Op):
         """The inputs' shape, longer along ``axis``."""
         made = list(self.x.shape)
         made[self.axis] = sum(tensor.shape[self.axis] for tensor in self.ins)
-        return tuple(made)
+        around = {(*tensor.shape[:self.axis], *tensor.shape[self.axis + 1:]) for tensor in self.ins}
+        return tuple(made) if len(around) == 1 else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,9 +297,10 @@ SAME_GRID = (Max, MaxPool, Concat, Slice, Reshape)
 def window(shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, pad: Pair,
            channels: int) -> tuple[int, ...]:
     """Output shape of a window that slides over [1, rows, width, channels]; () where it does not fit."""
-    sizes = shape[1], shape[2] + sum(pad)
+    _, rows, width, _ = shape
+    sizes = rows, width + sum(pad)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if any(size < span for size, span in zip(sizes, spans, strict=True)):
+    if any(size < span for size, span in zip(sizes, spans, strict=True)) or min(*stride, *dilation, *kernel) < 1:
         return ()
     made = [(size - span) // step + 1 for size, span, step in zip(sizes, spans, stride, strict=True)]
     return 1, *made, channels

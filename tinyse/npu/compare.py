@@ -3,7 +3,8 @@
 Both run the same frames. TFLM shows its outputs only, so for what lies inside an LSTM the integer reference
 of ``tinyse.export.integer`` stands in, after its output was checked against TFLM's in the same frame. Each
 of its taps (gates, cell and hidden states, layers) is matched to the operation of the command stream whose
-output has the same size and type and agrees best; taps that the NPU never writes down are left out.
+output has the same size and type and agrees best, and to no operation that another tap agrees with better; taps
+that the NPU never writes down, as a gate's sums, which end in the sigmoid of the same operation, are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
 from tinyse.npu.fault import NpuError
 from tinyse.npu.machine import Machine
@@ -24,6 +26,7 @@ from tinyse.npu.operations import Operation
 Ints = NDArray[Any]
 ALIGN_FRAMES = 16
 ALIKE = 0.5
+FUSED = ".pre_"
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,12 @@ def compare(compiled: Path | str, integer: Path | str, frames: Iterable[Ints]) -
     Raises:
         ModelError: either file cannot run, or they are not the same network.
     """
-    machine, data = Machine.load(compiled), Path(integer).read_bytes()
-    tflm = TflmEngine(data, str(integer))
-    if tflm.bands != machine.inputs[0].size or tflm.outputs != machine.outputs[0].size:
-        raise NpuError(f"{compiled} has {machine.inputs[0].size} bands, {integer} has {tflm.bands}",
+    engine, tflm = NpuEngine.load(compiled), TflmEngine.load(integer)
+    machine, data = engine.machine, Path(integer).read_bytes()
+    if (tflm.bands, tflm.outputs) != (engine.bands, engine.outputs):
+        raise NpuError(f"{compiled} has {engine.bands} bands, {integer} has {tflm.bands}",
                        hint="give two forms of one network")
-    if (tflm.input.zero_point, tflm.output.zero_point) != (
-            machine.payload.inputs[0].zero_point, machine.payload.outputs[0].zero_point):
+    if (tflm.input.zero_point, tflm.output.zero_point) != (engine.input.zero_point, engine.output.zero_point):
         raise NpuError(f"{compiled} and {integer} have other grids", hint="give two forms of one network")
     inside, kept = _inside(data), [np.asarray(frame) for frame in frames]
     if not kept:
@@ -174,16 +176,16 @@ def _align(machine: Machine, inside: Any, frames: list[Ints]) -> dict[str, Opera
         maps = [(op, values) for op, values in machine.trace(frame)]
         inside.step(frame.ravel())
         for tap, theirs in inside.taps.items():
+            if FUSED in tap:
+                continue
             sizes[tap] = sizes.get(tap, 0) + theirs.size
             for op, ours in maps:
                 if ours.size == theirs.size and ours.dtype.itemsize == theirs.dtype.itemsize:
                     ops[op.index] = op
                     same = int(np.count_nonzero(ours.ravel() == theirs.ravel()))
                     scores[tap, op.index] = scores.get((tap, op.index), 0) + same
-    found = {}
-    for tap, size in sizes.items():
-        mine = {index: score for (name, index), score in scores.items() if name == tap}
-        best = max(mine, key=lambda index: (mine[index], -index), default=None)
-        if best is not None and mine[best] > ALIKE * size:
-            found[tap] = ops[best]
+    found: dict[str, Operation] = {}
+    for (tap, index), score in sorted(scores.items(), key=lambda item: (-item[1] / sizes[item[0][0]], item[0][1])):
+        if score > ALIKE * sizes[tap] and tap not in found and ops[index] not in found.values():
+            found[tap] = ops[index]
     return dict(sorted(found.items(), key=lambda item: item[1].index))

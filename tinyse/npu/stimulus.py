@@ -19,13 +19,14 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     Raises:
         AudioError: the file cannot be read.
     """
-    from tinyse.audio import AudioReader, hops_of
-    from tinyse.frontend import Analysis, features
+    from tinyse.sound import Analysis, features
+    from tinyse.sound.audio import AudioReader, hops_of
 
-    spec = engine.frontend
-    analysis = Analysis(spec)
-    with AudioReader(path, spec.sample_rate) as reader:
-        return [engine.input.quantize(features(analysis.push(hop), spec)) for hop in hops_of(reader.blocks(), spec.hop)]
+    ends = engine.ends
+    analysis = Analysis(ends.framing)
+    with AudioReader(path, ends.framing.rate) as reader:
+        hops = hops_of(reader.blocks(), ends.framing.hop)
+        return [engine.input.quantize(features(analysis.push(hop), ends)) for hop in hops]
 
 
 def synthetic_frames(engine: NpuEngine, count: int, seed: int = 0) -> list[Ints]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from tinyse.artifacts import sha256, write_json, write_text
-from tinyse.engines import exported_frontend
+from tinyse.export.bundle import exported_ends
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.profile.locate import Located, manifest_target
 from tinyse.targets import Target
@@ -16,7 +15,7 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
     """Write a project for the located model into ``folder``/project.
 
     The C sources of an export for this very target are taken as they are; for a bare .tflite, a release, or
-    another target they are written from the int8 file, with the front end that its manifest names.
+    another target they are written from the int8 file, with the ends that its manifest names.
 
     Raises:
         ModelError: the int8 file is damaged. ExportError: the network cannot be packed or placed.
@@ -32,25 +31,25 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
     from tinyse.export.cheader import header, source
-    from tinyse.export.cpacked import packed_header, packed_source
+    from tinyse.export.cnetwork import c_network
     from tinyse.export.memory import cpu_memory, npu_memory
     from tinyse.export.network import parse
-    from tinyse.export.packing import pack
+    from tinyse.export.reader import read
     from tinyse.export.vela import Compiled
 
     assert found.int8 is not None
     data = found.int8.read_bytes()
-    network, frontend = parse(data), exported_frontend(found.int8, data)
+    network, ends = parse(data, str(found.int8)), exported_ends(found.int8)
     flashed = data
     if target.has_npu and found.compiled is not None:
         flashed = found.compiled.read_bytes()
         memory = npu_memory(network, found.int8, Compiled(found.compiled, (), 0, 0, 0), target)
     else:
         memory = cpu_memory(network, found.int8, target)
-    packed, trained = pack(network), sha256(found.int8)
+    packed, trained = c_network(read(data)), sha256(found.int8)
     folder.mkdir(parents=True)
-    for name, text in (("model.h", header(flashed, frontend, memory, target, trained)),
-                       ("model.c", source(flashed, frontend, memory, target, trained)),
-                       ("packed.h", packed_header(packed, data)), ("packed.c", packed_source(packed, data))):
+    for name, text in (("model.h", header(flashed, ends, memory, target, trained)),
+                       ("model.c", source(flashed, ends, memory, target, trained)),
+                       ("packed.h", packed.header(data)), ("packed.c", packed.source(data))):
         write_text(folder / name, text)
-    write_json(folder / "manifest.json", {"target": target.name, "frontend": asdict(frontend)})
+    write_json(folder / "manifest.json", {"target": target.name, "ends": ends.as_dict()})

@@ -71,7 +71,7 @@ def _numbers(profile: Profile, skips: bool) -> dict[tuple[str, str, str], float]
     if npu is not None:
         label = npu.origin.label
         found["cycles a frame", "cycles", label] = npu.cycles
-        found["share of the 16 ms hop", "%", label] = 100 * npu.hop_share
+        found[f"share of the {1000 / npu.frames_per_second:g} ms hop", "%", label] = 100 * npu.hop_share
         if profile.skip is None:
             found["cycles per second of audio", "cycles", label] = npu.cycles_per_second
         for layer in npu.layers:
@@ -105,7 +105,7 @@ def _numbers(profile: Profile, skips: bool) -> dict[tuple[str, str, str], float]
 def _mean_numbers(profile: Profile) -> dict[tuple[str, str, str], float | None]:
     """Of a Skip RNN at its rate, of any other network at a rate of one."""
     found: dict[tuple[str, str, str], float | None] = {}
-    skip = profile.skip or skip_cost(profile.firmware, profile.npu, profile.simulation)
+    skip = profile.skip or skip_cost(profile.firmware, profile.npu, profile.simulation, profile.frames_per_second)
     if skip.rate is not None:
         found["frames that run the network", "%", skip.rate.origin.label] = 100 * skip.rate.rate
     for each in skip.network:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tinyse import __version__
 from tinyse.doctor import FVP_VARIABLE
-from tinyse.errors import ModelError, TinyseError, ToolError
+from tinyse.errors import ExportError, ModelError, TinyseError, ToolError
 from tinyse.firmware import fvp, qemu
 from tinyse.firmware.build import COMPILER, Built, build
 from tinyse.firmware.results import STAGES, Counter, Results, Ticks, parse
@@ -28,6 +28,7 @@ from tinyse.profile.locate import Located
 from tinyse.profile.memory import firmware_memory
 from tinyse.profile.results import Origin, Source
 from tinyse.profile.signals import write_signal
+from tinyse.sound import DEFAULT
 from tinyse.targets import Target
 
 QEMU_BOARDS = {"cortex-m7": "mps2-an500", "cortex-m55": "corstone300"}
@@ -77,10 +78,10 @@ class Executed:
 
 
 def execute(found: Located, target: Target | None, options: Options, skipped: list[str],
-            skips: bool = False) -> Executed:
+            skips: bool = False, frames_per_second: float = DEFAULT.frames_per_second) -> Executed:
     """Run the firmware with the located model; a line in ``skipped`` for each thing that could not be had.
 
-    ``skips``: the model is a Skip RNN.
+    ``skips``: the model is a Skip RNN. ``frames_per_second``: of sound.
 
     Raises:
         ModelError: something asked for needs the int8 file, or the model does not fit.
@@ -93,18 +94,18 @@ def execute(found: Located, target: Target | None, options: Options, skipped: li
     except ToolError as error:
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
     try:
-        return _executed(found, target, where, detail, options, skipped, skips)
-    except ToolError as error:  # nobody asked for it: a profile without it is better than none
+        return _executed(found, target, where, detail, options, skipped, skips, frames_per_second)
+    except (ToolError, ExportError) as error:  # nobody asked for it: a profile without it is better than none
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
 
 
 def _executed(found: Located, target: Target, where: Where, detail: str, options: Options,
-              skipped: list[str], skips: bool) -> Executed:
+              skipped: list[str], skips: bool, frames_per_second: float) -> Executed:
     if where is Where.BOARD:
         if options.wav is not None:
             raise ToolError("a board enhances its own noise", "leave out --wav")
         run = _measured(board.read_board(Path(detail)), Origin(Source.MEASURED, detail, "board"), NOISE)
-        return Executed(run, None, frame_budget(run, target, skips), None)
+        return Executed(run, None, frame_budget(run, target, skips, frames_per_second), None)
     with tempfile.TemporaryDirectory(prefix="tinyse-firmware-") as name:
         folder = Path(name)
         wav, signal = write_signal(folder, options.wav)
@@ -122,7 +123,7 @@ def _executed(found: Located, target: Target, where: Where, detail: str, options
         else:
             run, features = _on_qemu(project, target, found, options, wav, signal, skips)
         beside = _runner(found, target, options, where, detail, features)
-    return Executed(run, memory, frame_budget(run, target, skips), beside)
+    return Executed(run, memory, frame_budget(run, target, skips, frames_per_second), beside)
 
 
 def choose(options: Options, target: Target) -> tuple[Where, str]:

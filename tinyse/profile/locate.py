@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from tinyse.artifacts import sha256
 from tinyse.errors import ModelError
@@ -75,7 +76,7 @@ def _export_of(folder: Path) -> Path:
     found = sorted(candidate.parent for pattern in (f"export*/{INT8}", f"export*/*/{INT8}")
                    for candidate in folder.glob(pattern))
     if not found:
-        raise ModelError(f"{folder}: holds no {INT8}", f"tinyse export {folder} --target ethos-u55-128")
+        raise ModelError(f"{folder}: holds no {INT8}", f"tinyse export {quote(str(folder))} --target ethos-u55-128")
     if len(found) > 1:
         names = ", ".join(str(each.relative_to(folder)) for each in found)
         raise ModelError(f"{folder}: holds {len(found)} exports: {names}", "name one of them")

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from tinyse.artifacts import sha256
 from tinyse.errors import ModelError
+from tinyse.export.bundle import exported_ends
+from tinyse.export.network import parse
 from tinyse.profile import arena, layers, locate, simulated, sizes, vela
 from tinyse.profile.execution import Executed, Options, execute
-from tinyse.profile.results import FRAMES_PER_SECOND, HostArena, NpuEstimate, Origin, Profile, Source
+from tinyse.profile.results import HostArena, NpuEstimate, Origin, Profile, Source
 from tinyse.profile.skipping import UNKNOWN, is_skipping, skip_cost
-from tinyse.targets import HOP_SECONDS, Target, load_target
+from tinyse.sound import DEFAULT
+from tinyse.targets import Target, load_target
 
 
 def profile(path: Path | str, target: str | None = None, firmware: Options | None = None) -> Profile:
@@ -35,6 +38,8 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
     skipped: list[str] = []
     with ExitStack() as stack:
         found = locate.locate(Path(path), target)
+        if found.int8 is not None:
+            parse(found.int8.read_bytes(), str(found.int8))  # TFLM and Vela say less of what they cannot read
         if found.reports is None and found.compiled is None:
             if found.target is None:
                 raise ModelError(f"{path}: says not what it was exported for",
@@ -42,19 +47,21 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
             if found.target.has_npu:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinyse-profile-")))
                 found = _compile(found, found.target, folder)
-        npu, reports, chosen = _npu(found, skipped)
+        frames_per_second = _frames_per_second(found)
+        npu, reports, chosen = _npu(found, skipped, frames_per_second)
         measured = _arena(found, skipped)
         counted = sizes.model_sizes(found.int8, found.compiled, reports)
         simulation = simulated.account(found.compiled, npu, skipped)
         skips = is_skipping(found.int8, found.compiled)
-        ran = Executed() if firmware is None else execute(found, chosen, firmware, skipped, skips)
-        skip = skip_cost(ran.firmware, npu, simulation) if skips else None
+        ran = Executed() if firmware is None else execute(found, chosen, firmware, skipped, skips, frames_per_second)
+        skip = skip_cost(ran.firmware, npu, simulation, frames_per_second) if skips else None
         if skip is not None and skip.rate is None:
             skipped.append(UNKNOWN)
         hashes = {file.name: sha256(file) for file in (found.int8, found.compiled) if file}
     return Profile(name=found.name, target=chosen.name if chosen else "", sha256=hashes, npu=npu,
                    arena=measured, sizes=counted, simulation=simulation, skipped=tuple(skipped),
-                   firmware=ran.firmware, memory=ran.memory, budget=ran.budget, runner=ran.runner, skip=skip)
+                   firmware=ran.firmware, memory=ran.memory, budget=ran.budget, runner=ran.runner, skip=skip,
+                   frames_per_second=frames_per_second)
 
 
 def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Located:
@@ -65,8 +72,14 @@ def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Loca
     return replace(found, compiled=compiled.path, reports=folder)
 
 
-def _npu(found: locate.Located, skipped: list[str]) -> tuple[NpuEstimate | None, vela.Reports | None,
-                                                             Target | None]:
+def _frames_per_second(found: locate.Located) -> float:
+    file = found.int8 or found.compiled
+    assert file is not None
+    return exported_ends(file).frames_per_second
+
+
+def _npu(found: locate.Located, skipped: list[str],
+         frames_per_second: float) -> tuple[NpuEstimate | None, vela.Reports | None, Target | None]:
     target = found.target
     if found.reports is None:
         if target is not None and not target.has_npu:
@@ -84,11 +97,14 @@ def _npu(found: locate.Located, skipped: list[str]) -> tuple[NpuEstimate | None,
     if target.npu.system_config != reports.summary.get("system_config"):
         raise ModelError(f"{found.reports}: made for {reports.summary.get('system_config')}, and {target.name} is "
                          f"{target.npu.system_config}", "name a target file of that system with --target")
-    return estimate(reports, target, found.vela), reports, target
+    return estimate(reports, target, found.vela, frames_per_second), reports, target
 
 
-def estimate(reports: vela.Reports, target: Target, version: str = "") -> NpuEstimate:
+def estimate(reports: vela.Reports, target: Target, version: str = "",
+             frames_per_second: float = DEFAULT.frames_per_second) -> NpuEstimate:
     """Interpret Vela's reports for ``target``; ``version`` of the Vela that wrote them, default the installed.
+
+    ``frames_per_second``: of sound.
 
     Raises:
         ModelError: the reports lack a table or a column.
@@ -102,10 +118,10 @@ def estimate(reports: vela.Reports, target: Target, version: str = "") -> NpuEst
         accelerator=reports.accelerator, system_config=reports.summary["system_config"],
         memory_mode=reports.summary["memory_mode"], clock_mhz=clock, cycles=cycles,
         npu_cycles=int(reports.number("cycles_npu")), macs=int(reports.number("nn_macs")),
-        milliseconds=cycles / clock / 1e3, hop_share=cycles / clock / 1e6 / HOP_SECONDS,
-        cycles_per_second=cycles * FRAMES_PER_SECOND, layers=layers.layer_costs(operators, target.npu),
+        milliseconds=cycles / clock / 1e3, hop_share=cycles / clock / 1e6 * frames_per_second,
+        cycles_per_second=cycles * frames_per_second, layers=layers.layer_costs(operators, target.npu),
         operators=operators, traffic=layers.traffic(reports), memories=layers.memory_uses(reports, target),
-        regions=layers.regions(reports))
+        regions=layers.regions(reports), frames_per_second=frames_per_second)
 
 
 def _arena(found: locate.Located, skipped: list[str]) -> HostArena | None:

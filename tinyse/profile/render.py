@@ -8,7 +8,7 @@ from typing import Any
 
 from tinyse.artifacts import versions
 from tinyse.profile.render_firmware import firmware_tables, rate_note
-from tinyse.profile.results import FRAMES_PER_SECOND, NpuEstimate, OperatorCost, Profile, Simulation, Sizes
+from tinyse.profile.results import NpuEstimate, OperatorCost, Profile, Simulation, Sizes
 from tinyse.profile.skipping import SkipCost
 from tinyse.profile.table import Table, percent, plain
 
@@ -62,8 +62,8 @@ def npu_tables(npu: NpuEstimate, operators: bool, skips: bool = False) -> list[T
         f"one {frame}, {label}: {npu.system_config}, {npu.memory_mode}, {npu.clock_mhz:g} MHz",
         ("layer", "ops", "cycles", "share", "NPU", "flash", "SRAM", "MACs", "of array", "bound by"),
         tuple(rows),
-        (f"{npu.cycles:,} cycles: {npu.milliseconds:.3f} ms, {100 * npu.hop_share:.2f} % of the 16 ms hop, "
-         f"{npu.cycles_per_second / 1e6:.2f} M per second of audio{every}",))]
+        (f"{npu.cycles:,} cycles: {npu.milliseconds:.3f} ms, {100 * npu.hop_share:.2f} % of the "
+         f"{1000 / npu.frames_per_second:g} ms hop, {npu.cycles_per_second / 1e6:.2f} M per second of audio{every}",))]
     if operators:
         found.append(Table(
             f"NPU operators, {label}", ("id", "layer", "operator", "cycles", "flash", "decode", "MACs", "SRAM",
@@ -73,7 +73,7 @@ def npu_tables(npu: NpuEstimate, operators: bool, skips: bool = False) -> list[T
                        ("memory", "features read", "written", "weights read", "all bytes", "cycles", f"MB/s{every}"),
                        tuple((each.memory, f"{each.feature_read:,}", f"{each.feature_write:,}",
                               f"{each.weight_read:,}", f"{each.total:,}", f"{each.cycles:,}",
-                              f"{each.total * FRAMES_PER_SECOND / 1e6:.2f}") for each in npu.traffic)))
+                              f"{each.total * npu.frames_per_second / 1e6:.2f}") for each in npu.traffic)))
     found.append(Table(f"memory, {label}", ("memory", "holds", "used", "of", "left"),
                        tuple((each.memory, each.holds, f"{each.used:,}", f"{each.size:,}",
                               f"{each.size - each.used:,}") for each in npu.memories),

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tinyse.sound.ends import DEFAULT
+
 if TYPE_CHECKING:
     from tinyse.profile.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
     from tinyse.profile.skipping import SkipCost
-
-FRAMES_PER_SECOND = 62.5
-"""Frames of 256 samples in a second of 16 kHz audio."""
 
 
 class Source(StrEnum):
@@ -187,8 +186,9 @@ class NpuEstimate:
     Attributes:
         cycles: whole inference; the other cycle counts are each resource's own, overlapping.
         clock_mhz: the clock Vela reckoned with.
-        cycles_per_second: of audio, 62.5 frames.
-        hop_share: part of the 16 ms hop that the inference takes.
+        cycles_per_second: of audio.
+        hop_share: part of the hop that the inference takes.
+        frames_per_second: of sound; a hop is the time of one.
     """
 
     origin: Origin
@@ -207,6 +207,7 @@ class NpuEstimate:
     traffic: tuple[Traffic, ...]
     memories: tuple[MemoryUse, ...]
     regions: tuple[Region, ...]
+    frames_per_second: float = DEFAULT.frames_per_second
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,7 @@ class Profile:
         skipped: one line for each group that could not be had, with what would give it.
         firmware, memory, budget: the firmware built and run with this model; None where it was not.
         runner: Arm's runner with the same model, where it was asked for.
+        frames_per_second: of sound, by the model's ends.
         skip: what a Skip RNN costs on average; None for a network that runs on every frame. ``npu`` and ``simulation``
             are then of a frame that runs it.
     """
@@ -301,3 +303,4 @@ class Profile:
     budget: FrameBudget | None = None
     runner: RunnerRun | None = None
     skip: SkipCost | None = None
+    frames_per_second: float = DEFAULT.frames_per_second

@@ -41,7 +41,7 @@ def weight_matrices(path: Path) -> Iterator[NDArray[np.int8]]:
     """
     from tinyse.export.network import DenseLayer, LstmLayer, parse
 
-    for layer in parse(path.read_bytes()).layers:
+    for layer in parse(path.read_bytes(), str(path)).layers:
         if isinstance(layer, LstmLayer):
             for gate in layer.gates:
                 yield gate.kernel

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyse.profile.firmware import FirmwareRun
-from tinyse.profile.results import FRAMES_PER_SECOND, NpuEstimate, Origin, Simulation, Source
+from tinyse.profile.results import NpuEstimate, Origin, Simulation, Source
+from tinyse.sound import DEFAULT
 
 UNKNOWN = "update rate: the firmware did not run; all costs are of a frame that runs the network"
 
@@ -75,33 +76,33 @@ def is_skipping(int8: Path | None, compiled: Path | None) -> bool:
     from tinyse.npu.payload import load
 
     payload = load(compiled)
-    return payload.outputs[0].size == payload.inputs[0].size + 1
+    return bool(payload.inputs) and payload.outputs[0].size == payload.inputs[0].size + 1
 
 
-def skip_cost(run: FirmwareRun | None, npu: NpuEstimate | None, simulation: Simulation | None) -> SkipCost:
-    """Every cost of a Skip RNN at the rate of ``run``."""
+def skip_cost(run: FirmwareRun | None, npu: NpuEstimate | None, simulation: Simulation | None,
+              frames_per_second: float = DEFAULT.frames_per_second) -> SkipCost:
+    """Every cost of a Skip RNN at the rate of ``run``; ``frames_per_second``: of sound."""
     if run is None or not run.frames:
         return SkipCost(None)
     rate = SkipRate(run.origin, run.signal, run.frames, run.updates, run.updates / run.frames)
-    stages = tuple(_cost(each.stage, run.unit, run.origin, run.updating(each.stage), each.mean)
+
+    def cost(name: str, unit: str, origin: Origin, update: float, mean: float) -> MeanCost:
+        return MeanCost(name, unit, origin, update, mean, mean * frames_per_second)
+
+    def rated(name: str, unit: str, source: Source, origin: Origin, update: float) -> MeanCost:
+        return cost(name, unit, Origin(source, origin.tool, origin.where), update, update * rate.rate)
+
+    stages = tuple(cost(each.stage, run.unit, run.origin, run.updating(each.stage), each.mean)
                    for each in (*run.stages, run.frame))
     network = []
     if npu is not None:
-        network.append(_rated("cycles", "cycles", Source.ESTIMATED_MEAN, npu.origin, npu.cycles, rate))
+        network.append(rated("cycles", "cycles", Source.ESTIMATED_MEAN, npu.origin, npu.cycles))
     if run.npu is not None and run.npu_origin is not None and not run.transfer:
         cycles = run.npu.cycles
-        network.append(_cost("cycles", "cycles", run.npu_origin, cycles / max(1, run.npu.runs), cycles / run.frames))
+        network.append(cost("cycles", "cycles", run.npu_origin, cycles / max(1, run.npu.runs), cycles / run.frames))
     if simulation is not None:
         total = simulation.total
-        network += [_rated(name, unit, Source.SIMULATED_MEAN, simulation.origin, count, rate) for name, unit, count in (
+        network += [rated(name, unit, Source.SIMULATED_MEAN, simulation.origin, count) for name, unit, count in (
             ("MACs", "MACs", total.macs), ("MACs on zeros", "MACs", total.macs_on_zeros),
             ("model bytes read", "B", total.flash_bytes), ("arena bytes", "B", total.sram_bytes))]
     return SkipCost(rate, stages, tuple(network))
-
-
-def _rated(name: str, unit: str, source: Source, origin: Origin, update: float, rate: SkipRate) -> MeanCost:
-    return _cost(name, unit, Origin(source, origin.tool, origin.where), update, update * rate.rate)
-
-
-def _cost(name: str, unit: str, origin: Origin, update: float, mean: float) -> MeanCost:
-    return MeanCost(name, unit, origin, update, mean, mean * FRAMES_PER_SECOND)

@@ -18,7 +18,7 @@ from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import NOISY, Evaluation
 from tinyse.evaluate.scoring import evaluate
 from tinyse.evaluate.systems import System
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.graph.groups import Structure
 from tinyse.graph.model import Model
 from tinyse.profile.results import Sizes
@@ -112,7 +112,7 @@ def _pruned(job: Job, chain: Chain) -> Path:
     made = Path(job.folder) / ("pruned.npz" if unit else "pruned.tflite")
 
     def work() -> Outcome:
-        from tinyse.engines.base import exported_frontend, exported_gate
+        from tinyse.export.bundle import exported_ends, exported_gate
         from tinyse.export.reader import read
         from tinyse.export.writer import write
         from tinyse.graph.dequantize import dequantized
@@ -120,7 +120,7 @@ def _pruned(job: Job, chain: Chain) -> Path:
 
         source = Path(job.source)
         data = source.read_bytes()
-        graph, ends = read(data, job.source), exported_frontend(source, data)
+        graph, ends = read(data, job.source), exported_ends(source)
         pruned = prune_offline(graph, job.sparsity, job.structure, (job.block[0], job.block[1]),
                                apart=exported_gate(graph, ends)).graph
         if unit:

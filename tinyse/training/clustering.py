@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.graph.cluster import Codebook, Index, Rows, join, split
-from tinyse.model import net_of
 from tinyse.prune import PruningMethod, short_name
 
 
@@ -39,7 +38,7 @@ class Clustering:
         self.begin, self.end, self.freeze = begin, max(end, begin + 1), max(freeze, end)
         self.variables = {f"{layer.name}/{short_name(v)}": v
                           for layer in network.stack for v in layer.get_prunable_weights()}
-        self.arrays = net_of(network).arrays
+        self.arrays = network.net.arrays
         self.real: dict[str, Rows] = {}
         self.books: dict[str, list[Codebook]] = {}
         self.index: dict[str, list[Index]] = {}

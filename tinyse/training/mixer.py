@@ -15,14 +15,14 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from tinyse import frontend
 from tinyse.corpus import noise as generators
+from tinyse.corpus.level import Places, has_sound, soundless
 from tinyse.corpus.store import Corpus
 from tinyse.errors import CorpusError
-from tinyse.frontend import FrontEndSpec
 from tinyse.loss import EXPONENT
 from tinyse.progress import Progress, Step, silent
 from tinyse.recipe import MixingPart
+from tinyse.sound import Ends, analysis_window, features
 from tinyse.training import augment
 
 Wave = NDArray[np.float32]
@@ -46,70 +46,75 @@ class Batch:
     waves: Wave
 
 
-def spectra(noisy: Wave, clean: Wave, spec: FrontEndSpec) -> Batch:
+def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
     """The batch of mixtures [B, samples] and their clean speech."""
-    window = frontend.analysis_window(spec).astype(np.float32)
-    mel = frontend.mel_matrix(spec).astype(np.float32)
+    framing = ends.framing
     both = np.stack([noisy, clean])
-    frames = np.lib.stride_tricks.sliding_window_view(both, spec.frame, axis=-1)[..., :: spec.hop, :]
-    spectrum = scipy.fft.rfft(frames * window, spec.fft, axis=-1)  # [2, B, T, bins]
+    frames = np.lib.stride_tricks.sliding_window_view(both, framing.frame, axis=-1)[..., :: framing.hop, :]
+    spectrum = scipy.fft.rfft(frames * analysis_window(framing), framing.fft, axis=-1)  # [2, B, T, bins]
     spectrum = np.ascontiguousarray(spectrum.transpose(0, 2, 1, 3))
     magnitude = np.abs(spectrum)
     product = spectrum[0].real * spectrum[1].real + spectrum[0].imag * spectrum[1].imag
     cosine = product / np.maximum(magnitude[0] * magnitude[1], 1e-12)
-    features = np.power(magnitude[0] @ mel, spec.power)
     root = np.power(magnitude, EXPONENT)
-    return Batch(features, root[1], root[0], cosine, both)
+    return Batch(features(spectrum[0], ends, magnitude[0]), root[1], root[0], cosine, both)
 
 
 def _rms(wave: Wave) -> float:
     return float(np.sqrt(np.mean(np.square(wave), dtype=np.float64))) + 1e-9
 
 
-def _cut(wave: NDArray[Any], samples: int, rng: np.random.Generator) -> Wave:
-    """A random stretch of ``samples``, repeated from its start where the wave is shorter."""
-    if wave.size <= samples:
-        return np.resize(np.roll(wave, -int(rng.integers(wave.size))), samples)
-    start = int(rng.integers(wave.size - samples + 1))
-    return wave[start : start + samples]
-
-
 class Mixer:
     """Draws training batches from a corpus's train split."""
 
-    def __init__(self, corpus: Corpus, part: MixingPart, spec: FrontEndSpec, seed: int,
+    def __init__(self, corpus: Corpus, part: MixingPart, ends: Ends, seed: int,
                  progress: Progress = silent) -> None:
         """Index the corpus and make the bank of generated noise.
 
         Raises:
             CorpusError: the train split lacks speech or noise.
         """
-        self.part, self.spec, self.seed = part, spec, seed
-        self.frames = max(1, int(part.seconds * spec.sample_rate) // spec.hop - 1)
-        self.samples = (self.frames - 1) * spec.hop + spec.frame
+        self.part, self.ends, self.seed = part, ends, seed
+        self.frames = max(1, int(part.seconds * ends.framing.rate) // ends.framing.hop - 1)
+        self.samples = (self.frames - 1) * ends.framing.hop + ends.framing.frame
         self._speech: dict[str, list[Wave]] = defaultdict(list)
         for clip in corpus.clips("speech", "train"):
             self._speech[clip.source].append(corpus.samples(clip))
         noises = [corpus.samples(clip) for clip in corpus.clips("noise", "train")]
-        self._noise = [wave for wave in noises if wave.size > spec.frame]
+        self._noise = [wave for wave in noises if wave.size > ends.framing.frame and has_sound(wave)]
+        self._places: dict[int, Places] = {}
         if not self._speech or not (self._noise or part.generated >= 1.0):
             raise CorpusError("the corpus has no train speech or no train noise", "fetch or import one")
         self._speakers = sorted(self._speech)
         # Square roots keep one long speaker, or one long recording, from drowning the rest.
         weights = np.sqrt([sum(w.size for w in self._speech[name]) for name in self._speakers])
         self._speaker_share = weights / weights.sum()
-        weights = np.sqrt([float(min(wave.size, 60 * spec.sample_rate)) for wave in self._noise])
+        weights = np.sqrt([float(min(wave.size, 60 * ends.framing.rate)) for wave in self._noise])
         self._noise_share = weights / max(weights.sum(), 1e-9)
         self._bank = self._make_bank(progress) if part.generated > 0 else []
 
     def _make_bank(self, progress: Progress) -> list[NDArray[np.float16]]:
-        samples = int(BANK_SECONDS * self.spec.sample_rate)
+        samples = int(BANK_SECONDS * self.ends.framing.rate)
         bank: list[NDArray[np.float16]] = []
         for index in range(BANK):
             rng = np.random.default_rng([self.seed, 7, index])
             bank.append(generators.generate(None, samples, rng).astype(np.float16))
             progress(Step("noise bank", index + 1, BANK))
         return bank
+
+    def _cut(self, wave: NDArray[Any], samples: int, rng: np.random.Generator) -> NDArray[Any]:
+        """A random stretch of ``samples``, repeated from its start where the wave is shorter; a silent one moves.
+
+        The move takes no draw from ``rng``, so that the rest of the batch is what it would have been.
+        """
+        if wave.size <= samples:
+            return np.resize(np.roll(wave, -int(rng.integers(wave.size))), samples)
+        start = int(rng.integers(wave.size - samples + 1))
+        if soundless(wave[start : start + samples]):
+            if id(wave) not in self._places:
+                self._places[id(wave)] = Places(wave)
+            start = self._places[id(wave)].at(start, samples)
+        return wave[start : start + samples]
 
     def _speech_wave(self, rng: np.random.Generator, samples: int) -> Wave:
         clips = self._speech[self._speakers[rng.choice(len(self._speakers), p=self._speaker_share)]]
@@ -120,7 +125,7 @@ class Mixer:
             start, stop = max(at, 0), min(at + clip.size, samples)
             if stop > start:
                 wave[start:stop] = clip[start - at : stop - at]
-            at += clip.size + int(rng.exponential(0.15) * self.spec.sample_rate)
+            at += clip.size + int(rng.exponential(0.15) * self.ends.framing.rate)
         return wave
 
     def _noise_wave(self, rng: np.random.Generator, samples: int) -> Wave:
@@ -129,14 +134,14 @@ class Mixer:
             wave = sum((_unit(self._speech_wave(rng, samples)) for _ in range(int(rng.integers(4, 8)))),
                        np.zeros(samples, np.float32))
         elif draw < self.part.babble + self.part.generated and self._bank:
-            wave = _cut(self._bank[int(rng.integers(len(self._bank)))], samples, rng).astype(np.float32)
+            wave = self._cut(self._bank[int(rng.integers(len(self._bank)))], samples, rng).astype(np.float32)
         else:
             source = self._noise[rng.choice(len(self._noise), p=self._noise_share)]
             if rng.random() < self.part.resample:
                 rate = float(2.0 ** rng.uniform(-0.7, 0.7))
-                wave = augment.stretched(_cut(source, int(samples * rate) + 2, rng), samples, rate)
+                wave = augment.stretched(self._cut(source, int(samples * rate) + 2, rng), samples, rate)
             else:
-                wave = _cut(source, samples, rng)
+                wave = self._cut(source, samples, rng)
         if rng.random() < self.part.equalize:
             wave = augment.equalized(wave, rng, 12.0)
         return _unit(wave)
@@ -177,7 +182,7 @@ class Mixer:
         """Batch ``step`` of ``lane``: ``size`` mixtures, the same whenever it is asked for."""
         rng = np.random.default_rng([self.seed, 1, step, lane])
         pairs = [self.mixture(rng) for _ in range(size)]
-        return spectra(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]), self.spec)
+        return spectra(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]), self.ends)
 
 
 def _unit(wave: Wave) -> Any:

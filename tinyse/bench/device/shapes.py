@@ -15,7 +15,8 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.export.network import schema, unpack
+from tinyse.export.network import unpack
+from tinyse.export.structure import schema
 
 Real = NDArray[np.float32]
 Weights = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]

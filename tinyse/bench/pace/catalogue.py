@@ -134,12 +134,12 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
 
 def _weights(int8: Path, folder: Path) -> tuple[Path, Path]:
     """The released integers as a trained model that exports to them again, and as one without grids."""
-    from tinyse.engines import exported_frontend
+    from tinyse.export.bundle import exported_ends
     from tinyse.export.reader import read
     from tinyse.graph.dequantize import dequantized, floating
 
     data = int8.read_bytes()
-    model = dequantized(read(data, str(int8)), exported_frontend(int8, data), str(int8))
+    model = dequantized(read(data, str(int8)), exported_ends(int8), str(int8))
     if model.net.skip:
         raise ModelError(f"{int8}: a Skip RNN, which the plain ways cannot run", "give --model tinylstm-dense's folder")
     trained, real = folder / "trained.npz", folder / "float.npz"
@@ -151,8 +151,7 @@ def _weights(int8: Path, folder: Path) -> tuple[Path, Path]:
 def _hops_a_second(file: Path) -> float:
     from tinyse.graph.model import Model
 
-    spec = Model.load(file).ends
-    return spec.sample_rate / spec.hop
+    return Model.load(file).ends.frames_per_second
 
 
 def _host() -> dict[str, Any]:

@@ -53,7 +53,7 @@ def plain(model: Path, folder: Path) -> Run:
 
     trained = TrainedModel.load(model)
     high = trained.ranges["features"][1] if trained.ranges else 1.0
-    frames = synthetic_frames(trained.frontend.bands, high, CALIBRATION)
+    frames = synthetic_frames(trained.ends.inputs, high, CALIBRATION)
     options = load_target(TARGET).vela_arguments()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "model.tflite"

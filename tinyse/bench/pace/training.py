@@ -29,16 +29,17 @@ def ours(folder: Path, quantized: bool, steps: int = STEPS) -> Run:
 
     use_lanes()
     from tinyse.corpus.synthetic import synthetic_corpus
-    from tinyse.frontend import FrontEndSpec
+    from tinyse.families import load
     from tinyse.keras import tf_keras
-    from tinyse.network import EnhancerNetwork, NetworkSpec
     from tinyse.recipe import load_recipe
+    from tinyse.sound import Ends
+    from tinyse.train.network import Network
     from tinyse.training.calibration import learn_ranges
     from tinyse.training.mixer import Mixer
 
     mixing = load_recipe("quick").mixing
-    mixer = Mixer(synthetic_corpus(folder, 1), mixing, FrontEndSpec(), 1)
-    network = EnhancerNetwork(NetworkSpec(), 0.5, 0.4)
+    mixer = Mixer(synthetic_corpus(folder, 1), mixing, Ends(), 1)
+    network = Network(load("tinylstm").net({}, Ends()), 0.5, 0.4)
     if quantized:
         network.fold_normalizer()
         network.quantize(learn_ranges(network, mixer, 4, 0))
@@ -70,9 +71,10 @@ def plain(quantized: bool, steps: int = STEPS) -> Run:
 
     from tinyse.keras import tf_keras
     from tinyse.recipe import load_recipe
+    from tinyse.sound import Ends
 
     mixing = load_recipe("quick").mixing
-    frames = int(mixing.seconds * 16000) // 256 - 1
+    frames = int(mixing.seconds * Ends().frames_per_second) - 1
     rng = np.random.default_rng(0)
     x, y = (rng.random((mixing.batch * steps, frames, 128), np.float32) for _ in range(2))
     if quantized:

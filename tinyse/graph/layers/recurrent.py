@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 CELL_LIMIT = 8.0
-"""Clamp of an LSTM's cell, in real units, in training and calibration."""
+"""Cells stop here in float too (ours): the int16 cell then has 12 fraction bits and never meets TFLM's clip at 10.
+tanh(8) is 1 to seven digits; without the limit some units count up past 100, and the grid that holds them is coarse."""
 HIDDEN_RANGE = (-1.0, 127.0 / 128.0)
 """h lies in (-1, 1): scale 2^-7, zero point 0."""
 
@@ -157,7 +158,7 @@ class GruLayer(Layer):
 
     def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
         """The input's, and that of n's product with h where the reset gate comes after."""
-        made = (("bias", "kernel", self._x_grid(x).scale),)
+        made = (("bias", "kernel", self.x_grid(x).scale),)
         return (*made, ("recurrent_bias", "recurrent_kernel", self.h.scale)) if self.reset == "after" else made
 
     def resized(self, channels: int) -> Layer:
@@ -170,7 +171,7 @@ class GruLayer(Layer):
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Products, tables, the interpolation, one state."""
-        x = low.requantized(ins[0], self._x_grid(ins[0].grid), f"{name}.x")
+        x = low.requantized(ins[0], self.x_grid(ins[0].grid), f"{name}.x")
         shape = (*x.shape[:-1], self.units)
         h = low.past(f"{name}.h", shape, self.h)
         joined = low.concat(f"{name}.xh", (x, h)) if self.joint else None
@@ -190,7 +191,8 @@ class GruLayer(Layer):
         made = low.state(h, low.add(ops.Add((h, step), low.tensor(fresh, shape, self.h))))
         return low.requantized(made, Grid(2.0**-7), name)
 
-    def _x_grid(self, given: Grid) -> Grid:
+    def x_grid(self, given: Grid) -> Grid:
+        """The grid on which what is ``given`` enters."""
         if self.joint:
             return self.h
         return given if self.bits == given.bits else Grid.of_power(given.low, given.high, self.bits)

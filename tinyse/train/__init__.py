@@ -1,0 +1,1 @@
+"""Training: Keras twins of the layers, networks of them, and what trains networks."""
