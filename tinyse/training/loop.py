@@ -35,7 +35,7 @@ from tinyse.training.pruning import make_compression, zero_share
 from tinyse.training.records import Records
 from tinyse.training.resume import resume_run, save_run
 from tinyse.training.skipping import Budget, GatedLanes
-from tinyse.training.start import Start, load_start, take_weights
+from tinyse.training.start import Start, check_ends, load_start, take_weights
 from tinyse.training.validation import Validation
 
 LOG_EVERY = 10
@@ -307,6 +307,7 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
+    check_ends(recipe.ends)
     widths = NetworkSpec(recipe.ends.inputs, recipe.network.lstm, recipe.network.dense)
     begins = not checkpoint.exists()
     source = recipe.train.start if begins or recipe.train.distill else None

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyse.artifacts import sha256
+from tinyse.corpus.store import RATE
 from tinyse.dense import dense_file, dense_model
 from tinyse.errors import RecipeError
 from tinyse.model import TrainedModel
 from tinyse.network import EnhancerNetwork, NetworkSpec, open_gate, spec_of
+from tinyse.sound import Ends, Result
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,18 @@ def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:
     if network.spec.skip and not model.skip:
         open_gate(network.denses[-1])
     network.shift, network.scale = 0.0, 1.0
+
+
+def check_ends(ends: Ends) -> None:
+    """See that today's trainer, its corpus and the C library can do a recipe's ends.
+
+    Raises:
+        RecipeError: they cannot; before anything is trained.
+    """
+    if ends.framing.rate != RATE:
+        raise RecipeError(f"ends: framing: rate: {ends.framing.rate}: the corpus has {RATE} Hz", f"rate: {RATE}")
+    if ends.result != Result() or ends.inputs != ends.outputs:
+        raise RecipeError(f"ends: {ends.feature.kind} to {ends.result.kind}: LSTMs are trained on one number a "
+                          "band, to gains of 0 to 1", "feature magnitude or log_power, result gains of limit 1")
+    if ends.device_reason:
+        raise RecipeError(f"ends: framing: {ends.device_reason}", "fft: 512")
