@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from export_models import exported, frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyse.network import StreamingNetwork
 
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
@@ -25,6 +24,7 @@ from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
 from tinyse.recipe import load_recipe
+from tinyse.train.network import StreamingNetwork
 from tinyse.training import train
 
 TINY = {
@@ -190,7 +190,7 @@ def test_the_exported_integers_are_the_trained_clusters(clustered, data):
 
 def test_the_clustered_network_equals_tflm_bit_for_bit(clustered, data):
     model = TrainedModel.load(clustered / "model.npz")
-    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model)
+    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model.model)
     steps = np.random.default_rng(4).integers(-128, 128, (120, 128)).astype(np.int8)
     real = ((steps.astype(np.float32) - grid.zero_point) * np.float32(grid.scale)).astype(np.float32)
     made = stream(interpreter(data), steps).astype(int) + 128
