@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from export_models import exported, frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyse.network import StreamingNetwork
 
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus

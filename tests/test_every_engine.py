@@ -1,8 +1,8 @@
 """The test at the heart: one network, the same bytes wherever it runs.
 
-Float streams equal float sequences; the exact Keras stream, the integer reference, TFLM, the Ethos-U simulator, portable
-C on the host, MVE and DSP kernels on QEMU give every byte alike, 200 frames, twice with a reset between, and the plan
-decides alike on each. Over every layer, every family, and networks that use everything at once.
+Float streams equal float sequences; the exact Keras stream, the integer reference, TFLM, the Ethos-U simulator, C on the
+host, MVE and DSP kernels on QEMU give every byte alike, 200 frames, twice with a reset between, and the plan decides
+alike on each. Over every layer, every family, and networks that use everything at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tinyse.export.reader import read
 from tinyse.export.simulated import Machines
 from tinyse.export.writer import write
 from tinyse.graph.model import Model
-from tinyse.graph.plan import Budget, Carried, Exit, Plan, Policy, Run, Runner
+from tinyse.graph.plan import Budget, Carried, Plan, Run, Runner
 from tinyse.keras import tf
 from tinyse.train.network import StreamingNetwork, restore
 
@@ -32,8 +32,9 @@ FRAMES, QUICK = 200, 30
 """Of a host's and of an emulated run."""
 SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)}}
 """Options that make a family small enough for a test; a family that is not here is taken as it is."""
-POLICIES: dict[str, Policy] = {"always": Exit(("", ""), 127), "first": Budget(1), "when sure": Exit(("score_0", ""), 3)}
+FIRST = "everything, first exit"
 FAMILIES = [name for name in families.names() if name not in NETS]
+EVERY = [*NETS, *FAMILIES, FIRST]
 MACHINES = ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in ("mve", "m55-portable", "dsp"))]
 
 
@@ -54,8 +55,8 @@ class Integer(IntegerEngine):
 @lru_cache
 def model(name: str) -> Model:
     """A network with random weights on its grids."""
-    if name in NETS:
-        return random_model(NETS[name]())
+    if name in NETS or name == FIRST:
+        return random_model(NETS[name.split(",")[0]]())
     family = families.load(name)
     return random_model(family.net(SMALL.get(name, {}), family.ends))
 
@@ -64,6 +65,7 @@ def model(name: str) -> Model:
 def given(name: str) -> tuple[Plan, np.ndarray]:
     """The plan, and frames on its input's grid."""
     plan = model(name).plan()
+    plan = plan.under(Budget(1)) if name == FIRST else plan
     return plan, plan.inputs[0].grid.quantize(frames(model(name).net, FRAMES, 5))
 
 
@@ -95,7 +97,7 @@ def test_a_float_stream_is_the_float_sequence(name: str) -> None:
     np.testing.assert_allclose(np.stack([stream.step(frame) for frame in features]), whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*NETS, *FAMILIES])
+@pytest.mark.parametrize("name", EVERY)
 def test_host_engines_give_the_references_bytes(name: str) -> None:
     plan, frames_ = given(name)
     expected, decisions = wanted(name)
@@ -106,27 +108,26 @@ def test_host_engines_give_the_references_bytes(name: str) -> None:
     keras, tflm = Keras(model(name)), Interpreters(plan, files, labels, trusted=True)
     npu = Machines(plan, [compile_model(data) for data in files], labels)
     assert not [limits.rounds(op) for graph in plan.graphs for op in graph.ops if limits.rounds(op)]
-    for engine, inner, step in (("keras", None, keras.run), ("tflm", tflm, Carried(plan, tflm.invoke)),
-                                ("npu", npu, Carried(plan, npu.invoke))):
-        for _ in range(1 if inner is None else 2):
+    for engine, inner in (("tflm", tflm), ("npu", npu)):
+        step = Carried(plan, inner.invoke)
+        for _ in range(2):
             decided: list = []
-            found = walk(plan, step if inner is None else step.run, frames_[: QUICK if inner is None else FRAMES], decided)
-            np.testing.assert_array_equal(found, expected[: len(found)], f"{engine}: {name}")
-            assert decided == decisions[: len(found)]
-            if inner is not None:
-                step.reset()
-                inner.reset()
+            np.testing.assert_array_equal(walk(plan, step.run, frames_, decided), expected, f"{engine}: {name}")
+            assert decided == decisions
+            step.reset()
+            inner.reset()
+    np.testing.assert_array_equal(walk(plan, keras.run, frames_[:QUICK]), expected[:QUICK], f"keras: {name}")
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_c_gives_the_references_bytes(machine: str, tmp_path) -> None:
     """All networks in one program."""
     cases = []
-    for name in (*NETS, *FAMILIES):
+    for name in EVERY:
         plan, frames_ = given(name)
         source, count = plan.inputs[0], FRAMES if machine == "sanitized" else QUICK
         cases.append(Case(plan, [{source.name: frame.reshape(source.shape)} for frame in frames_[:count]]))
-    for name, case, found in zip((*NETS, *FAMILIES), cases, run(cases, machine, tmp_path), strict=True):
+    for name, case, found in zip(EVERY, cases, run(cases, machine, tmp_path), strict=True):
         expected, count = wanted(name)[0], len(case.frames)
         for turn in range(2):
             answers = np.stack([frame[-1].reshape(-1) for frame in found[turn * count: (turn + 1) * count]])

@@ -81,7 +81,6 @@ def test_any_pattern_keeps_scales_and_real_output(seed, share, zeros, biases):
     from tinyse.keras import tf
     from tinyse.train.network import restore
 
-
     model = random_model(lstm=(9, 7), dense=(6,), bands=8, seed=seed, zeros=zeros, quantized=False)
     masked = without_units(model, some(np.random.default_rng(seed), model, share), biases)
     small = shrink(masked)

@@ -17,7 +17,6 @@ from tinyse.artifacts import sha256
 from tinyse.errors import ExportError, ModelError
 from tinyse.export import checks
 from tinyse.export.bundle import INT8, open_bundle, part_file
-from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph import ops
 from tinyse.graph.floating import calibrate
@@ -131,8 +130,8 @@ def finished(file: Path, stage: checks.Stage) -> Origin:
     """
     stage("convert")
     bundle = open_bundle(file)
-    graphs = tuple(read(data, str(path)) for data, path in zip(bundle.data, bundle.files, strict=True))
-    plan = Plan(graphs, bundle.plan.results, bundle.plan.policy)
+    plan = bundle.graph_plan()
+    graphs = plan.graphs
     if plan.inputs[0].size != bundle.ends.inputs:
         raise ModelError(f"{bundle.label}: the network takes {plan.inputs[0].size} values, its ends give "
                          f"{bundle.ends.inputs}", "export it again, so that the manifest names its ends")

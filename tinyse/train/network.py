@@ -10,6 +10,7 @@ One class serves training (time-major, any batch), whole clips and streaming (T 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,13 +186,16 @@ class Network(tf_keras.Model):
                 raise ModelError(f"no quantization range for {name!r}", "train or calibrate it")
             return ranges[name]
 
+        def within(name: str, suffix: str) -> tuple[float, float]:
+            return of(f"{name}.{suffix}")
+
         self.input_grid = Grid.of_range(*of(self.net.input.name))
         grids = {self.net.input.name: self.input_grid}
         for twin in self.twins:
             if isinstance(twin, NormTwin):
                 raise ModelError(f"{twin.name}: norms are not folded", "call fold_norms() first")
             given = tuple(grids[name] for name in twin.node.ins)
-            grids[twin.name] = twin.quantize(given, lambda suffix, name=twin.name: of(f"{name}.{suffix}"), exact)
+            grids[twin.name] = twin.quantize(given, partial(within, twin.name), exact)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Every array by "node/array", as a Model has them."""
