@@ -1,6 +1,6 @@
 """The test at the heart: one network, the same bytes wherever it runs.
 
-Float streams equal float sequences; the exact Keras stream, the integer reference, TFLM, the Ethos-U simulator, C on the
+Float streams equal float sequences; the exact Keras stream, the integer reference, TFLM, the Ethos-U simulator, C on a
 host, MVE and DSP kernels on QEMU give every byte alike, 200 frames, twice with a reset between, and the plan decides
 alike on each. Over every layer, every family, and networks that use everything at once.
 """
