@@ -15,8 +15,9 @@ from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
 
 PAGE = Path(__file__).parent.parent / "docs" / "your-own-network.md"
-FEWER = {"train.float_steps": "8", "train.compress_steps": "8", "train.validate_every": "4", "train.validate_count": "6",
-         "mixing.seconds": "0.5", "mixing.batch": "4", "mixing.generated": "0", "prune.every": "2"}
+FEWER = {"train.float_steps": "8", "train.compress_steps": "8", "train.validate_every": "4",
+         "train.validate_count": "6", "mixing.seconds": "0.5", "mixing.batch": "4", "mixing.generated": "0",
+         "prune.every": "2"}
 
 
 def block(language: str) -> str:
@@ -64,7 +65,8 @@ def test_every_engine_gives_the_same_sound(folder: Path) -> None:
 
 
 def test_it_is_scored_and_profiled(folder: Path) -> None:
-    words = ("--corpus", folder / "corpus", "--count", "1", "--snr", "0", "--metrics", "si_sdr", "--out", folder / "scores")
+    words = ("--corpus", folder / "corpus", "--count", "1", "--snr", "0", "--metrics", "si_sdr", "--out",
+             folder / "scores")
     assert "SI-SDR" in tinyse("evaluate", folder / "run" / "export", *words).output
     assert "estimated (Vela" in tinyse("profile", folder / "run" / "export").output
 
