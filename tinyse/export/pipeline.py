@@ -16,11 +16,10 @@ from pathlib import Path
 from tinyse.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
 from tinyse.errors import ExportError, TinyseError
 from tinyse.export import origin
-from tinyse.export.cheader import header, source
-from tinyse.export.cnetwork import c_network
-from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
+from tinyse.export.bundle import lone
+from tinyse.export.csources import write_c
+from tinyse.export.memory import MemoryReport
 from tinyse.export.origin import INT8, Origin
-from tinyse.export.reader import read
 from tinyse.export.vela import Compiled, compile_model
 from tinyse.progress import Progress, Step, silent
 from tinyse.targets import Target, load_target
@@ -102,16 +101,12 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
     stage("compile")
     compiled, reports = _compiled(int8, target, folder)
     stage("memory")
-    memory = npu_memory(network, int8, compiled, target) if compiled else cpu_memory(network, int8, target)
+    plan = lone(data, INT8, made.ends).plan
+    written = write_c(plan, folder, [int8], [compiled.path] if compiled else [], made.ends, target, made.sha256)
+    memory, packed = written.memory, written.packed
     write_json(folder / "memory.json", memory.to_json())
     write_text(folder / "memory.txt", memory.to_text())
     stage("C")
-    flashed = compiled.path.read_bytes() if compiled else data
-    write_text(folder / "model.h", header(flashed, made.ends, memory, target, made.sha256))
-    write_text(folder / "model.c", source(flashed, made.ends, memory, target, made.sha256))
-    packed = c_network(read(data))
-    write_text(folder / "packed.h", packed.header(data))
-    write_text(folder / "packed.c", packed.source(data))
     names = [INT8, "memory.json", "memory.txt", "model.h", "model.c", "packed.h", "packed.c"]
     names += [COMPILED, *(f"{REPORTS}/{name}" for name in reports)] if compiled else []
     files = {name: folder / name for name in names}
