@@ -12,8 +12,8 @@ $(error TFLM_DIR=$(TFLM_DIR) holds no libtensorflow-microlite.a for $(TFLM_CORE)
 endif
 TFLM_DOWNLOADS := $(TFLM_DIR)/tensorflow/lite/micro/tools/make/downloads
 SOURCES += src/network_tflm.cc
-LIBRARIES += $(TFLM_LIBRARY)
+LIBRARIES += $(call quoted,$(TFLM_LIBRARY))
 # The library is built with it too: it decides what its tensors look like.
 DEFINES += -DTF_LITE_STATIC_MEMORY
-INCLUDES += -isystem $(TFLM_DIR) -isystem $(TFLM_DOWNLOADS)/flatbuffers/include -isystem $(TFLM_DOWNLOADS)/gemmlowp \
-  -isystem $(TFLM_DOWNLOADS)/ruy
+TFLM_INCLUDES := $(TFLM_DIR) $(addprefix $(TFLM_DOWNLOADS)/,flatbuffers/include gemmlowp ruy)
+INCLUDES += $(foreach folder,$(TFLM_INCLUDES),-isystem $(call quoted,$(folder)))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyse.export.reader import read
 from tinyse.graph.floating import calibrate
+from tinyse.graph.graph import Graph
 from tinyse.model import LayerWeights, TrainedModel
 from tinyse.sound import Bands, Ends
 
@@ -58,6 +60,15 @@ def random_model(lstm: tuple[int, ...] = (24, 16), dense: tuple[int, ...] = (16,
     model = TrainedModel(tuple(layers), spec)
     ranges = calibrate(model.model, frames(200, bands, seed + 1)) if quantized else None
     return TrainedModel(tuple(layers), spec, ranges)
+
+
+@lru_cache
+def converted() -> tuple[TrainedModel, Graph]:
+    """A small model and what TensorFlow's converter makes of it: the oracle of lowering, tensor by tensor."""
+    from tinyse.export.tflite import to_int8
+
+    model = random_model(zeros=0.5)
+    return model, read(to_int8(model))
 
 
 @lru_cache

@@ -78,12 +78,11 @@ class Draw:
     def fused(self) -> Fused:
         return list(Fused)[self.rng.integers(3)]
 
-    def weights(self, shape, count: int, fan: int, x: Tensor, one_scale: bool = False) -> Weights:
+    def weights(self, shape, count: int, fan: int, x: Tensor) -> Weights:
         bits = int(self.rng.choice([8, 8, 8, 4]))
         most = (1 << (bits - 1)) - 1
         values = np.clip(np.round(self.rng.laplace(size=shape) * most / 6), -most, most).astype(np.int8)
-        scales = short(self.rng.uniform(0.5, 1.5, 1 if one_scale else count) / np.sqrt(fan) / most * 6)
-        scales = np.broadcast_to(scales, (count,)).copy()
+        scales = short(self.rng.uniform(0.5, 1.5, count) / np.sqrt(fan) / most * 6)
         bias = np.round(self.rng.normal(0, 0.3, count) / (x.grid.scale * scales.astype(np.float64)))
         return Weights(values, scales, bias.astype(np.int64), bits)
 
@@ -93,11 +92,11 @@ class Draw:
 
     def matmul(self, x: Tensor) -> Tensor:
         units = int(self.rng.integers(1, 24))
-        weights = self.weights((units, x.channels), units, x.channels, x, self.dtype == "int16")
+        weights = self.weights((units, x.channels), units, x.channels, x)
         return self.put(MatMul, [x], (*x.shape[:-1], units), self.sums(x), weights=weights, fused=self.fused())
 
     def conv(self, x: Tensor, deep: bool = False) -> Tensor:
-        kernel, stride, dilation, pad = self.window(x, deep)
+        kernel, stride, dilation, pad = self.window(x)
         out = x.channels if deep else int(self.rng.integers(1, 24))
         fan = kernel[0] * kernel[1] * (1 if deep else x.channels)
         weights = self.weights((*kernel, out) if deep else (out, *kernel, x.channels), out, fan, x)
@@ -108,14 +107,12 @@ class Draw:
     def depthwise(self, x: Tensor) -> Tensor:
         return self.conv(x, True)
 
-    def window(self, x: Tensor, deep: bool) -> tuple:
+    def window(self, x: Tensor) -> tuple:
         rng = self.rng
         while True:
             kernel = int(rng.integers(1, 4)), int(rng.integers(1, 6))
             dilation = (int(rng.integers(1, 4)), 1) if rng.random() < 0.5 else (1, int(rng.integers(1, 4)))
             stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-            if deep:
-                stride = stride[0], stride[0]
             if dilation != (1, 1):
                 stride = 1, 1
             span = (kernel[1] - 1) * dilation[1] + 1
@@ -137,6 +134,8 @@ class Draw:
 
     def other(self, x: Tensor, grid: Grid | None = None) -> Tensor:
         """A second operand, often broadcast: a fresh input."""
+        if self.rng.random() < 0.1:
+            return self.input(x.shape[-1:], grid or self.grid())
         shape = [1 if self.rng.random() < 0.3 else n for n in x.shape]
         return self.input(shape, grid or self.grid())
 
@@ -236,8 +235,8 @@ class Draw:
         self.states.append(State(past, fresh))
         return fresh
 
-    def done(self, out: Tensor, name: str) -> Graph:
-        return Graph(name, tuple(self.inputs), tuple(self.ops), (out,), tuple(self.states))
+    def done(self, out: Tensor, name: str, more: tuple[Tensor, ...] = ()) -> Graph:
+        return Graph(name, tuple(self.inputs), tuple(self.ops), (out, *more), tuple(self.states))
 
 
 def draw_op(rng: np.random.Generator, kind: str, dtype: str) -> Graph:
@@ -253,7 +252,8 @@ def draw_op(rng: np.random.Generator, kind: str, dtype: str) -> Graph:
 
 
 def draw_chain(rng: np.random.Generator, dtype: str, length: int = 5) -> Graph:
-    """``length`` operators after one another, every second time with a state before one."""
+    """``length`` operators after one another, every second time with a state before one; then perhaps an LSTM and a
+    matmul, and what one of the operators wrote as a second output."""
     draw = Draw(rng, dtype)
     draw.exact = True
     x = draw.input(draw.shape(3, 6, 12))
@@ -262,7 +262,12 @@ def draw_chain(rng: np.random.Generator, dtype: str, length: int = 5) -> Graph:
         if x.size < 400 and rng.random() < 0.5:
             x = draw.leak(x) if rng.random() < 0.4 else draw.past(x)
         x = draw.requantize(x, dtype) if kind == "requantize" else getattr(draw, str(kind))(x)
-    return draw.done(x, "chain")
+    if dtype == "int8" and x.size < 200 and rng.random() < 0.5:
+        x = draw.lstm(draw.put(Reshape, [x], (1, 1, x.size), x.grid))
+    if rng.random() < 0.5:
+        x = draw.matmul(x)
+    others = [op.out for op in draw.ops if op.out is not x]
+    return draw.done(x, "chain", (others[rng.integers(len(others))],) if others and rng.random() < 0.3 else ())
 
 
 def draw_frames(rng: np.random.Generator, graph: Graph, count: int) -> list[dict[str, np.ndarray]]:

@@ -47,7 +47,8 @@ def convolution(rng, shape, out, kernel=(3, 3), stride=(1, 1), dilation=(1, 1), 
     return graph.build([x], [y])
 
 
-def transpose_convolution(rng, shape, out, kernel=(3, 3), padding="same", dtype="int8") -> bytes:
+def transpose_convolution(rng, shape, out, kernel=(3, 3), padding="same", dtype="int8", given_shape=False) -> bytes:
+    """``given_shape``: the output's shape is an input of the file too, instead of a constant."""
     graph, (high, wide, deep) = Graph(), shape
     given = grid(rng, dtype)
     x = graph.tensor((1, *shape), **given)
@@ -58,10 +59,10 @@ def transpose_convolution(rng, shape, out, kernel=(3, 3), padding="same", dtype=
                         data=np.round(rng.normal(0, 0.3, out) / (given["scale"] * scales)))
     size = [2 * n + (max(k - 2, 0) if padding == "valid" else 0) for n, k in zip((high, wide), kernel, strict=True)]
     y = graph.tensor((1, *size, out), **grid(rng, dtype))
-    target = graph.tensor((4,), "int32", data=np.array([1, *size, out]))
+    target = graph.tensor((4,), "int32", data=None if given_shape else np.array([1, *size, out]))
     graph.op("TRANSPOSE_CONV", [target, w, x, bias], [y], "TransposeConvOptions", padding=PADDING[padding],
              strideH=2, strideW=2)
-    return graph.build([x], [y])
+    return graph.build([target, x] if given_shape else [x], [y])
 
 
 def pooling(rng, shape, kind="AVERAGE", kernel=(2, 2), stride=(1, 1), padding="same", activation="none",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyse.artifacts import atomic_path, write_text
+from tinyse.artifacts import atomic_path, cache_root, write_text
 from tinyse.errors import TinyseError
 
 
@@ -30,3 +30,22 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         np.save(temporary, np.zeros(3))
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_without_a_home_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert cache_root() == Path("/cache")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(TinyseError, match="no home folder is known") as caught:
+        cache_root()
+    assert "set HOME, or XDG_CACHE_HOME" in caught.value.hint
+
+
+def test_text_with_names_that_are_not_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "caf\u00e9 \udce9")
+    assert (tmp_path / "a.txt").read_text("utf-8") == "caf\u00e9 \\udce9"

@@ -12,9 +12,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse import audio
-from tinyse.audio import AudioFormat, AudioReader, Resampler, audio_writer, hops_of, pcm_blocks, pcm_bytes
+from tinyse import audio, audiofile
 from tinyse.errors import AudioError, TinyseError
+from tinyse.sound.audio import AudioFormat, AudioReader, Resampler, hops_of, pcm_blocks, pcm_bytes
+from tinyse.sound.audiofile import audio_writer
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:
@@ -60,7 +61,8 @@ def test_streamed_resampling_equals_the_whole(monkeypatch, tmp_path):
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 30000).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 44100, "FLOAT")
     monkeypatch.setattr(audio, "BLOCK", 999)
-    whole = soxr.resample(wave, 44100, 16000, "VHQ")
+    offset = wave[:999].mean(dtype=np.float32)  # what lies beyond the ends
+    whole = soxr.resample(wave - offset, 44100, 16000, "VHQ") + offset
     np.testing.assert_allclose(read(tmp_path / "a.wav")[0], whole, atol=1e-6)
 
 
@@ -83,7 +85,7 @@ def test_clipping_is_a_note_and_a_peak_is_not(tmp_path):
 
 def test_bad_paths(tmp_path):
     assert failure(tmp_path / "gone.wav").endswith(
-        "gone.wav: no such file (give a sound file, or - for raw PCM on standard input)")
+        "gone.wav: no such file (give a sound file, or - for standard input)")
     assert failure(tmp_path).endswith(": is a folder (give a sound file)")
 
 
@@ -132,9 +134,22 @@ def test_not_finite(tmp_path, value):
     assert "sample 70 is not a finite number" in failure(tmp_path / "a.wav")
 
 
+def test_what_is_no_sound_though_finite(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([0, 0, -3e38]), 16000, "FLOAT")
+    assert "sample 2 is 3e+38 (export it again as PCM)" in failure(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 1000])
+def test_clipping_is_counted_across_blocks(tmp_path, monkeypatch, block):
+    wave = np.array([1] * 5 + [0] + [1] * 2 + [0] * 3 + [-1] * 9 + [0.5] + [1] * 3)
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+    monkeypatch.setattr(audio, "BLOCK", block)
+    assert read(tmp_path / "a.wav")[1] == ["clipped: runs of samples at full scale: 3"]
+
+
 def test_too_low_a_rate_and_no_samples(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(4000), 4000)
-    assert "4000 Hz is too low (at least 8000 Hz is needed)" in failure(tmp_path / "a.wav")
+    assert "4000 Hz is too low (8000 to 768000 Hz is read)" in failure(tmp_path / "a.wav")
     soundfile.write(tmp_path / "b.wav", np.zeros(0), 16000)
     assert "holds no samples" in failure(tmp_path / "b.wav")
 
@@ -180,12 +195,89 @@ def test_a_container_without_the_sample_format_takes_its_own(tmp_path, name, sub
     assert soundfile.info(tmp_path / name).subtype == expected
 
 
-def test_the_same_samples_give_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name, subtype, rate, expected", [
+    ("a.wav", "MPEG_LAYER_III", 16000, "PCM_16"), ("a.wav", "OPUS", 48000, "PCM_16"),
+    ("a.aiff", "DWVW_12", 16000, "PCM_16"), ("a.aiff", "VORBIS", 8000, "PCM_16"), ("a.ogg", "OPUS", 22050, "VORBIS"),
+    ("a.ogg", "OPUS", 44100, "VORBIS"), ("a.ogg", "OPUS", 48000, "OPUS"), ("a.flac", "ALAC_16", 44100, "PCM_16"),
+    ("a.wav", "GSM610", 16000, "PCM_16"), ("a.wav", "IMA_ADPCM", 16000, "PCM_16"), ("a.wav", "ULAW", 8000, "ULAW")])
+def test_a_sample_format_is_tried_before_it_is_promised(tmp_path, name, subtype, rate, expected):
+    with audio_writer(tmp_path / name, AudioFormat(rate, 1, 16000, subtype)) as writer:
+        writer.write(tone(16000))
+    info = soundfile.info(tmp_path / name)
+    assert (info.subtype, info.frames) == (expected, 16000)
+
+
+def test_a_codec_that_cannot_seek_is_read(tmp_path):
+    soundfile.write(tmp_path / "a.aiff", tone(16000, 9), 16000, "DWVW_16")
+    np.testing.assert_allclose(read(tmp_path / "a.aiff")[0], tone(16000, 9), atol=2**-15)
+
+
+def test_a_rate_that_a_container_lacks_is_named(tmp_path):
+    with pytest.raises(AudioError, match=r"a.flac: FLAC cannot be written at 768000 Hz"), \
+            audio_writer(tmp_path / "a.flac", AudioFormat(768000, 1, 0, "PCM_16")):
+        pass
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "PCM_24"])
+def test_more_than_a_wav_holds_is_an_rf64_and_an_aiff_is_refused(tmp_path, monkeypatch, subtype):
+    monkeypatch.setattr(audiofile, "LARGEST_32", 20000)
+    like = AudioFormat(16000, 1, 16000, subtype)
+    with audio_writer(tmp_path / "a.wav", like) as writer:
+        writer.write(tone(16000))
+    assert (tmp_path / "a.wav").read_bytes()[:4] == b"RF64"
+    np.testing.assert_allclose(read(tmp_path / "a.wav")[0], tone(16000), atol=2**-15)
+    with pytest.raises(AudioError, match="more than an AIFF holds"), audio_writer(tmp_path / "a.aiff", like):
+        pass
+    with audio_writer(tmp_path / "b.wav", AudioFormat(16000, 1, 0, subtype)) as writer:  # who knows how much comes
+        writer.write(tone(16000))
+    assert (tmp_path / "b.wav").read_bytes()[:4] == b"RIFF" and soundfile.info(tmp_path / "b.wav").format == "WAV"
+    np.testing.assert_allclose(read(tmp_path / "b.wav")[0], tone(16000), atol=2**-15)
+
+
+def test_a_float_file_says_how_far_it_reaches_beyond_full_scale(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 2 * 32768 * tone(16000), 16000, "FLOAT")
+    assert read(tmp_path / "a.wav")[1] == [
+        "samples reach 90.3 dB beyond full scale (32768 where 1 is full scale): scale them to -1..1"]
+    for subtype in ("FLOAT", "PCM_16"):
+        soundfile.write(tmp_path / "b.wav", np.array([0.5, -1, 0.5, 1, 0] * 100), 16000, subtype)
+        assert read(tmp_path / "b.wav")[1] == []
+
+
+@pytest.mark.parametrize("rate", [22050, 48000])
+def test_an_offset_makes_no_step_where_rates_are_converted(rate):
+    resampler = Resampler(rate, 16000)
+    blocks = [resampler.push(np.full(5000, 0.3, np.float32)) for _ in range(3)]
+    np.testing.assert_allclose(np.concatenate([*blocks, resampler.flush()]), 0.3, atol=1e-6)
+
+
+def test_pipes_and_devices_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(TinyseError, match="a.wav: is a pipe or a device"), \
+            audio_writer(tmp_path / "a.wav", AudioFormat(16000, 1, 0, "PCM_16")):
+        pass
+    assert (tmp_path / "a.wav").is_fifo()
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "\u00fc" * 125, os.fsdecode(b"caf\xe9")])
+def test_long_and_foreign_names(tmp_path, stem):
+    path = tmp_path / f"{stem}.wav"
+    with audio_writer(path, AudioFormat(16000, 1, 0, "PCM_16")) as writer:
+        writer.write(tone(16000))
+    assert len(read(path)[0]) == 16000 and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(TinyseError, match="File name too long"), \
+            audio_writer(tmp_path / ("y" * 260 + ".wav"), AudioFormat(16000, 1, 0, "PCM_16")):
+        pass
+
+
+@pytest.mark.parametrize("frames", [0, 16000])
+def test_the_same_samples_give_the_same_bytes(tmp_path, frames):
     for number in range(2):
-        monkeypatch.setenv("TZ", "UTC")
-        with audio_writer(tmp_path / f"{number}.wav", AudioFormat(16000, 1, 0, "FLOAT")) as writer:
+        with audio_writer(tmp_path / f"{number}.wav", AudioFormat(16000, 1, frames, "FLOAT")) as writer:
             writer.write(tone(16000))
-    assert b"PEAK" not in (tmp_path / "0.wav").read_bytes()[:200]
+        start = (tmp_path / "0.wav").read_bytes()[:200]
+        if b"PEAK" in start:  # of a file that might have grown beyond 4 GiB
+            at = start.index(b"PEAK") + 12
+            assert not frames and start[at:at + 4] == bytes(4)
     assert (tmp_path / "0.wav").read_bytes() == (tmp_path / "1.wav").read_bytes()
 
 

@@ -73,11 +73,11 @@ def test_import_counts_what_it_skips(tmp_path):
     result = run("import", tmp_path / "my", "--out", tmp_path / "out", "--split", "50,25,25")
     assert result.exit_code == 0
     assert "warning: 1 files skipped" in result.output
-    assert "skipped: clean/clean0/empty.wav: cannot be decoded" in result.output
+    assert "skipped: clean/clean0/empty.wav: is empty" in result.output
     assert re.search(r"^train +0\.0 min speech \(2 speakers\), +0\.0 min noise$", result.output, re.M)
     assert result.output.splitlines()[-1].startswith(f"{tmp_path}/out: 8 clips, hash ")
     result = run("import", tmp_path / "my", "--out", tmp_path / "out", "--strict")
-    assert result.exit_code == 1 and "empty.wav: cannot be decoded" in result.output.splitlines()[-1]
+    assert result.exit_code == 1 and "empty.wav: is empty" in result.output.splitlines()[-1]
 
 
 @pytest.mark.parametrize("arguments, line", [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -66,7 +68,7 @@ def test_a_pipe_carries_nothing_but_sound(model):
 
 
 @pytest.mark.parametrize("content, said", [
-    (None, "no such file (give a sound file, or - for raw PCM on standard input)"),
+    (None, "no such file (give a sound file, or - for standard input)"),
     (b"", "is empty (record it again)"),
     (b"not sound at all", "not a sound file: Format not recognised (WAV, FLAC, OGG, MP3 and AIFF are read)"),
 ])
@@ -83,8 +85,7 @@ def test_bad_models_are_one_line(tmp_path):
     (tmp_path / "bad.tflite").write_bytes(tiny_tflite()[:5000])
     result = run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", tmp_path / "bad.tflite")
     assert (result.exit_code, result.output) == (
-        1, f"Error: {tmp_path}/bad.tflite: TFLM cannot run this file: the file is damaged or cut short "
-           "(export the model again)\n")
+        1, f"Error: {tmp_path}/bad.tflite: the file is damaged or cut short (export it again)\n")
     (tmp_path / "bad.npz").write_bytes(b"zip?")
     result = run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", tmp_path / "bad.npz")
     assert result.exit_code == 1 and result.output.count("\n") == 1
@@ -122,6 +123,79 @@ def test_ctrl_c_leaves_no_file(tmp_path, model):
         assert process.stderr.read().endswith(b"Error: interrupted\n")
     assert process.returncode == 130
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_end_from_outside_leaves_no_file(tmp_path, model, number, code):
+    with subprocess.Popen([*PROGRAM, "-", str(tmp_path / "out.wav"), "--model", model], cwd=ROOT, stdin=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        assert process.stderr and process.stdin
+        process.stdin.write(bytes(64000))
+        process.stdin.flush()
+        assert process.stderr.readline().startswith(b"enhance: 0 %")
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(number)
+        assert process.stderr.read() == b"Error: terminated\n"
+    assert process.returncode == code and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_not_needed(tmp_path, model, closed):
+    soundfile.write(tmp_path / "in.wav", noise(8000), 16000, "FLOAT")
+    line = shlex.join([*PROGRAM, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--model", model])
+    done = subprocess.run(["sh", "-c", f"{line} {closed}"], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    out, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    np.testing.assert_array_equal(out, enhance_signal(noise(8000), load_engine(model)))
+
+
+@pytest.mark.parametrize("ends, closed, said", [
+    ("- o.wav", "<&-", "standard input"), ("i.wav -", ">&-", "standard output")])
+def test_a_closed_stream_that_is_needed_is_one_line(tmp_path, model, ends, closed, said):
+    soundfile.write(tmp_path / "i.wav", noise(800), 16000)
+    done = subprocess.run(["sh", "-c", f"{shlex.join(PROGRAM)} {ends} --model {model} {closed}"], cwd=tmp_path,
+                          capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stderr.decode()) == (1, f"Error: -: {said} is closed (give two files, or open it)\n")
+
+
+LOCALES = [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+
+
+@pytest.mark.parametrize("variables", LOCALES, ids=str)
+def test_names_that_are_not_utf8_work_and_are_printed(tmp_path, variables):
+    folder = os.path.join(os.fsencode(tmp_path), b"J\xfcrgen")
+    os.mkdir(folder)
+    soundfile.write(tmp_path / "a.wav", noise(8000), 16000)
+    (tmp_path / "a.wav").rename(os.fsdecode(os.path.join(folder, b"caf\xe9.wav")))
+    place = os.path.join(folder, b"m\xe9.tflite")
+    with open(place, "wb") as stream:
+        stream.write(tiny_tflite())
+    source, target = os.path.join(folder, b"caf\xe9.wav"), os.path.join(folder, b"\xff.wav")
+    environment = {**os.environ, **variables, "PYTHONPATH": str(ROOT)}
+    for given, code in ((source, 0), (source + b".gone", 1)):
+        done = subprocess.run([*map(os.fsencode, PROGRAM), given, target, b"--model", place], cwd=ROOT, check=False,
+                              capture_output=True, env=environment)
+        assert done.returncode == code and b"Traceback" not in done.stderr
+        assert done.stderr.count(b"\n") == 2 - code and b"rgen/" in done.stderr
+        if "PYTHONUTF8" not in variables:
+            assert (target if not code else given) in done.stderr
+    assert os.path.exists(target)
+
+
+def test_a_wav_on_standard_input_is_not_heard_as_samples(tmp_path, model):
+    soundfile.write(tmp_path / "in.wav", noise(1000), 16000)
+    data = (tmp_path / "in.wav").read_bytes()
+    whole, raw = (run("-", "-", "--model", model, stdin=stdin) for stdin in (data, data[44:]))
+    assert whole.exit_code == 0 and whole.stdout_bytes == raw.stdout_bytes
+    cut = run("-", "-", "--model", model, stdin=data[:-100])
+    assert cut.exit_code == 1 and "Error: -: cut short: the header promises 2000 bytes of sound, 1900 are" in cut.stderr
+
+
+def test_a_level_that_models_do_not_expect_is_a_note(tmp_path, model):
+    soundfile.write(tmp_path / "in.wav", 0.002 * noise(8000), 16000, "FLOAT")
+    told = run(tmp_path / "in.wav", tmp_path / "out.wav", "--model", model).stderr
+    assert (f"note: {tmp_path}/in.wav: the sound's active level is -65 dBFS; models expect -45 to -10 dBFS and do "
+            "worse outside: amplify it by 40 dB first\n") in told
 
 
 def test_a_reader_that_leaves_ends_the_program_quietly(tmp_path, model):

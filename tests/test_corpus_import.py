@@ -90,9 +90,9 @@ def test_voicebank_splits_noise_by_the_log_and_keeps_its_test_set(tmp_path):
             save(root / f"noisy_trainset_28spk_wav/{name}.wav", clean + hiss(take, rate=48000), 48000)
             log.append(f"{name} {kind} 5")
     (root / "log_trainset_28spk.txt").write_text("\n".join(log))
-    for who in ("p232", "p257"):
-        save(root / f"clean_testset_wav/{who}_001.wav", tone(300), 48000)
-        save(root / f"noisy_testset_wav/{who}_001.wav", tone(300)[:28800] + hiss(9), 48000)
+    for take, who in enumerate(("p232", "p257")):
+        save(root / f"clean_testset_wav/{who}_001.wav", tone(300 + take), 48000)
+        save(root / f"noisy_testset_wav/{who}_001.wav", tone(300 + take)[:28800] + hiss(9), 48000)
     made = import_corpus(root, tmp_path / "out", "voicebank")
     disjoint(made.corpus)
     speakers, noises = held(made.corpus, "speech"), held(made.corpus, "noise")
@@ -108,13 +108,13 @@ def test_voicebank_splits_noise_by_the_log_and_keeps_its_test_set(tmp_path):
 
 def test_dns_readers_and_noise_segments(tmp_path):
     root = tmp_path / "dns"
-    for reader in ("06709", "00001", "11111"):
+    for number, reader in enumerate(("06709", "00001", "11111")):
         for seg in range(2):
             save(root / f"datasets_fullband/clean_fullband/read_speech/book_0_chp_9_reader_{reader}_0_seg_{seg}.wav",
-                 tone(200), 48000)
-    for source in ("door_Freesound_validated_409820", "-0BIyqJj9ZU", "fan_Freesound_3"):
+                 tone(200 + 10 * number + seg), 48000)
+    for number, source in enumerate(("door_Freesound_validated_409820", "-0BIyqJj9ZU", "fan_Freesound_3")):
         for seg in range(2):
-            save(root / f"datasets_fullband/noise_fullband/{source}_{seg}.wav", hiss(3), 48000)
+            save(root / f"datasets_fullband/noise_fullband/{source}_{seg}.wav", hiss(10 * number + seg), 48000)
     made = import_corpus(root, tmp_path / "out", "dns")
     assert set(held(made.corpus, "speech")) == {"reader_06709", "reader_00001", "reader_11111"}
     assert set(held(made.corpus, "noise")) == {"door_Freesound_validated_409820", "-0BIyqJj9ZU", "fan_Freesound_3"}
@@ -125,11 +125,11 @@ def test_dns_readers_and_noise_segments(tmp_path):
 def test_chime_pairs_follow_the_parts(tmp_path):
     root = tmp_path / "chime2"
     for part, who in (("si_tr_s", "011"), ("si_dt_05", "050"), ("si_et_05", "440")):
-        clean = tone(220)
+        clean = tone(220 + int(who))
         stereo = np.stack([clean, clean], 1)
         save(root / f"scaled/{part}/{who}c0201.wav", stereo)
         for snr in ("m6dB", "9dB"):
-            save(root / f"isolated/{part}/{snr}/{who}c0201.wav", stereo + hiss(5)[:, None])
+            save(root / f"isolated/{part}/{snr}/{who}c0201.wav", stereo + hiss(int(who) + len(snr))[:, None])
     made = import_corpus(root, tmp_path / "out", "chime")
     assert held(made.corpus, "speech") == {"011": "train", "050": "validation", "440": "test"}
     assert held(made.corpus, "noise") == {"room-train": "train", "room-validation": "validation", "room-test": "test"}
@@ -139,11 +139,11 @@ def test_chime_pairs_follow_the_parts(tmp_path):
 
 def test_chime_speakers_in_several_parts_are_dealt_out_anew(tmp_path):
     root = tmp_path / "grid"
-    for part in ("train", "devel", "test"):
+    for number, part in enumerate(("train", "devel", "test")):
         for who in range(1, 7):
-            name = f"s{who}_bgaa9a_{part}.wav"
-            save(root / f"{part}/reverberated/{name}", tone(220 + who))
-            save(root / f"{part}/isolated/0dB/{name}", tone(220 + who) + hiss(5))
+            name, clean = f"s{who}_bgaa9a_{part}.wav", tone(220 + 10 * who + number)
+            save(root / f"{part}/reverberated/{name}", clean)
+            save(root / f"{part}/isolated/0dB/{name}", clean + hiss(10 * who + number))
     made = import_corpus(root, tmp_path / "out", "chime")
     disjoint(made.corpus)
     assert set(held(made.corpus, "speech").values()) == {"train", "validation", "test"}
@@ -159,8 +159,9 @@ BAD = {
     "silent": lambda path: save(path, np.zeros(9000)),
     "too short": lambda path: save(path, tone(300, 0.05)),
 }
-REASON = {"empty file": "cannot be decoded", "no sound": "cannot be decoded", "not a number": "not finite",
-          "truncated": "is cut short: 8956 of 19200 bytes", "header only": "is empty", "silent": "is silent",
+REASON = {"empty file": "is empty", "no sound": "not a sound file", "not a number": "not a finite number",
+          "truncated": "cut short: the header promises 19200 bytes of sound, 8956 are there",
+          "header only": "holds no samples", "silent": "is silent",
           "too short": "is too short"}
 
 
@@ -214,7 +215,7 @@ def test_nothing_usable_is_an_error(tmp_path):
     (tmp_path / "my/clean").mkdir(parents=True)
     (tmp_path / "my/noise").mkdir()
     (tmp_path / "my/clean/a.wav").write_bytes(b"x")
-    with pytest.raises(CorpusError, match=r"no usable speech found \(clean/a.wav: cannot be decoded"):
+    with pytest.raises(CorpusError, match=r"no usable speech found \(clean/a.wav: not a sound file"):
         import_corpus(tmp_path / "my", tmp_path / "out")
     with pytest.raises(CorpusError, match="not three shares"):
         import_corpus(tmp_path / "my", tmp_path / "out", ratios=(1, 2))

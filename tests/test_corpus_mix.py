@@ -114,3 +114,9 @@ def test_same_seed_same_bytes(corpus, tmp_path, bits):
 def test_an_snr_that_is_no_number_is_refused(corpus, snr):
     with pytest.raises(CorpusError, match="not all are finite"):
         next(mix.test_mixtures(corpus, "test", (0.0, snr), 1, 1.0))
+
+
+@pytest.mark.parametrize("snrs", [(3.0, 3.0), (0.0, -0.0), (3.0, 1.0, 3.0000001)])
+def test_an_snr_that_comes_twice_would_give_two_mixtures_one_name(corpus, snrs):
+    with pytest.raises(CorpusError, match="one is there twice"):
+        next(mix.test_mixtures(corpus, "test", snrs, 1, 1.0))

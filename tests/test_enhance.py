@@ -16,6 +16,7 @@ from tinyse.engines.tflm import TflmEngine
 from tinyse.enhance import Pipe, enhance_file, enhance_signal
 from tinyse.errors import AudioError, ModelError
 from tinyse.sound import Ends, applied, features, istft, stft
+from tinyse.sound.audio import AudioReader
 
 HOP = 256
 
@@ -59,7 +60,7 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
 def whole_file(wave: np.ndarray, engine) -> np.ndarray:
     """Enhancement in one transform, the definition that streams are held to."""
     engine.reset()
-    padded = np.concatenate([np.zeros(HOP), wave, np.zeros(HOP + -len(wave) % HOP)])
+    padded = np.pad(wave, (HOP, HOP + -len(wave) % HOP), mode="edge")
     spectrum = stft(padded)
     masks = np.array([engine.mask(feature) for feature in features(spectrum)])
     return istft(applied(spectrum, masks))[HOP : HOP + len(wave)]
@@ -208,7 +209,83 @@ def test_unusable_ends():
         enhance_file("-", "-", Open())
     with pytest.raises(AudioError, match="4000 Hz is too low"):
         enhance_file("-", "-", Open(), pipe=Pipe(io.BytesIO(), io.BytesIO(), 4000))
+    with pytest.raises(AudioError, match="-: 768001 Hz is too high"):
+        enhance_file("-", "-", Open(), pipe=Pipe(io.BytesIO(), io.BytesIO(), 768001))
+    with pytest.raises(AudioError, match="-: is empty"):
+        enhance_file("-", "-", Open(), pipe=Pipe(io.BytesIO(), io.BytesIO()))
+    with pytest.raises(AudioError, match="^.: is a folder"):
+        enhance_file("", "a.wav", Open())
     narrow = Open()
     narrow.bands = 64
     with pytest.raises(ModelError, match="64 bands"):
         enhance_file("a.wav", "b.wav", narrow)
+
+
+def level_db(wave: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.square(wave, dtype=float)) + 1e-12))
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("length", [0, 100])
+def test_an_offset_makes_no_step_at_either_end(tmp_path, rate, length):
+    """What is left of a step of 5 % of full scale is not above what the same sound leaves without."""
+    quiet = 1e-4 * np.random.default_rng(0).standard_normal(rate + length)
+    ends = []
+    for offset in (0, 0.05):
+        soundfile.write(tmp_path / "in.wav", quiet + offset, rate, "FLOAT")
+        enhance_file(tmp_path / "in.wav", tmp_path / "out.wav", Open())
+        out, _ = soundfile.read(tmp_path / "out.wav")
+        ends.append([level_db(out[:rate // 50]), level_db(out[-rate // 50:])])
+    np.testing.assert_allclose(ends[1], ends[0], atol=1)
+
+
+def test_an_offset_makes_no_step_on_a_pipe():
+    wave = np.full(5000, 1638, "<i2")
+    target = io.BytesIO()
+    enhance_file("-", "-", Open(), pipe=Pipe(io.BytesIO(wave.tobytes()), target))
+    assert np.abs(np.frombuffer(target.getvalue(), "<i2")).max() <= 1
+
+
+@pytest.mark.parametrize("rate, channels, subtype", [(16000, 1, "PCM_16"), (44100, 2, "PCM_24"), (8000, 1, "FLOAT")])
+def test_a_wav_on_a_pipe_is_read_by_its_header(tmp_path, rate, channels, subtype):
+    wave = noise(rate)
+    soundfile.write(tmp_path / "in.wav", np.stack([wave] * channels, 1), rate, subtype)
+    data = (tmp_path / "in.wav").read_bytes()
+    target = io.BytesIO()
+    enhance_file("-", "-", Wiener(), pipe=Pipe(io.BytesIO(data), target))
+    piped = np.frombuffer(target.getvalue(), "<i2")[HOP:] / 32768
+    enhance_file(tmp_path / "in.wav", tmp_path / "out.wav", Wiener())
+    with AudioReader(tmp_path / "out.wav") as reader:
+        expected = np.concatenate(list(reader.blocks()))
+    tolerance = 2**-15 if rate == 16000 else 0.03
+    np.testing.assert_allclose(piped[1000:len(expected) - 1000], expected[1000:-1000], atol=tolerance)
+    done = enhance_file("-", tmp_path / "piped.wav", Wiener(), pipe=Pipe(io.BytesIO(data), None))
+    info = soundfile.info(tmp_path / "piped.wav")
+    assert (info.samplerate, info.subtype, done.rate) == (rate, subtype, rate) and abs(info.frames - rate) <= 1
+
+
+def test_a_wav_on_a_pipe_streams():
+    """Hops go out as they come in: what is written never waits for more than is needed."""
+    wave = np.round(noise(2560) * 32768).astype("<i2")
+    header = io.BytesIO()
+    soundfile.write(header, wave, 16000, format="WAV")
+    source = io.BytesIO(header.getvalue())
+    source.seekable = lambda: False
+    target = Recording(source)
+    enhance_file("-", "-", Wiener(), pipe=Pipe(source, target))
+    for taken, given_back in target.flushed[:10]:
+        assert taken - 44 == given_back
+
+
+@pytest.mark.parametrize("end, ends", [("input", ("-", "o.wav")), ("output", ("a.wav", "-"))])
+def test_a_closed_end_is_named(end, ends):
+    with pytest.raises(AudioError, match=f"-: standard {end} is closed"):
+        enhance_file(*ends, Open(), pipe=Pipe(None, None))
+
+
+@pytest.mark.parametrize("scale, said", [
+    (0.001, "active level is -71 dBFS"), (32768, "dB beyond full scale"), (0.05, "")])
+def test_levels_that_no_model_expects_are_one_note(tmp_path, scale, said):
+    soundfile.write(tmp_path / "in.wav", noise(32000) * scale, 16000, "FLOAT")
+    notes = enhance_file(tmp_path / "in.wav", tmp_path / "out.wav", Open()).notes
+    assert len(notes) == bool(said) and said in "".join(notes)

@@ -160,7 +160,7 @@ def test_workers_run_a_real_engine(tmp_path: Path) -> None:
 def test_a_model_that_a_worker_cannot_load_is_the_model_s_error(tmp_path: Path) -> None:
     file = tmp_path / "model_int8.tflite"
     file.write_bytes(tiny_tflite()[:2000])
-    with pytest.raises(ModelError, match="TFLM cannot run this file") as caught:
+    with pytest.raises(ModelError, match="the file is damaged or cut short") as caught:
         scoring.score_pairs([System("quantized", "tflm", file)], make_pairs(1), ["si_sdr"], workers=2)
     assert caught.value.hint == "export the model again"
 
@@ -208,6 +208,46 @@ def test_folder_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     soundfile.write(clean / "a.flac", wave[:2000], 16000)
     with pytest.raises(CorpusError, match="differ by more than"):
         list(pairs_module.folder_pairs(noisy, clean))
+
+
+def test_pairs_in_subfolders_and_beside_strays(tmp_path: Path) -> None:
+    noisy, clean = tmp_path / "noisy", tmp_path / "clean"
+    for name in ("noisy/0.wav", "noisy/5dB/1.wav", "noisy/5dB/2.flac", "clean/0.wav", "clean/5dB/1.flac", "clean/2.wav",
+                 "clean/1.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("clean/0.xml", "clean/0.txt", "noisy/readme.md", "noisy/.0.wav", "clean/5dB/1.csv"):
+        (tmp_path / name).write_text("stray")
+    found = [(name, one.relative_to(tmp_path).as_posix(), other.relative_to(tmp_path).as_posix())
+             for name, one, other in pairs_module.partners(noisy, clean)]
+    assert found == [("0", "noisy/0.wav", "clean/0.wav"), ("5dB/1", "noisy/5dB/1.wav", "clean/5dB/1.flac"),
+                     ("5dB/2", "noisy/5dB/2.flac", "clean/2.wav")]
+    (clean / "0.flac").touch()
+    assert pairs_module.partners(noisy, clean)[0][2].name == "0.wav"  # the suffix decides
+    (noisy / "0.wav").rename(noisy / "0.ogg")
+    with pytest.raises(CorpusError, match=r"0: is both .*clean/0\.flac and .*clean/0\.wav"):
+        pairs_module.partners(noisy, clean)
+    for path in (noisy / "0.ogg", noisy / "5dB/1.wav", noisy / "5dB/2.flac"):
+        path.unlink()
+    with pytest.raises(CorpusError, match="noisy: holds no sound files"):
+        list(pairs_module.folder_pairs(noisy, clean))
+
+
+def test_pairs_beyond_full_scale_are_one_line(tmp_path: Path) -> None:
+    import soundfile
+
+    wave = np.random.default_rng(0).uniform(-0.25, 0.25, 16000).astype(np.float32)
+    wave[7] = 0.25
+    for name, scale in (("noisy", 32768.0), ("clean", 8.0)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", wave * np.float32(scale), 16000, "FLOAT")
+    over: dict[Path, float] = {}
+    list(pairs_module.folder_pairs(tmp_path / "noisy", tmp_path / "clean", over))
+    assert over == {tmp_path / "noisy/a.wav": pytest.approx(78.268, abs=1e-3),
+                    tmp_path / "clean/a.wav": pytest.approx(6.021, abs=1e-3)}
+    assert pairs_module.over_note(over) == (f"2 files reach beyond full scale, {tmp_path}/noisy/a.wav by 78.3 dB: "
+                                            "scale floating-point samples to -1..1")
+    assert pairs_module.over_note({}) == ""
 
 
 def test_written_files_repeat_byte_for_byte(tmp_path: Path) -> None:

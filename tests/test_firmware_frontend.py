@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,13 +14,15 @@ from frontend_library import (
     IN_PLACE,
     INPUT,
     INTEGERS,
-    OUTPUT,
     POWER,
     QUANTIZE,
     ROOT,
     Answer,
-    compiled,
+    Script,
+    decibels,
+    grids,
     library,
+    noise,
     run,
 )
 from hypothesis import given, settings
@@ -35,8 +36,7 @@ FRAMINGS = [DEFAULT, Ends(Framing(frame=400, hop=100)), Ends(Framing(frame=256, 
             Ends(Framing(frame=1024, hop=512, fft=2048)),
             Ends(Framing(frame=30, hop=15, fft=32), Bands(count=2), Feature(power=1.0)),
             Ends(Framing(frame=320, hop=160)), Ends(Framing(frame=480, hop=300, window="sqrt_hann"))]
-GRID = Affine(INPUT.scale, INPUT.zero_point, np.dtype(np.int8))
-MASK = Affine(OUTPUT.scale, OUTPUT.zero_point, np.dtype(np.int8))
+GRID = grids()[0]
 CORES = ["host", *(pytest.param(core, marks=pytest.mark.qemu) for core in ("m55", "m55-portable", "m7"))]
 TARGETS = CORES[1:]
 STAGES = ("transform", "features", "quantize", "network", "mask", "synthesis", "call")
@@ -44,25 +44,6 @@ STAGES = ("transform", "features", "quantize", "network", "mask", "synthesis", "
 
 def framing(ends: Ends) -> str:
     return f"{ends.framing.frame}/{ends.framing.hop}"
-
-
-class Script:
-    """An engine that answers with the masks it was given, and keeps what it was asked."""
-
-    name = "script"
-
-    def __init__(self, masks: np.ndarray) -> None:
-        self.bands = masks.shape[1]
-        self.masks = masks
-        self.asked: list[np.ndarray] = []
-        self.reset()
-
-    def reset(self) -> None:
-        self._next: Iterator[np.ndarray] = iter(self.masks)
-
-    def mask(self, feature: np.ndarray) -> np.ndarray:
-        self.asked.append(feature)
-        return MASK.dequantize(next(self._next))
 
 
 def reference(samples: np.ndarray, masks: np.ndarray, spec: Ends) -> tuple[np.ndarray, np.ndarray]:
@@ -73,20 +54,8 @@ def reference(samples: np.ndarray, masks: np.ndarray, spec: Ends) -> tuple[np.nd
     return np.array(engine.asked), out
 
 
-def noise(hops: int, spec: Ends = DEFAULT, seed: int = 0) -> np.ndarray:
-    """Noise whose level wanders over 60 dB."""
-    rng = np.random.default_rng(seed)
-    level = 10 ** rng.uniform(-3, 0, (hops, 1))
-    return (0.3 * level * rng.standard_normal((hops, spec.framing.hop))).astype(np.float32)
-
-
 def masks_for(hops: int, spec: Ends = DEFAULT, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(-128, 128, (hops, spec.outputs)).astype(np.int8)
-
-
-def decibels(signal: np.ndarray, wanted: np.ndarray) -> float:
-    error = np.sum(np.square(signal.astype(float) - wanted))
-    return 10 * np.log10(max(error, 1e-200) / np.sum(np.square(wanted.astype(float))))
 
 
 def agrees(answer: Answer, samples: np.ndarray, masks: np.ndarray, spec: Ends) -> None:
@@ -102,7 +71,7 @@ def agrees(answer: Answer, samples: np.ndarray, masks: np.ndarray, spec: Ends) -
 
 @pytest.mark.parametrize("core", CORES)
 def test_agrees_with_numpy(core):
-    samples, masks = noise(120), masks_for(120)
+    samples, masks = noise(120, DEFAULT), masks_for(120)
     agrees(run(core, DEFAULT, samples, masks), samples, masks, DEFAULT)
 
 
@@ -150,7 +119,7 @@ def test_int16_is_the_rounded_float_path(core):
 
 @pytest.mark.parametrize("core", CORES)
 def test_in_place_and_reset_change_nothing(core):
-    samples, masks = noise(20), masks_for(20)
+    samples, masks = noise(20, DEFAULT), masks_for(20)
     fresh = run(core, DEFAULT, samples, masks)
     np.testing.assert_array_equal(run(core, DEFAULT, samples, masks, IN_PLACE).samples, fresh.samples)
     twice = run(core, DEFAULT, np.concatenate([samples[::-1], samples]), masks_for(40, seed=1), reset_at=20)
@@ -170,7 +139,7 @@ def test_silence_is_exact(core):
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf, 2.0**40, -3e38])
 def test_unusable_samples_are_taken_as_zero(core, bad):
-    samples, masks = noise(8), masks_for(8)
+    samples, masks = noise(8, DEFAULT), masks_for(8)
     places = np.random.default_rng(7).random(samples.shape) < 0.02
     clean, dirty = np.where(places, np.float32(0), samples), np.where(places, np.float32(bad), samples)
     np.testing.assert_array_equal(run(core, DEFAULT, dirty, masks).samples, run(core, DEFAULT, clean, masks).samples)
@@ -193,7 +162,7 @@ def test_extremes_stay_finite(core):
 
 @pytest.mark.parametrize("core", CORES)
 def test_a_failed_network_gives_silence_and_goes_on(core):
-    samples, masks = noise(12), masks_for(12)
+    samples, masks = noise(12, DEFAULT), masks_for(12)
     answer = run(core, DEFAULT, samples, masks, fail_at=6)
     closed = masks.copy()
     closed[5] = -128
@@ -206,7 +175,7 @@ def test_a_failed_network_gives_silence_and_goes_on(core):
 
 @pytest.mark.parametrize("core", CORES)
 def test_arguments_are_checked(core):
-    line = run(core, DEFAULT, noise(1), masks_for(4), CONTRACT).status[0]
+    line = run(core, DEFAULT, noise(1, DEFAULT), masks_for(4), CONTRACT).status[0]
     assert line == 0, f"tests/firmware_frontend/driver.c:{line}"
 
 
@@ -235,7 +204,7 @@ def test_any_signal(seed, hops, level, sparse, mode, spec, masks):
 @pytest.mark.qemu
 @pytest.mark.parametrize("core, limit", [("m55", 40_000), ("m55-portable", 65_000), ("m7", 115_000)])
 def test_instructions_are_the_same_twice_and_few(core, limit, record_property):
-    samples, masks = noise(20), masks_for(20)
+    samples, masks = noise(20, DEFAULT), masks_for(20)
     first, second = (run(core, DEFAULT, samples, masks).instructions for _ in range(2))
     np.testing.assert_array_equal(first, second)
     worst = dict(zip(STAGES, first.max(axis=0), strict=True))
@@ -253,11 +222,6 @@ def test_no_double_and_no_unused_tables(core):
     if core == "m7":
         tables = set(re.findall(r" (twiddleCoef\w+)", names))
         assert tables == {"twiddleCoef_256", "twiddleCoef_rfft_512"}
-
-
-def test_a_size_that_cmsis_dsp_lacks_is_named(tmp_path):
-    done = compiled("host", Ends(Framing(frame=400, hop=200, fft=400)), tmp_path)
-    assert done.returncode and "real transforms of 32, 64 .. 4096 points only" in done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="g++ is missing: apt-get install g++")

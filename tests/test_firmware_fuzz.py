@@ -71,6 +71,35 @@ def test_standard_files_of_the_wave_module(harness):
         assert says in answers(harness, Record("W", file.getvalue()))[0]
 
 
+def headed(size: int, values: np.ndarray, tail: bytes = b"") -> bytes:
+    """A plain WAV whose header promises ``size`` bytes of samples."""
+    form = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16)
+    return form + struct.pack("<4sI", b"data", size) + values.astype("<i2").tobytes() + tail
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFF00, 0x80000000, 0xFFFFFFFF, 1400 + 44, 1400 + 36])
+def test_lengths_that_a_pipe_leaves_and_headers_that_count_themselves_are_read(harness, size):
+    values = np.random.default_rng(5).integers(-9000, 9000, 700)
+    good, got = answers(harness, Record("W", headed(1400, values)), Record("W", headed(size, values)))
+    assert got == good and good.startswith("ok 700 ")
+
+
+@pytest.mark.parametrize(("size", "tail", "says"), [
+    (0, b"LIST" + bytes(4), "ok 0"), (1402, b"", "refused the WAV's data goes beyond"),
+    (0x7FFEFFFF, b"", "refused the WAV's data goes beyond")])
+def test_other_lengths_are_not(harness, size, tail, says):
+    values = np.zeros(0) if tail else np.ones(700)
+    assert answers(harness, Record("W", headed(size, values, tail)))[0].startswith(says)
+
+
+def test_a_chunk_of_odd_length_without_its_padding(harness):
+    values = np.random.default_rng(5).integers(-9000, 9000, 700)
+    good = headed(1400, values)
+    odd = good[:36] + b"note" + struct.pack("<I", 3) + b"odd" + good[36:]
+    padded = good[:36] + b"note" + struct.pack("<I", 3) + b"odd\0" + good[36:]
+    assert len(set(answers(harness, *(Record("W", data) for data in (good, odd, padded))))) == 1
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257, 511, 512, 513])
 @pytest.mark.parametrize("value", [0, 32767, -32768])
 def test_lengths_around_a_hop(harness, count, value):

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from export_models import frames, random_model
-from firmware_network import MACHINES, Program, build
+from firmware_network import KERNELS, MACHINES, Program, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tinyse.corpus.mix import test_mixtures
 from tinyse.corpus.store import corpus_dir
 from tinyse.export import checks, tflite
+from tinyse.export.cnetwork import c_network
+from tinyse.export.coperator import Pack
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
-from tinyse.export.packing import TILE, PackedLayer, PackedMatrix, PackedNetwork, pack, pack_matrix
-from tinyse.graph.fixedpoint import rescale, sigmoid16, tanh16
+from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
+from tinyse.export.reader import read
+from tinyse.graph.fixedpoint import quantize_multiplier, rescale, sigmoid16, tanh16
 from tinyse.model import TrainedModel
 from tinyse.sound import features, stft
 
@@ -83,31 +87,22 @@ def small_answer(name: str) -> tuple[np.ndarray, np.ndarray]:
     return inputs, expected(data, inputs)
 
 
-def repacked(packed: PackedNetwork, change: Callable[[PackedMatrix], PackedMatrix]) -> PackedNetwork:
-    """``packed`` with every matrix changed."""
-    def layer(one: PackedLayer) -> PackedLayer:
-        names = [name for name in ("kernel", "recurrent", "weights") if hasattr(one, name)]
-        return replace(one, **{name: change(getattr(one, name)) for name in names})
-
-    return replace(packed, layers=tuple(map(layer, packed.layers)))
-
-
-def in_blocks(data: bytes, block: int | None) -> PackedNetwork:
-    """Packed with this block everywhere; None: as export chooses."""
-    return repacked(pack(parse(data)), lambda matrix: pack_matrix(matrix.name, matrix.unpack(), matrix.start, block))
+def in_blocks(block: int | None) -> Pack:
+    """Packs with this block everywhere; None: as export chooses."""
+    return partial(pack_matrix, block=block)
 
 
 @pytest.mark.parametrize("name, block", CASES)
 @pytest.mark.parametrize("machine", ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in EMULATED)])
 def test_small_networks_have_tflms_bits(name, block, machine, tmp_path):
     inputs, masks = small_answer(name)
-    program = build(small(name), machine, tmp_path, in_blocks(small(name), block))
+    program = build(small(name), machine, tmp_path, in_blocks(block))
     np.testing.assert_array_equal(program.run(inputs)[0], masks)
 
 
 def test_blocks_are_left_out_where_the_tests_say_so():
     for block in (None, 4, 1):
-        matrices = in_blocks(small("blocks"), block).matrices
+        matrices = c_network(read(small("blocks")), pack=in_blocks(block)).matrices
         assert {matrix.block for matrix in matrices} == {block or 4}
         assert all(matrix.present < 0.8 * matrix.total for matrix in matrices)
 
@@ -121,7 +116,7 @@ def test_every_activation_and_many_rescalings_are_the_references(machine, tmp_pa
                              np.zeros(10)]).astype(np.int32)
     mantissas = [2**30, 2**30 + 1, 2**31 - 1, *rng.integers(2**30, 2**31, 3)]
     pairs = [(mantissa, shift) for mantissa in mantissas for shift in (0, -1, -2, -3, -7, -14, -22, -31)]
-    program = build(small("one unit"), machine, tmp_path, harness="kernels_harness.c", files=())
+    program = build(small("one unit"), machine, tmp_path, harness="kernels_harness.c", files=KERNELS)
     answer = program.pipe(values.tobytes() + np.array(pairs, np.int32).tobytes())
     gates = np.frombuffer(answer[:32 * 2**17], np.int16).reshape(32, -1)
     every = np.arange(-2**15, 2**15)
@@ -160,11 +155,12 @@ def test_extreme_ranges_have_tflms_bits(ranges, machine, tmp_path):
 
 
 def test_the_extremes_reach_what_they_are_for():
-    layers = [layer for ranges in EXTREMES for layer in pack(parse(with_ranges(*ranges))).layers[:2]]
-    powers = {layer.cell_power for layer in layers}
+    lstms = [op for ranges in EXTREMES for op in read(with_ranges(*ranges)).lstms]
+    powers = {-round(math.log2(op.cell_scale)) for op in lstms}
     assert min(powers) < 12 < max(powers) and 12 in powers and 13 in powers
-    assert {scale.shift >= 0 for layer in layers for scale in (*layer.input, *layer.hidden)} == {True, False}
-    assert any(-layer.cell_low < 32767 for layer in layers)
+    assert {quantize_multiplier(scale * 4096)[1] >= 0 for op in lstms for gate in op.gates for scale in (
+        op.x.grid.scale * gate.kernel_scale, op.out.grid.scale * gate.recurrent_scale)} == {True, False}
+    assert any(op.cell_clip / op.cell_scale < 32767 for op in lstms)
 
 
 size = st.floats(-3.0, 3.0).map(lambda power: 2.0**power)
@@ -197,15 +193,15 @@ def test_the_shipped_model_has_tflms_bits(program, machine):
     np.testing.assert_array_equal(program(machine).run(inputs)[0], masks)
 
 
-def pruned(share: float, rows: int = 4) -> PackedNetwork:
-    """tinylstm-dense without the ``share`` of its blocks; only to count instructions, it hears nothing."""
-    def without(matrix: PackedMatrix) -> PackedMatrix:
-        weights = matrix.unpack()
-        blocks = np.abs(weights.astype(np.int64)).reshape(matrix.rows // rows, rows, -1, TILE).sum(axis=(1, 3))
+def pruned(share: float, rows: int = 4) -> Pack:
+    """Packs without the ``share`` of blocks; only to count instructions, such a network hears nothing."""
+    def without(name: str, weights: np.ndarray, start: np.ndarray) -> PackedMatrix:
+        padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % TILE)))
+        blocks = np.abs(padded.astype(np.int64)).reshape(len(padded) // rows, rows, -1, TILE).sum(axis=(1, 3))
         kept = blocks > np.quantile(blocks, share)
-        return pack_matrix(matrix.name, weights * np.repeat(np.repeat(kept, rows, 0), TILE, 1), matrix.start)
+        return pack_matrix(name, padded * np.repeat(np.repeat(kept, rows, 0), TILE, 1), start)
 
-    return repacked(pack(parse(DENSE.read_bytes())), without)
+    return without
 
 
 # Ceilings a little above what was counted, docs/kernels.md. TFLM with CMSIS-NN takes 306,859 for the dense network.
@@ -216,7 +212,7 @@ CEILINGS = {("mve", 0.0): 0.53 * 306_859, ("mve", 0.85): 0.185 * 306_859, ("dsp"
 @pytest.mark.qemu
 @pytest.mark.parametrize("machine, share", CEILINGS)
 def test_instructions_of_a_frame(machine, share, tmp_path):
-    built = build(DENSE.read_bytes(), machine, tmp_path, pruned(share) if share else None)
+    built = build(DENSE.read_bytes(), machine, tmp_path, pruned(share) if share else pack_matrix)
     first, second = (built.run(noise(8, 128))[1] for _ in range(2))
     np.testing.assert_array_equal(first, second)  # emulated instructions are deterministic
     assert 0.5 * CEILINGS[machine, share] < first.max() < CEILINGS[machine, share]

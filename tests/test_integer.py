@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from export_models import frames, random_model
+from export_models import converted, frames, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,15 +12,20 @@ from tinyse.errors import ModelError
 from tinyse.export import tflite
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse
+from tinyse.export.writer import write
 from tinyse.graph.fixedpoint import (
     divide_by_power,
     high_mul,
     quantize_multiplier,
     rescale,
+    rescaler,
+    rescaler16,
     sigmoid8_table,
     sigmoid16,
+    tanh8_table,
     tanh16,
 )
+from tinyse.graph.reference import Reference
 
 
 def tflm(data: bytes):
@@ -146,6 +151,26 @@ def test_rescale_is_within_one_of_the_real_product(real, value):
         assert abs(int(rescale(np.array(value), mantissa, shift)) - real * value) <= 1.01
 
 
+@given(st.lists(st.floats(1e-8, 2.0), min_size=1, max_size=4), st.integers(-(2**29), 2**29))
+def test_a_rescaler_with_its_constants_worked_out_is_the_same(reals, value):
+    pairs = np.array([quantize_multiplier(real) for real in reals])
+    np.testing.assert_array_equal(rescaler(reals)(np.full(len(reals), value)), rescale(value, *pairs.T))
+
+
+@given(st.floats(1e-6, 0.9999), st.integers(-(2**40), 2**40))
+def test_rescaler16_rounds_the_multiplier_to_15_bits_and_the_product_once(real, value):
+    mantissa, shift = quantize_multiplier(real)
+    reduced = min((mantissa + 2**15) >> 16, 2**15 - 1)
+    exact = (2 * value * reduced + 2 ** (15 - shift)) // 2 ** (16 - shift)
+    assert int(rescaler16(real)(np.array([value]))[0]) == exact
+
+
+@given(st.floats(1e-4, 1.0), st.integers(-128, 127))
+def test_int8_tanh_is_within_one_step(scale, zero_point):
+    expected = np.clip(128 * np.tanh((np.arange(-128, 128) - zero_point) * scale), -128, 127)
+    assert np.abs(tanh8_table(scale, zero_point) - expected).max() <= 1.0
+
+
 def test_int16_tables_follow_sigmoid_and_tanh():
     value = np.arange(-32768, 32768)
     real = value / 4096.0
@@ -161,3 +186,17 @@ def test_int8_sigmoid_is_within_one_step(scale, zero_point):
     real = (np.arange(-128, 128) - zero_point) * scale
     expected = np.clip(256 / (1 + np.exp(-real)) - 128, -128, 127)
     assert np.abs(sigmoid8_table(scale, zero_point) - expected).max() <= 1.0
+
+
+def test_what_the_converter_makes_is_read_to_the_last_integer():
+    model, graph = converted()
+    network = IntegerNetwork(write(graph))
+    reference, x = Reference(graph), graph.inputs[0]
+    assert [op.kind for op in graph.ops] == ["lstm", "lstm", "matmul", "matmul", "sigmoid"]
+    assert graph.parameters == sum(array.size for layer in model.layers for array in layer.arrays.values())
+    for frame in x.grid.quantize(frames(100, x.channels)):
+        ours = reference.run({x.name: frame.reshape(x.shape)})[graph.outputs[0].name]
+        np.testing.assert_array_equal(network.step(frame), ours.ravel())
+        for name, values in network.taps.items():
+            if not name.endswith(".h"):
+                np.testing.assert_array_equal(reference.taps[name].ravel(), values, name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from tinyse.errors import TinyseError
-from tinyse.evaluate.metrics import METRICS, Unscorable, dnsmos, pesq, score, sdr, select, si_sdr, stoi
+from tinyse.evaluate.metrics import METRICS, Metric, Unscorable, dnsmos, pesq, score, sdr, select, si_sdr, stoi
 
 RATE = 16000
 
@@ -130,3 +133,40 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TinyseError, match="metric stoi needs the package pystoi") as caught:
         score(select(["stoi"]), speechlike(1.0), speechlike(1.0))
     assert "pip install pystoi" in caught.value.hint
+
+
+def test_pesq_of_more_utterances_than_its_code_holds_is_the_mean_of_pieces() -> None:
+    word = np.concatenate([speechlike(1.5, 3)[4000:16000], np.zeros(6400, np.float32)])  # 0.75 s and 0.4 s between
+    clean = np.tile(word, 60)  # 69 s: 60 utterances, where there is room for 50
+    noisy = clean + noise(len(clean), 0.002)
+    values, skipped = score(select(["pesq"]), clean, noisy)
+    pieces = [pesq(one, other)["pesq"] for one, other in zip(np.array_split(clean, 4), np.array_split(noisy, 4),
+                                                             strict=True)]
+    assert skipped == {} and values["pesq"] == pytest.approx(sum(pieces) / 4, abs=1e-9)
+    half = clean.copy()
+    half[len(half) // 2:] = 0  # pieces without an utterance do not count
+    part = score(select(["pesq"]), half, half + noise(len(half), 0.002))[0]["pesq"]
+    assert part == pytest.approx(sum(pieces[:2]) / 2, abs=0.05)
+
+
+def test_pesq_up_to_20_seconds_is_one_piece() -> None:
+    from pesq import pesq as package
+
+    clean = speechlike(20.0)
+    noisy = clean + noise(len(clean), 0.002)
+    assert pesq(clean, noisy)["pesq"] == package(RATE, clean.astype(float), noisy.astype(float), "wb")
+
+
+def crash(clean: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+    if len(clean) == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return {"crash": float(len(clean)), "other": 0.0}
+
+
+def test_a_crash_of_native_code_costs_one_clip_and_is_named() -> None:
+    metric = Metric("crash", (("crash", "CRASH"), ("other", "OTHER")), "somepackage", "", "", crash, native=True)
+    found = [score([metric], np.zeros(n, np.float32), np.zeros(n, np.float32)) for n in (2, 1, 3)]
+    why = "somepackage's native code crashed (SIGSEGV)"
+    assert found == [({"crash": 2.0, "other": 0.0}, {}), ({}, {"crash": why, "other": why}),
+                     ({"crash": 3.0, "other": 0.0}, {})]
+    assert [name for name, metric in METRICS.items() if metric.native] == ["pesq", "dnsmos"]

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from npu_models import Tflm, compile_legacy, compile_model, compile_u65, enhancer, noisy_frames
+from npu_models import Tflm, compile_legacy, compile_model, compile_u65, enhancer, noisy_frames, random_values
 
 from tinyse.cli import main
 from tinyse.engines.base import load_engine
 from tinyse.engines.npu import NpuEngine
+from tinyse.measure.parting import compare
 from tinyse.npu import Machine, NpuError, account, weights
-from tinyse.npu.compare import compare
 from tinyse.npu.operations import Dma
 from tinyse.npu.payload import READ_ONLY
 
@@ -162,6 +162,19 @@ def test_agrees_with_tflm_over_noisy_frames(pair):
     engine = NpuEngine.load(pair[0])
     result = check_bars(pair, list(noisy_frames(300, engine.bands)))
     assert len(result.taps) >= 12, "gates, cells and states of both layers are compared"
+
+
+@pytest.mark.parametrize("core", [compile_model, compile_legacy])
+def test_compare_shows_no_sum_that_the_npu_never_writes(tmp_path, core):
+    """Loud gates: the saturated input product equals half of the gate's sum, which ends in a sigmoid unseen."""
+    data = enhancer(bands=50, units=(18, 14), hidden=50, seed=10, cell_power=-8, gain=10.0, snap=True)
+    (tmp_path / "int8.tflite").write_bytes(data)
+    (tmp_path / "vela.tflite").write_bytes(core(data))
+    frames = [random_values(np.random.default_rng(n), 50, "int8") for n in range(60)]
+    result = compare(tmp_path / "vela.tflite", tmp_path / "int8.tflite", frames)
+    assert result.part is None and all(tap.equal == tap.values for tap in result.taps)
+    assert sum(".gate_" in tap.tap for tap in result.taps) == 8, "four gates of both layers"
+    assert len({tap.index for tap in result.taps}) == len(result.taps), "an operation writes one thing"
 
 
 @pytest.mark.slow

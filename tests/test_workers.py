@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import signal, time
 from tinyse.workers import Workers
@@ -53,3 +55,34 @@ def test_variables_are_there_when_a_worker_starts_and_nowhere_else(monkeypatch) 
     with Workers(1, variables=variables) as pool:
         found = [pool.submit(os.getenv, name).result() for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
     assert found == ["1", "3"] and "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_process_of_its_own_returns_raises_and_outlives_a_crash() -> None:
+    from tinyse.workers import Crashed, Isolated
+
+    isolated = Isolated()
+    assert isolated(int, "7") == 7 and isolated(os.getpid) != os.getpid()
+    with pytest.raises(ValueError, match="invalid literal"):
+        isolated(int, "x")
+    first = isolated(os.getpid)
+    with pytest.raises(Crashed, match=r"^crashed \(SIGABRT\)$"):
+        isolated(os.abort)
+    with pytest.raises(Crashed, match="^ended with code 3$"):
+        isolated(os._exit, 3)
+    assert isolated(os.getpid) != first
+    last = isolated(os.getpid)
+    isolated.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(last, 0)
+
+
+def test_a_pool_says_how_its_worker_ended() -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from tinyse.workers import Workers
+
+    with Workers(2) as pool:
+        assert pool.submit(abs, -1).result() == 1
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os.abort).result()
+        assert pool.ending() == "crashed (SIGABRT)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ from tinyse import __version__
 from tinyse.errors import TinyseError
 
 STACK = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ethos-u-vela", "tflite-micro", "numpy")
+LONGEST_PREFIX = 200
+"""Bytes of a name that its temporary one keeps: no name may have more than 255."""
 
 
 @contextlib.contextmanager
@@ -27,12 +30,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finished ``path`` from before stays as it was.
 
     Raises:
-        TinyseError: the folder cannot be written, or the disk is full.
+        TinyseError: ``path`` is a pipe or a device, the folder cannot be written, or the disk is full.
     """
     final = Path(path)
+    if os.path.exists(final) and not (final.is_file() or final.is_dir()):
+        raise TinyseError(f"{final}: is a pipe or a device, which cannot be written whole or not at all",
+                          "name a file; where a command takes it, - stands for standard output")
+    name = os.fsdecode(os.fsencode(final.name)[:LONGEST_PREFIX])
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=final.suffix, dir=final.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{name}.", suffix=final.suffix, dir=final.parent)
         os.close(handle)
     except OSError as error:
         raise TinyseError(f"{final}: cannot be written: {error.strerror}", "choose a folder you may write") from error
@@ -43,7 +50,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, final)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise TinyseError(f"{final}: cannot be written: {error.strerror or error}", "free some disk space") from error
+        hint = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "free some disk space"
+        raise TinyseError(f"{final}: cannot be written: {error.strerror or error}", hint) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -63,6 +71,21 @@ def writing(path: Path | str) -> Iterator[None]:
                           "free some disk space, or choose a folder you may write") from error
 
 
+def cache_root() -> Path:
+    """The user's cache folder, by the XDG rule.
+
+    Raises:
+        TinyseError: the user has no home folder.
+    """
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:
+        raise TinyseError("no home folder is known: HOME is not set, and the user is not in the password file",
+                          "set HOME, or XDG_CACHE_HOME to a folder for downloads") from error
+
+
 def put_folder(made: Path, destination: Path) -> None:
     """Let ``made``, a finished folder beside it, take ``destination``'s place; Ctrl-C leaves one of the two."""
     made.chmod(0o755)
@@ -79,9 +102,9 @@ def put_folder(made: Path, destination: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, whole or not at all; bytes of names that are none are escaped."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

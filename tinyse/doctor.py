@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
+from tinyse.errors import TinyseError
+
 FVP = "FVP_Corstone_SSE-300_Ethos-U55"
 FVP_VARIABLE = "FVP_CORSTONE300"
 PYTHONS = ((3, 11), (3, 12))
@@ -286,7 +288,10 @@ class Machine:
             from tinyse.corpus.store import MANIFEST, corpus_dir
         except ImportError:  # NumPy itself may be what is missing
             return None
-        folder = corpus_dir()
+        try:
+            folder = corpus_dir()
+        except TinyseError:  # no home folder
+            return None
         return str(folder) if (folder / MANIFEST).is_file() else None
 
     def free_bytes(self) -> int:

@@ -33,3 +33,8 @@ Progress = Callable[[Step], None]
 
 def silent(step: Step) -> None:
     """Ignore every report."""
+
+
+def printable(name: str) -> str:
+    """A name on one line: line ends, escapes, and bytes that are not UTF-8 as Python writes them."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)

@@ -190,7 +190,9 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
     try:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {key}={text}: not a YAML value", "numbers, words, or [lists]") from error
+        if not any("\udc80" <= letter <= "\udcff" for letter in text):  # a path whose bytes are not UTF-8
+            raise RecipeError(f"--set {key}={text}: not a YAML value", "numbers, words, or [lists]") from error
+        values[last] = text
 
 
 def _with_family(values: Any, where: str) -> Any:

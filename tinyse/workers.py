@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +20,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", 
 """Variables that set how many threads a worker's libraries start."""
 
 
+CLOSE_SECONDS = 5.0
 ONE_THREAD = dict.fromkeys(THREADS, "1")
 
 
@@ -38,6 +42,16 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes started in the block inherit that Ctrl-C is blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Workers(ProcessPoolExecutor):
@@ -66,14 +80,98 @@ class Workers(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue a call; processes are started here, on demand."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            with environment(self.variables):
-                return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with without_interrupts(), environment(self.variables):
+            return super().submit(fn, *args, **kwargs)
+
+    def ending(self) -> str:
+        """How the worker ended that broke the pool; the others are terminated for it. Ends the pool."""
+        processes = list((self._processes or {}).values())
+        self.shutdown()  # its own thread waits for them
+        codes = {process.exitcode for process in processes} - {None, 0, -signal.SIGTERM}
+        return ending(codes.pop()) if len(codes) == 1 else "died"
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         """Wait for what runs; for what is queued only where all went well."""
         self.shutdown(wait=True, cancel_futures=kind is not None)
+
+
+class Crashed(Exception):
+    """The process ended within a call; the text says by which signal or with which code."""
+
+
+class Isolated:
+    """A process for native code: where it crashes, one call is lost. Started at the first call, and after a crash."""
+
+    def __init__(self) -> None:
+        """Nothing is started yet."""
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def __call__(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """``call(*arguments)``; all of it, and what is returned or raised, must be picklable.
+
+        Raises:
+            Crashed: the process died in the call.
+            Exception: whatever the call raised.
+        """
+        if self._pipe is None:
+            self._start()
+        assert self._pipe is not None and self._process is not None
+        try:
+            self._pipe.send((call, arguments))
+            good, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(CLOSE_SECONDS)
+            code = self._process.exitcode
+            self.close()
+            raise Crashed(ending(code)) from error
+        except BaseException:  # interrupted: an answer is still on its way, which the next call must not get
+            self.close()
+            raise
+        if not good:
+            raise value
+        return value
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self._pipe, far = context.Pipe()
+        process = context.Process(target=_serve, args=(far,), daemon=True)
+        with without_interrupts():
+            process.start()
+        far.close()
+        self._process = process
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End the process."""
+        atexit.unregister(self.close)
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join(CLOSE_SECONDS)
+        self._pipe = self._process = None
+
+
+def _serve(pipe: Connection) -> None:
+    while True:
+        try:
+            call, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = (True, call(*arguments))
+        except Exception as error:
+            answer = (False, error)
+        pipe.send(answer)
+
+
+def ending(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None or code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"crashed ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"crashed (signal {-code})"

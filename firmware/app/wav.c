@@ -8,6 +8,7 @@
 #define PCM 1u
 #define EXTENSIBLE 0xFFFEu
 #define HEADER_BYTES 44u
+#define PLACEHOLDER 0x7FFF0000u /* from here on, a length that is not kept is what a writer on a pipe left */
 #define MAX_SAMPLES ((UINT32_MAX - HEADER_BYTES) / 2u)
 
 static uint32_t word(const uint8_t *at) {
@@ -29,6 +30,31 @@ static const char *check_format(const uint8_t *chunk, uint32_t bytes) {
   return NULL;
 }
 
+/* Whether a data chunk of 0 bytes is empty: what follows is nothing, or a further chunk that ends within `rest`. */
+static bool further_chunk(int32_t file, uint32_t rest) {
+  uint8_t head[8];
+  if (rest < sizeof head || !read_whole(file, head, sizeof head)) return true;
+  for (int i = 0; i < 4; i++) {
+    if (head[i] < ' ' || head[i] > '~') return false;
+  }
+  return word(head + 4) <= rest - sizeof head;
+}
+
+/* The rule of tinyse/wav.py: `position` is where the samples start, `rest` what there is of them. */
+static const char *judge_length(wav_reader *reader, uint32_t bytes, uint32_t position, uint32_t rest) {
+  if (bytes == 0 && !further_chunk(reader->file, rest)) bytes = UINT32_MAX;
+  if (bytes > rest) {
+    const uint32_t over = bytes - rest;
+    if (bytes < PLACEHOLDER && over != position && over != position - 8) {
+      return "the WAV's data goes beyond the end of the file";
+    }
+    bytes = rest & ~1u;
+  }
+  if (bytes % 2) return "the WAV's data is no whole number of samples";
+  reader->samples = reader->left = bytes / 2;
+  return tinyse_semihost_seek(reader->file, position) == 0 ? NULL : "the WAV cannot be read";
+}
+
 static const char *find_data(wav_reader *reader, uint32_t length) {
   uint8_t chunk[40];
   bool format = false;
@@ -42,11 +68,7 @@ static const char *find_data(wav_reader *reader, uint32_t length) {
     position += 8;
     const uint32_t bytes = word(chunk + 4), rest = length - position;
     if (tagged(chunk, "data")) {
-      if (!format) return "the WAV has no format before its data";
-      if (bytes > rest) return "the WAV's data goes beyond the end of the file";
-      if (bytes % 2) return "the WAV's data is no whole number of samples";
-      reader->samples = reader->left = bytes / 2;
-      return NULL;
+      return format ? judge_length(reader, bytes, position, rest) : "the WAV has no format before its data";
     }
     if (bytes > rest) return "the WAV's header is cut off";
     if (tagged(chunk, "fmt ")) {
@@ -56,10 +78,13 @@ static const char *find_data(wav_reader *reader, uint32_t length) {
       if (wrong) return wrong;
       format = true;
     }
-    const uint32_t padded = bytes + (bytes & 1u); /* chunks are even */
-    if (padded > rest) return "the WAV has no data";
-    position += padded;
+    position += bytes;
     if (tinyse_semihost_seek(reader->file, position) != 0) return "the WAV cannot be read";
+    /* Chunks are even: a zero follows an odd one, which some writers forget. */
+    if (bytes % 2 && length > position && read_whole(reader->file, chunk, 1)) {
+      if (chunk[0] == 0) position++;
+      else if (tinyse_semihost_seek(reader->file, position) != 0) return "the WAV cannot be read";
+    }
   }
 }
 
@@ -74,8 +99,9 @@ const char *wav_open(wav_reader *reader, const char *path) {
 
 const char *wav_read(wav_reader *reader, int16_t *samples, uint32_t count) {
   const uint32_t now = count < reader->left ? count : reader->left;
-  memset(samples + now, 0, (count - now) * sizeof *samples);
   if (now && !read_whole(reader->file, samples, now * sizeof *samples)) return "the WAV cannot be read to its end";
+  if (now) reader->last = samples[now - 1];
+  for (uint32_t i = now; i < count; i++) samples[i] = reader->last;
   reader->left -= now;
   return NULL;
 }

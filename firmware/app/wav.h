@@ -10,6 +10,7 @@ typedef struct wav_reader {
   int32_t file;
   uint32_t samples; /* in the whole file */
   uint32_t left;    /* not yet read */
+  int16_t last;     /* the one read last */
 } wav_reader;
 
 typedef struct wav_writer {
@@ -19,7 +20,7 @@ typedef struct wav_writer {
 /* NULL, or why not, in one line. */
 const char *wav_open(wav_reader *reader, const char *path);
 
-/* The next `count` samples; zeros after the end. NULL, or why not. */
+/* The next `count` samples; after the end the last one again, so that an offset makes no step. NULL, or why not. */
 const char *wav_read(wav_reader *reader, int16_t *samples, uint32_t count);
 
 /* The header says `samples` from the start: that many must follow. */

@@ -63,6 +63,7 @@ static const char *enhance_wav(uint32_t *samples) {
   uint32_t skip = DELAY;
   for (uint32_t left = reader.samples; left && !wrong;) {
     wrong = wav_read(&reader, hop, TINYSE_HOP);
+    if (left == reader.samples && skip == DELAY) REQUIRE(tinyse_hold(state, (float)hop[0] / 32768.0f) == TINYSE_OK);
     if (!wrong) REQUIRE(tinyse_process_int16(state, hop, hop) == TINYSE_OK);
     const uint32_t cut = skip < TINYSE_HOP ? skip : TINYSE_HOP;
     const uint32_t ready = TINYSE_HOP - cut < left ? TINYSE_HOP - cut : left;

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tinyse.artifacts import put_folder
+from tinyse.artifacts import cache_root, put_folder
 from tinyse.errors import ToolError
 
 TIMEOUT = 900
@@ -37,7 +37,7 @@ def bench_dir() -> Path:
     """Where the bench keeps packages and scores: ``TINYSE_BENCH``, else under the user's cache."""
     if found := os.environ.get("TINYSE_BENCH"):
         return Path(found)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyse" / "bench"
+    return cache_root() / "tinyse" / "bench"
 
 
 def folder(wheel: Wheel, root: Path | None = None) -> Path:

@@ -192,7 +192,8 @@ def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], wor
         try:
             yield from pool.in_order(_score, pairs)
         except BrokenProcessPool as error:
-            raise ToolError(f"{contender.name}: a worker died", "free some memory, or use --workers 1") from error
+            raise ToolError(f"{contender.name}: a worker {pool.ending()}",
+                            "free some memory, or use --workers 1") from error
 
 
 def _slug(name: str) -> str:

@@ -6,9 +6,14 @@ there). Modules are imported only when their command runs, so ``tinyse --help`` 
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -61,8 +66,62 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: what is half-written goes, as on Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        """By which signal."""
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def usable_process() -> Iterator[None]:
+    """Make up what a caller may have left out, while the block runs.
+
+    Closed standard streams become the null device, lest the next file that is opened takes their place; names that are
+    not UTF-8 are printed as the bytes that they are; SIGTERM and SIGHUP unwind.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    codecs.register_error("tinyse-names", _as_bytes)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # a stand-in, or one that was closed
+            stream.reconfigure(errors="tinyse-names")  # type: ignore[union-attr]
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with suppress(ValueError):  # not the main thread
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores them
+                before[number] = signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _as_bytes(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start:error.end]
+    return b"".join(bytes([ord(one) & 0xFF]) if "\udc80" <= one <= "\udcff" else one.encode("ascii", "backslashreplace")
+                    for one in text), error.end
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated(number)
+
+
 class OneLineErrors(LazyGroup):
     """Turns every expected failure into one line and a non-zero exit."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run in a process that is fit for it."""
+        with usable_process():
+            return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a TinyseError becomes a one-line Click error."""
@@ -72,6 +131,8 @@ class OneLineErrors(LazyGroup):
             raise Failure(error.line(), error.exit_code) from error
         except MemoryError as error:
             raise Failure("out of memory (use a shorter file or a smaller batch)", 1) from error
+        except Terminated as error:
+            raise Failure("terminated", error.exit_code) from None
         except KeyboardInterrupt:
             raise Failure("interrupted", 130) from None
         except BrokenPipeError:

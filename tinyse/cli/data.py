@@ -67,11 +67,12 @@ def fetch(tier: str, root: Path | None, workers: int) -> None:
 @click.option("--split", default="80,10,10", show_default=True, callback=_floats, metavar="80,10,10",
               help="Shares of train, validation and test.")
 @click.option("--speaker", metavar="REGEX", help="Finds the speaker in a path, instead of the layout's rule.")
+@click.option("--noise-source", metavar="REGEX", help="Finds the noise source in a path, instead of the rule.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the split.")
 @click.option("--strict", is_flag=True, help="Fail at the first bad file instead of skipping it.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that read.")
-def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...], speaker: str | None, seed: int,
-            strict: bool, workers: int) -> None:
+def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...], speaker: str | None,
+            noise_source: str | None, seed: int, strict: bool, workers: int) -> None:
     """Convert your own recordings in SOURCE: any rate and channels to 16 kHz mono, disjoint splits.
 
     \b
@@ -80,28 +81,35 @@ def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...
       voicebank  VoiceBank-DEMAND: clean_trainset_28spk_wav/, noisy_trainset_28spk_wav/, clean_testset_wav/, ...
       dns        DNS-Challenge: clean_fullband/ and noise_fullband/, or clean/ and noise/
       chime      CHiME2 pairs: isolated/ with scaled/, reverberated/ or clean/ beside it
-    Where there is no noise by itself, it is what the noisy file has beyond the clean one.
+    Where there is no noise by itself, it is what the noisy file has beyond the clean one. A recording that occurs
+    twice is taken once. Training needs speech and noise in train and validation: three speakers, three noises.
 
     \b
     Example:
       tinyse data import VoiceBank-DEMAND --layout voicebank --out corpora/voicebank
-      tinyse data import my --speaker '^(\\w+)/' --split 70,15,15
+      tinyse data import my --speaker '^(\\w+)/' --noise-source '^(\\w+?)_' --split 70,15,15
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.corpus.importing import import_corpus
     from tinyse.corpus.store import corpus_dir
+    from tinyse.progress import printable
 
     folder = out or corpus_dir("imported")
     with progress_bars() as progress:
-        made = import_corpus(source, folder, layout, seed, split, speaker, strict, workers, progress)
+        made = import_corpus(source, folder, layout, seed, split, speaker, strict, workers, progress, noise_source)
     _totals(made.corpus)
-    for note in made.notes:
-        click.echo(f"note: {note}", err=True)
-    for line in made.skipped[:SHOWN]:
-        click.echo(f"skipped: {line}", err=True)
-    if made.skipped:
-        click.echo(f"warning: {len(made.skipped)} files skipped"
-                   + (f", {SHOWN} of them shown" if len(made.skipped) > SHOWN else ""), err=True)
+    for what, lines, said in (("note", made.notes, "notes"), ("double", made.doubles, "doubles left out"),
+                              ("skipped", made.skipped, "files skipped")):
+        for line in lines[:SHOWN]:
+            click.echo(f"{what}: {printable(line)}", err=True)
+        if lines and (what != "note" or len(lines) > SHOWN):
+            click.echo(f"warning: {len(lines)} {said}" + (f", {SHOWN} of them shown" if len(lines) > SHOWN else ""),
+                       err=True)
+    if made.passed:
+        passed = ", ".join(f"{count} {suffix}" for suffix, count in made.passed.items())
+        click.echo(f"note: passed over, as no sound of this layout: {passed}", err=True)
+    if made.warning:
+        click.echo(f"warning: {made.warning}", err=True)
     click.echo(f"{folder}: {len(made.corpus.all)} clips, hash {made.corpus.hash[:12]}")
 
 
@@ -149,6 +157,7 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
     """
     from tinyse.corpus.show import draw_spectrogram, summary
     from tinyse.corpus.store import Corpus, corpus_dir, disjoint
+    from tinyse.progress import printable
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)
@@ -165,7 +174,7 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
         click.echo(f"verified: {len(corpus.all)} clips")
     if png is not None:
         drawn = draw_spectrogram(corpus, png)
-        click.echo(f"wrote {png}: {drawn.speech_id} with {drawn.noise_id}")
+        click.echo(f"wrote {png}: {printable(drawn.speech_id)} with {printable(drawn.noise_id)}")
 
 
 def _totals(corpus: Corpus) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tinyse.progress import Progress, Step
+from tinyse.progress import Progress, Step, printable
 
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Yield a Progress callback that draws one bar a task; plain and quiet where stderr is no terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -24,7 +25,7 @@ def progress_bars() -> Iterator[Progress]:
 
         def show(step: Step) -> None:
             values = " ".join(f"{name} {value:.4g}" for name, value in step.values.items())
-            note = " ".join(part for part in (step.note, values) if part)
+            note = escape(" ".join(part for part in (printable(step.note), values) if part))
             if step.task not in tasks:
                 tasks[step.task] = bars.add_task(step.task, total=step.total or None, note=note)
             bars.update(tasks[step.task], completed=step.done, total=step.total or None, note=note)  # type: ignore[arg-type]

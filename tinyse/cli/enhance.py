@@ -22,7 +22,8 @@ def command(source: str, target: str, model: str, kind: str | None, pcm_rate: in
 
     Any length, any rate from 8 kHz, any channel count; the output is mono, of the input's rate and length.
     "-" stands for raw 16-bit little-endian mono on standard input or output, in real time: every hop
-    that comes in sends one out, one hop later (16 ms for TinyLSTMs' network).
+    that comes in sends one out, one hop later (16 ms for TinyLSTMs' network). Input that starts as a WAV, FLAC, OGG or
+    AIFF file does is read as one.
 
     \b
     Example:
@@ -32,9 +33,9 @@ def command(source: str, target: str, model: str, kind: str | None, pcm_rate: in
     from tinyse.engines.base import load_engine
     from tinyse.enhance import PIPE, Pipe, enhance_file
 
-    if source == PIPE and sys.stdin.isatty():
+    if source == PIPE and sys.stdin and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal; pipe raw PCM into it")
-    streams = Pipe(sys.stdin.buffer, sys.stdout.buffer, pcm_rate)
+    streams = Pipe(sys.stdin.buffer if sys.stdin else None, sys.stdout.buffer if sys.stdout else None, pcm_rate)
     engine = load_engine(model, kind)
     with progress_bars() as progress:
         result = enhance_file(source, target, engine, progress, streams)

@@ -101,5 +101,6 @@ def show(evaluation: Evaluation) -> None:
     lines += [f"{model['label']}: {model['file']} on {model['engine']}, sha256 {model['sha256'][:12]}"
               for model in evaluation.provenance["models"]]
     lines += [f"{name}: {text}" for name, text in evaluation.provenance["conventions"].items()]
-    for line in (*lines, *evaluation.skips()):
+    note = evaluation.provenance.get("note")
+    for line in (*lines, *evaluation.skips(), *([f"note: {note}"] if note else [])):
         console.print(line, markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -44,4 +45,4 @@ def command(run: Path, target: str, out: Path | None, reorder: bool, firmware: P
         project = write_project(made.folder, firmware, board, progress, load_target(target)) if firmware else None
     click.echo(summary(made))
     if project:
-        click.echo(f"{'firmware project':<18}{project.folder} (make -C {project.folder})")
+        click.echo(f"{'firmware project':<18}{project.folder} (make -C {quote(str(project.folder))})")

@@ -23,12 +23,13 @@ CLIPPED_SHARE = {"speech": 0.002, "noise": 0.02}
 CLIP_LEVEL = 0.999
 
 
-def read_sound(data: bytes, reader: str = "file") -> tuple[Floats, int]:
+def read_sound(data: bytes, reader: str = "file", whole: bool = True) -> tuple[Floats, int]:
     """Decode a file: float32[frames, channels] as stored, and its rate in Hz.
 
     Args:
-        data: the whole file; anything libsndfile reads, or raw G.722 at 64 kbit/s for ``reader`` "g722".
-        reader: "g722", or anything else for libsndfile.
+        data: the file; anything `AudioReader` reads, or raw G.722 at 64 kbit/s for ``reader`` "g722".
+        reader: "g722", or anything else for `AudioReader`.
+        whole: refuse what was cut short or has an impossible rate; else take what is there.
 
     Raises:
         AudioError: it cannot be decoded, is empty, or holds values that are not finite.
@@ -40,18 +41,10 @@ def read_sound(data: bytes, reader: str = "file") -> tuple[Floats, int]:
         if not len(decoded):
             raise AudioError("is empty", "leave the file out")
         return decoded[:, None] / np.float32(32768), RATE
-    import soundfile
+    from tinyse.sound.audio import AudioReader
 
-    try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        reason = str(error).rpartition(": ")[2].rstrip(".")
-        raise AudioError(f"cannot be decoded: {reason}", "leave the file out, or convert it to WAV") from error
-    if not len(samples):
-        raise AudioError("is empty", "leave the file out")
-    if not np.isfinite(samples).all():
-        raise AudioError("holds samples that are not finite (NaN or infinity)", "repair or leave out the file")
-    return samples, rate
+    with AudioReader(io.BytesIO(data), name="", whole=whole) as sound:
+        return np.concatenate(list(sound.stored())), sound.format.rate
 
 
 def to_mono_16k(samples: npt.NDArray[Any], rate: int) -> Floats:
@@ -115,7 +108,7 @@ def decode(data: bytes, kind: str, reader: str = "file") -> tuple[Pcm | None, st
     A file that cannot be decoded counts as unfit.
     """
     try:
-        stored, rate = read_sound(data, reader)
+        stored, rate = read_sound(data, reader, whole=False)  # its package was hashed: it is as published
     except AudioError as error:
         return None, str(error)
     samples = limit(to_mono_16k(stored, rate))

@@ -5,25 +5,31 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyse.artifacts import writing
 from tinyse.corpus.decode import SHORTEST, SILENT_RMS_DB, limit, read_sound, to_mono_16k, trim
-from tinyse.corpus.layouts import Job, find_jobs
-from tinyse.corpus.store import RATE, SPLITS, Corpus, NewClip, disjoint, to_int16
+from tinyse.corpus.difference import noise_of
+from tinyse.corpus.layouts import Job, Patterns, find_jobs, passed_over
+from tinyse.corpus.level import LONGEST, at_pauses
+from tinyse.corpus.mix import active_level
+from tinyse.corpus.splits import Piece, assign, by_file, check_ratios, notes, untrainable
+from tinyse.corpus.store import KINDS, RATE, Corpus, NewClip, disjoint, to_int16
 from tinyse.errors import AudioError, CorpusError
+from tinyse.frontend import FrontEndSpec
 from tinyse.progress import Progress, Step, silent
 from tinyse.workers import Workers
 
 RATIOS = (0.8, 0.1, 0.1)
-PAIR_TOLERANCE = RATE // 10
+PAUSE_LEVEL = 10 ** (-30 / 20)
+"""A piece of a long recording that is softer than this beside the whole holds no speech."""
 FEW = 100
 """Up to this many files are read in this process; more, in workers."""
 
@@ -37,27 +43,23 @@ class Imported:
     Attributes:
         corpus: opened.
         skipped: one line for each file left out: name and reason.
+        doubles: one line for each recording that occurred before: its name and the one that is kept.
+        passed: how many files are of no use to the layout, by suffix.
         notes: what a user should know about the splits.
+        warning: why the corpus cannot be trained on, and what helps; empty where it can.
     """
 
     corpus: Corpus
     skipped: tuple[str, ...]
+    doubles: tuple[str, ...]
+    passed: Mapping[str, int]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    id: str
-    kind: str
-    source: str
-    part: str
-    offset: int
-    length: int
+    warning: str
 
 
 def import_corpus(source: Path | str, folder: Path | str, layout: str = "plain", seed: int = 0,
                   ratios: Sequence[float] = RATIOS, speaker: str | None = None, strict: bool = False,
-                  workers: int = 2, progress: Progress = silent) -> Imported:
+                  workers: int = 2, progress: Progress = silent, noise_source: str | None = None) -> Imported:
     """Convert a data set to a corpus: 16 kHz mono, split by speaker and by noise source.
 
     Args:
@@ -70,98 +72,76 @@ def import_corpus(source: Path | str, folder: Path | str, layout: str = "plain",
         strict: raise at the first bad file instead of skipping it.
         workers: processes that read files, for large sets.
         progress: receives the task "import".
+        noise_source: regular expression that finds the noise source in a path, instead of the layout's rule.
 
     Raises:
         CorpusError: the folder is not of the layout, nothing usable is in it, or, when strict, a file is bad.
     """
-    if len(ratios) != 3 or min(ratios) < 0 or not ratios[0] > 0:
-        raise CorpusError(f"split {ratios} is not three shares", "give train, validation and test, such as 80,10,10")
-    try:
-        pattern = re.compile(speaker) if speaker else None
-    except re.error as error:
-        raise CorpusError(f"speaker pattern {speaker!r}: {error}", "give a regular expression") from error
+    check_ratios(ratios)
+    patterns = Patterns(_compiled("speaker", speaker), _compiled("noise source", noise_source))
     folder = Path(folder)
-    jobs = find_jobs(Path(source), layout, pattern)
+    jobs = find_jobs(Path(source), layout, patterns)
+    passed = passed_over(Path(source), jobs)
     skipped: list[str] = []
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with writing(folder), tempfile.TemporaryFile(dir=folder) as spool:
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
+        first: dict[tuple[str, bytes], str] = {}
+        doubles: list[str] = []
+        remarks: list[str] = []
         offset = 0
         for done, (job, results) in enumerate(_read_all(jobs, workers), 1):
-            for kind, pcm, reason in results:
+            for number, (kind, pcm, reason) in enumerate(results):
                 if pcm is None:
                     line = f"{job.id}: {reason}"
                     if strict:
                         raise CorpusError(line, "repair or remove it, or import without --strict")
                     skipped.append(line)
                     continue
+                data = pcm.astype("<i2").tobytes()
+                if (known := first.setdefault((kind, hashlib.sha256(data).digest()), job.id)) != job.id:
+                    doubles.append(f"{job.id}: the same {kind} as {known}")
+                    continue
+                if reason:
+                    remarks.append(f"{job.id}: {reason}")
                 name = f"{layout}/{kind}/{job.id}"
-                pieces.append(_Piece(name, kind, job.speaker if kind == "speech" else job.source, job.part, offset,
-                                     len(pcm)))
-                spool.write(pcm.astype("<i2").tobytes())
+                if sum(found == kind for found, *_ in results) > 1:
+                    name += f"#{number:03d}"
+                pieces.append(Piece(name, kind, job.speaker if kind == "speech" else job.source, job.part, offset,
+                                    len(pcm)))
+                spool.write(data)
                 offset += len(pcm)
             progress(Step("import", done, len(jobs), job.id))
-        for kind in ("speech", "noise"):
+        for kind in KINDS:
             if not any(piece.kind == kind for piece in pieces):
-                why = f" ({skipped[0]})" if skipped else ""
-                raise CorpusError(f"{source}: no usable {kind} found{why}", f"is it of the {layout} layout?")
+                why = skipped[0] if skipped else ", ".join(f"{count} {suffix}" for suffix, count in passed.items())
+                raise CorpusError(f"{source}: no usable {kind} found" + (f" ({why})" if why else ""),
+                                  f"is it of the {layout} layout, and sound such as WAV or FLAC?")
         spool.flush()
         samples: Pcm = np.memmap(spool, np.int16, "r", shape=(offset,))
-        splits = {kind: assign([piece for piece in pieces if piece.kind == kind], seed, ratios)
-                  for kind in ("speech", "noise")}
-        clips = [NewClip(piece.id, piece.kind, splits[piece.kind][piece.source], piece.source,
+        speech, noise = ([piece for piece in pieces if piece.kind == kind] for kind in KINDS)
+        alone = noise if noise_source else by_file(noise, seed, ratios)
+        if alone != noise:
+            found = len({piece.source for piece in noise})
+            remarks.append(f"noise is split by file, since the names give {found} noise source{'s' * (found > 1)}: the "
+                           "same place may be heard in two splits (--noise-source REGEX finds the sources)")
+        clips = [NewClip(piece.id, piece.kind, splits[piece.source], piece.source,
                          samples[piece.offset:piece.offset + piece.length], layout, "", "", "as the source")
-                 for piece in pieces]
-        meta = {"tier": f"import-{layout}", "seed": seed, "ratios": list(ratios), "skipped": len(skipped)}
+                 for dealt in (speech, alone) for splits in [assign(dealt, seed, ratios)] for piece in dealt]
+        meta = {"tier": f"import-{layout}", "seed": seed, "ratios": list(ratios), "skipped": len(skipped),
+                "doubles": len(doubles)}
         corpus = Corpus.write(folder, clips, meta)
     disjoint(corpus)
-    return Imported(corpus, tuple(skipped), tuple(_notes(corpus)))
+    return Imported(corpus, tuple(skipped), tuple(doubles), passed, (*notes(corpus, ratios), *remarks),
+                    untrainable(corpus, ratios))
 
 
-def assign(pieces: Iterable[_Piece], seed: int, ratios: Sequence[float]) -> dict[str, str]:
-    """The split of every source.
-
-    Where the data set's own parts keep each source in one, they stand; a part named for some sources only (a
-    test set) keeps its split, and the rest share the others. Otherwise sources are dealt out in hashed order:
-    test and validation take sources until they have their share, at least one each where three are there.
-    """
-    minutes: dict[str, float] = defaultdict(float)
-    parts: dict[str, set[str]] = defaultdict(set)
-    for piece in pieces:
-        minutes[piece.source] += piece.length
-        parts[piece.source].add(piece.part)
-    fixed: dict[str, str] = {}
-    if all(len(names) == 1 for names in parts.values()):
-        fixed = {source: part for source, names in parts.items() if (part := next(iter(names)))}
-    open_splits = [split for split in SPLITS if split not in fixed.values()] if fixed else list(SPLITS)
-    return {**fixed, **_deal({source: value for source, value in minutes.items() if source not in fixed},
-                             open_splits or ["train"], seed, dict(zip(SPLITS, ratios, strict=True)))}
-
-
-def _deal(minutes: Mapping[str, float], splits: Sequence[str], seed: int, ratios: Mapping[str, float],
-          ) -> dict[str, str]:
-    order = sorted(minutes, key=lambda source: hashlib.sha256(f"{seed}:{source}".encode()).digest())
-    whole = sum(ratios[split] for split in splits) or 1.0
-    total = sum(minutes.values())
-    dealt: dict[str, str] = {}
-    for split in ("test", "validation"):
-        share = ratios[split] / whole * total if split in splits and "train" in splits else 0.0
-        taken = 0.0
-        while share and order and len(order) > 1 and taken < share:
-            if taken and taken + minutes[order[0]] / 2 > share:
-                break
-            taken += minutes[order[0]]
-            dealt[order.pop(0)] = split
-    return {**dealt, **dict.fromkeys(order, "train" if "train" in splits else splits[0])}
-
-
-def _notes(corpus: Corpus) -> Iterator[str]:
-    for kind in ("speech", "noise"):
-        for split in SPLITS:
-            if not corpus.clips(kind, split):
-                what = "speakers" if kind == "speech" else "noise sources"
-                yield f"{split} has no {kind}: there are too few {what} to keep splits apart"
+def _compiled(what: str, pattern: str | None) -> re.Pattern[str] | None:
+    try:
+        return re.compile(pattern) if pattern else None
+    except re.error as error:
+        raise CorpusError(f"{what} pattern {pattern!r}: {error}", "give a regular expression") from error
 
 
 Result = list[tuple[str, Pcm | None, str]]
@@ -183,7 +163,7 @@ def _mapper(count: int, workers: int):  # type: ignore[no-untyped-def]
 
 
 def read_job(job: Job) -> Result:
-    """Read one file or pair: (kind, int16[n] or None, why not) for each clip it makes. Runs in workers."""
+    """Read one file or pair: (kind, int16[n] or None, why not, or a remark) for each clip it makes. Runs in workers."""
     try:
         if job.noise is not None:
             return [("noise", *_fit(_load(job.noise), "noise"))]
@@ -191,49 +171,43 @@ def read_job(job: Job) -> Result:
         clean = _load(job.clean)
     except AudioError as error:
         return [("noise" if job.noise else "speech", None, str(error))]
-    results: Result = [("speech", *_fit(trim(clean), "speech"))] if job.keep_clean else []
+    results: Result = _speech(clean) if job.keep_clean else []
     if job.noisy is not None:
         try:
-            results.append(("noise", *_fit(_difference(_load(job.noisy), clean), "noise")))
+            noise, moved = noise_of(_load(job.noisy), clean)
+            pcm, reason = _fit(noise, "noise")
+            results.append(("noise", pcm, reason or moved))
         except AudioError as error:
             results.append(("noise", None, str(error)))
     return results
 
 
+def _speech(clean: npt.NDArray[np.float32]) -> Result:
+    pcm, reason = _fit(trim(clean), "speech")
+    if pcm is None or len(pcm) <= LONGEST:
+        return [("speech", pcm, reason)]
+    floor = active_level(pcm) * PAUSE_LEVEL
+    pieces: list[Any] = [trim(piece) for piece in at_pauses(pcm)]
+    return [("speech", piece, "") for piece in pieces if len(piece) >= RATE and active_level(piece) >= floor]
+
+
 def _load(path: Path) -> npt.NDArray[np.float32]:
+    if path.exists() and not path.is_file():
+        raise AudioError("is a pipe or a device, or a folder", "give files")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise AudioError(f"{path.name} cannot be read: {error.strerror}") from error
     reader = "g722" if path.suffix.lower() == ".g722" else "file"
     samples, rate = read_sound(data, reader)
-    if short := _missing(data, samples, path):
-        raise AudioError(f"is cut short: {short}", "copy it again")
     return to_mono_16k(samples, rate)
 
 
-def _missing(data: bytes, samples: npt.NDArray[np.float32], path: Path) -> str:
-    """For WAV: whether its header promises more data than the file has."""
-    at = data.find(b"data", 12, 4096) if path.suffix.lower() == ".wav" and data[:4] == b"RIFF" else -1
-    if at < 0 or len(data) < at + 8:
-        return ""
-    promised = int.from_bytes(data[at + 4:at + 8], "little")
-    have = len(data) - at - 8
-    if promised in (0, 0x7FFFFFFF, 0xFFFFFFFF) or promised <= have:  # streamed headers promise nothing
-        return ""
-    return f"{have} of {promised} bytes of samples"
-
-
-def _difference(noisy: npt.NDArray[np.float32], clean: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if abs(len(noisy) - len(clean)) > PAIR_TOLERANCE:
-        raise AudioError("noisy and clean differ by more than 0.1 s: not a pair", "pairs must be time-aligned")
-    length = min(len(noisy), len(clean))
-    return noisy[:length] - clean[:length]
 
 
 def _fit(samples: npt.NDArray[np.float32], kind: str) -> tuple[Pcm | None, str]:
-    if len(samples) < SHORTEST[kind] * RATE:
+    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= FrontEndSpec().frame:  # training asks for a frame
         return None, "is too short"
-    if 10 * np.log10(max(float(np.mean(np.square(samples, dtype=np.float64))), 1e-12)) < SILENT_RMS_DB:
-        return None, "is silent"
+    if active_level(samples) < 10 ** (SILENT_RMS_DB / 20):
+        return None, f"is silent: below {SILENT_RMS_DB:g} dB of full scale"
     return to_int16(limit(samples)), ""

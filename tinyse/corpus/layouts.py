@@ -4,8 +4,8 @@ plain
     clean/ and noise/. Speaker: the folder below clean/, or the file name up to its first - or _. Noise source: the
     folder below noise/, or the file name without its last number.
 voicebank
-    clean_*set*_wav/ beside noisy_*set*_wav/. Speaker: p226 in p226_001.wav. Noise is noisy less clean; its source
-    is the second word of a line in log_*set*.txt, or one a set without that file.
+    clean_*set*_wav/ beside noisy_*set*_wav/, or *_wav_16k/. Speaker: p226 in p226_001.wav. Noise is noisy less
+    clean; its source is the second word of a line in log_*set*.txt, or one a set without that file.
 dns
     clean_fullband/ or clean/, noise_fullband/ or noise/. Speaker: reader_NNNNN or p225 in the name, or the folder
     and the name's first part. Noise source: the file name without its last number.
@@ -18,14 +18,17 @@ Folders of the training, development and test parts decide the split where every
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tinyse.errors import CorpusError
 
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".aiff", ".aif", ".w64", ".mp3", ".opus", ".sph", ".g722"})
+SOUND_SUFFIXES = frozenset({".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff",
+                            ".aif", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".voc", ".g722"})
 SNR_FOLDER = re.compile(r"^(m|-|\+)?\d+(\.\d+)?_?dB$", re.I)
 PARTS = (("test", re.compile(r"(^|_)(test|et|eval)", re.I)),
          ("validation", re.compile(r"(^|_)(dev|devel|dt|val|valid)", re.I)),
@@ -57,63 +60,115 @@ class Job:
     keep_clean: bool = True
 
 
-def find_jobs(folder: Path, layout: str, speaker: re.Pattern[str] | None = None) -> list[Job]:
+@dataclass(frozen=True)
+class Patterns:
+    """Regular expressions that find a name in a path, instead of a layout's rule: the first group, or the match.
+
+    Attributes:
+        speaker: in a path relative to the speech folder.
+        source: of the noise, in a path relative to the noise folder, or to the noisy one.
+    """
+
+    speaker: re.Pattern[str] | None = None
+    source: re.Pattern[str] | None = None
+
+
+def find_jobs(folder: Path, layout: str, patterns: Patterns = Patterns()) -> list[Job]:
     """All files of a data set in one of `LAYOUTS`, sorted by name.
 
     Args:
         folder: where the data set lies.
         layout: a key of `LAYOUTS`.
-        speaker: finds the speaker in a path relative to the speech folder (its first group), instead of the
-            layout's own rule.
+        patterns: for names that the layout's rules do not find.
 
     Raises:
-        CorpusError: the folder does not look like the layout, or an unknown layout.
+        CorpusError: the folder does not look like the layout or cannot be read, or an unknown layout.
     """
     if layout not in LAYOUTS:
         raise CorpusError(f"{layout!r} is no layout", f"layouts: {', '.join(LAYOUTS)}")
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder", "give the folder that holds the data set")
-    jobs = LAYOUTS[layout](folder, speaker)
+        what = "is a file" if folder.exists() else "no such folder"
+        raise CorpusError(f"{folder}: {what}", "give the folder that holds the data set")
+    jobs = LAYOUTS[layout](folder, patterns)
     return sorted(jobs, key=lambda job: job.id)
 
 
+def files_below(folder: Path, strict: bool = True) -> list[Path]:
+    """What is no folder in a folder and below, sorted; hidden ones are passed over.
+
+    Links to folders are followed, after the folders that lie there themselves, and no folder is read twice. Links
+    that lead nowhere, pipes and devices are among the files, so that they can be named.
+
+    Raises:
+        CorpusError: a folder cannot be read; where not ``strict`` it is passed over.
+    """
+    found: list[Path] = []
+    places, links = [folder], list[Path]()
+    above = (*folder.absolute().parents, *Path(os.path.realpath(folder)).parents)
+    seen = set(map(os.path.realpath, above))  # a link upwards would take in what lies beside
+    while places or links:
+        place = places.pop() if places else links.pop(0)
+        if (real := os.path.realpath(place)) in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+            folders = {entry.name for entry in entries if (place / entry.name).is_dir()}
+        except OSError as error:
+            if not strict:
+                continue
+            raise CorpusError(f"{place}: cannot be read: {error.strerror}", "check its permissions") from error
+        for entry in entries:
+            if not entry.name.startswith("."):
+                whither = found if entry.name not in folders else links if entry.is_symlink() else places
+                whither.append(place / entry.name)
+    return sorted(found)
+
+
 def sound_files(folder: Path) -> list[Path]:
-    """Sound files in a folder and below, sorted; hidden ones are passed over."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES
-                  and path.is_file() and not path.name.startswith("."))
+    """Those of `files_below` that are sound, by their suffix."""
+    return [path for path in files_below(folder) if path.suffix.lower() in SOUND_SUFFIXES]
 
 
-def _plain(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+def passed_over(folder: Path, jobs: Iterable[Job]) -> dict[str, int]:
+    """How many files of a data set no job reads, by suffix; most first."""
+    used = {os.path.realpath(path) for job in jobs for path in (job.clean, job.noise, job.noisy) if path}
+    counts = Counter(path.suffix.lower() or "(no suffix)" for path in files_below(folder, strict=False)
+                     if os.path.realpath(path) not in used)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _plain(folder: Path, patterns: Patterns) -> list[Job]:
     clean, noise = _need(folder, ("clean",)), _need(folder, ("noise",))
-    return [*_speech_jobs(clean, pattern, _plain_speaker), *_noise_jobs(noise, by_folder=True)]
+    return [*_speech_jobs(clean, patterns, _plain_speaker), *_noise_jobs(noise, patterns, _plain_source)]
 
 
-def _dns(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+def _dns(folder: Path, patterns: Patterns) -> list[Job]:
     base = folder / "datasets" if (folder / "datasets").is_dir() else folder
     base = next(path for path in (base / "datasets_fullband", base) if path.is_dir())
     clean = _need(base, ("clean_fullband", "clean"))
     noise = _need(base, ("noise_fullband", "noise"))
-    return [*_speech_jobs(clean, pattern, _dns_speaker), *_noise_jobs(noise, by_folder=False)]
+    return [*_speech_jobs(clean, patterns, _dns_speaker), *_noise_jobs(noise, patterns, _unnumbered)]
 
 
-def _speech_jobs(folder: Path, pattern: re.Pattern[str] | None, rule: Callable[[Path], str]) -> list[Job]:
-    jobs = []
-    for path in sound_files(folder):
-        inside = path.relative_to(folder)
-        jobs.append(Job(f"{folder.name}/{inside.as_posix()}", clean=path, speaker=_speaker(inside, pattern, rule)))
-    return jobs
+Rule = Callable[[Path], str]
 
 
-def _noise_jobs(folder: Path, by_folder: bool) -> list[Job]:
-    jobs = []
-    for path in sound_files(folder):
-        inside = path.relative_to(folder)
-        source = inside.parts[0] if by_folder and len(inside.parts) > 1 else re.sub(r"[-_ .]*\d+$", "", path.stem)
-        jobs.append(Job(f"{folder.name}/{inside.as_posix()}", noise=path, source=source or path.stem))
-    return jobs
+def _speech_jobs(folder: Path, patterns: Patterns, rule: Rule) -> list[Job]:
+    return [Job(f"{folder.name}/{inside.as_posix()}", clean=folder / inside,
+                speaker=_named(inside, "speaker", patterns, rule(inside))) for inside in _inside(folder)]
 
 
-def _voicebank(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+def _noise_jobs(folder: Path, patterns: Patterns, rule: Rule) -> list[Job]:
+    return [Job(f"{folder.name}/{inside.as_posix()}", noise=folder / inside,
+                source=_named(inside, "source", patterns, rule(inside))) for inside in _inside(folder)]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return [path.relative_to(folder) for path in sound_files(folder)]
+
+
+def _voicebank(folder: Path, patterns: Patterns) -> list[Job]:
     clean_folders = sorted(path for path in folder.glob("clean_*set*") if path.is_dir())
     if not clean_folders:
         raise _unlike(folder, "clean_trainset_28spk_wav/ and noisy_trainset_28spk_wav/")
@@ -124,31 +179,28 @@ def _voicebank(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
         if not noisy_folder.is_dir():
             raise CorpusError(f"{clean_folder.name}: has no {noisy_folder.name} beside it", "unpack both")
         group = name.removesuffix("_wav")
-        kinds = _log(folder, group)
+        kinds = _log(folder, re.sub(r"_wav(_\w+)?$", "", name))
         part = "test" if "test" in group else ""
-        for clean in sound_files(clean_folder):
-            inside = clean.relative_to(clean_folder)
-            noisy = noisy_folder / inside
-            jobs.append(Job(f"{group}/{inside.as_posix()}", clean=clean, noisy=noisy,
-                            speaker=_speaker(inside, pattern, lambda path: path.stem.split("_")[0]),
-                            source=kinds.get(clean.stem, group), part=part))
+        for inside in _inside(clean_folder):
+            jobs.append(Job(f"{group}/{inside.as_posix()}", clean=clean_folder / inside, noisy=noisy_folder / inside,
+                            speaker=_named(inside, "speaker", patterns, inside.stem.split("_")[0]),
+                            source=_named(inside, "source", patterns, kinds.get(inside.stem, group)),
+                            part=part))
     return jobs
 
 
 def _log(folder: Path, group: str) -> dict[str, str]:
-    """Noise names by file name, from VoiceBank-DEMAND's "p226_001 cafeteria 15" lines."""
+    """Noise names by file name, from VoiceBank-DEMAND's "p226_001 cafeteria 15" lines in log_<group>*.txt."""
     kinds: dict[str, str] = {}
-    for path in (folder / f"log_{group}.txt", folder / f"log_{group}_wav.txt",
-                 folder / "logfiles" / f"log_{group}.txt"):
-        if path.is_file():
-            for line in path.read_text(errors="replace").splitlines():
-                words = line.split()
-                if len(words) >= 2:
-                    kinds[words[0]] = words[1]
+    for path in sorted(path for place in (folder, *folder.glob("log*/")) for path in place.glob(f"log_{group}*.txt")):
+        for line in path.read_text("utf-8", "surrogateescape").splitlines():
+            words = line.split()
+            if len(words) >= 2:
+                kinds.setdefault(words[0], words[1])
     return kinds
 
 
-def _chime(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
+def _chime(folder: Path, patterns: Patterns) -> list[Job]:
     isolated = sorted(path for path in (folder, *folder.rglob("isolated")) if path.name == "isolated")
     jobs: list[Job] = []
     used: set[Path] = set()
@@ -159,12 +211,12 @@ def _chime(folder: Path, pattern: re.Pattern[str] | None) -> list[Job]:
             raise CorpusError(f"{noisy_folder}: has no scaled, reverberated or clean folder beside it",
                               "noise is what is left of isolated after taking the reference away")
         above = noisy_folder.parent.relative_to(folder).parts if noisy_folder != folder else ()
-        for noisy in sound_files(noisy_folder):
-            inside = noisy.relative_to(noisy_folder)
+        for inside in _inside(noisy_folder):
             clean = _partner(references, inside)
             part = _part([*above, *inside.parts[:-1]])
-            jobs.append(Job("/".join([*above, inside.as_posix()]), clean=clean, noisy=noisy,
-                            speaker=_speaker(inside, pattern, _chime_speaker), source=f"room-{part or 'all'}",
+            jobs.append(Job("/".join([*above, inside.as_posix()]), clean=clean, noisy=noisy_folder / inside,
+                            speaker=_named(inside, "speaker", patterns, _chime_speaker(inside)),
+                            source=_named(inside, "source", patterns, f"room-{part or 'all'}"),
                             part=part, keep_clean=clean not in used))
             used.add(clean)
     if not jobs:
@@ -183,18 +235,27 @@ def _part(folders: Iterable[str]) -> str:
     return next((part for name in folders for part, pattern in PARTS if pattern.search(name)), "")
 
 
-def _speaker(inside: Path, pattern: re.Pattern[str] | None, rule: Callable[[Path], str]) -> str:
+def _named(inside: Path, what: str, patterns: Patterns, ruled: str) -> str:
+    pattern: re.Pattern[str] | None = getattr(patterns, what)
     if pattern is None:
-        return rule(inside)
+        return ruled
     match = pattern.search(inside.as_posix())
-    if match is None:
-        raise CorpusError(f"{inside}: no speaker found by {pattern.pattern!r}",
+    if match is None or not (name := match[1] if pattern.groups else match[0]):
+        raise CorpusError(f"{inside}: no {what} found by {pattern.pattern!r}",
                           "the pattern's first group must match every path")
-    return match[1] if pattern.groups else match[0]
+    return name
 
 
 def _plain_speaker(path: Path) -> str:
     return path.parts[0] if len(path.parts) > 1 else re.split(r"[-_]", path.stem)[0] or path.stem
+
+
+def _plain_source(path: Path) -> str:
+    return path.parts[0] if len(path.parts) > 1 else _unnumbered(path)
+
+
+def _unnumbered(path: Path) -> str:
+    return re.sub(r"[-_ .]*\d+$", "", path.stem) or path.stem
 
 
 def _dns_speaker(path: Path) -> str:
@@ -221,9 +282,12 @@ def _need(folder: Path, names: tuple[str, ...]) -> Path:
 
 def _unlike(folder: Path, wanted: str) -> CorpusError:
     names = sorted(path.name for path in folder.iterdir())[:6]
+    if wanted.endswith("noise/") and names:
+        return CorpusError(f"{folder}: has no {wanted}", "speech alone cannot be trained on: put three or more "
+                           "recordings of noise there, or take the noise of another data set")
     return CorpusError(f"{folder}: has no {wanted}", f"it holds {', '.join(names) or 'nothing'}; "
                        "choose another --layout or folder")
 
 
-LAYOUTS: dict[str, Callable[[Path, re.Pattern[str] | None], list[Job]]] = {
+LAYOUTS: dict[str, Callable[[Path, Patterns], list[Job]]] = {
     "plain": _plain, "voicebank": _voicebank, "dns": _dns, "chime": _chime}

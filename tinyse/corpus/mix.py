@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.artifacts import write_json
+from tinyse.corpus.level import FRAME, QUIET, Places, has_sound, soundless
 from tinyse.corpus.store import RATE, Clip, Corpus
 from tinyse.errors import CorpusError
 from tinyse.progress import Progress, Step, silent
@@ -25,7 +26,6 @@ Floats = npt.NDArray[np.float32]
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 """Default SNRs in dB."""
-FRAME = RATE // 50
 ACTIVE_WITHIN_DB = 40.0
 PEAK = 0.98
 SPEECH_LEVEL_DB = -26.0
@@ -33,6 +33,8 @@ SPEECH_LEVEL_DB = -26.0
 CLEANEST = {"asterisk-core-sounds-fr-g722": ("fr",), "tuxpaint-stamps-default": ("be",)}
 """References for intrusive metrics, by package and language: preferred in the test split where present."""
 GAP = (0.05, 0.25)
+LOWEST_PEAK = 1e-3
+"""Noise that never passes it, -60 dB of full scale, is not used."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,11 @@ def mix_at_snr(speech: npt.NDArray[Any], noise: npt.NDArray[Any], snr_db: float,
     """
     if len(speech) != len(noise):
         raise CorpusError(f"speech has {len(speech)} samples, noise {len(noise)}", "cut them to one length")
-    level = active_level(speech)
+    active = active_level(speech)
     rms = float(np.sqrt(np.mean(np.square(noise, dtype=np.float64)))) if len(noise) else 0.0
-    if not (np.isfinite(level) and np.isfinite(rms)) or level < 1e-7 or rms < 1e-7:
+    if not (np.isfinite(active) and np.isfinite(rms)) or active < 1e-7 or rms < 1e-7:
         raise CorpusError("speech or noise is silent or not finite: no SNR can be set", "choose another file")
-    gain = level / rms * 10 ** (-snr_db / 20)
+    gain = active / rms * 10 ** (-snr_db / 20)
     mixture = speech + gain * noise.astype(np.float64)
     peak = max(float(np.abs(mixture).max()), float(np.abs(speech).max()))
     common = min(1.0, PEAK / peak)
@@ -119,29 +121,35 @@ def test_mixtures(corpus: Corpus | Path | str, split: str = "test", snrs: Sequen
         seed: of every choice.
 
     Raises:
-        CorpusError: the split lacks speech or noise, or an SNR is not finite.
+        CorpusError: the split lacks speech or noise, a clip has no sound, or an SNR is not finite or comes twice.
     """
+    names = [f"{snr + 0.0:+g}" for snr in snrs]
     if not np.isfinite(snrs).all():
         raise CorpusError(f"SNRs {', '.join(f'{snr:g}' for snr in snrs)} dB: not all are finite",
                           "give numbers, such as -6,0,6")
+    if len(set(names)) < len(names):
+        raise CorpusError(f"SNRs {', '.join(names)} dB: one is there twice", "give each once; --count sets how many")
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
     speakers = _speakers(corpus, split)
-    noises = [clip for clip in corpus.clips("noise", split) if clip.rms_db > -70]
+    noises = [clip for clip in corpus.clips("noise", split) if clip.peak > LOWEST_PEAK]
     if not speakers or not noises:
         raise CorpusError(f"{corpus.folder}: the {split} split lacks speech or noise", "see `tinyse data show`")
     length = int(round(seconds * RATE))
     rng = np.random.default_rng([seed, 0x5E])
     speaker_order, noise_order = rng.permutation(len(speakers)), rng.permutation(len(noises))
-    for snr in snrs:
+    for snr, label in zip(snrs, names, strict=True):
         for number in range(count_per_snr):
             pair = np.random.default_rng([seed, number])
             name = list(speakers)[int(speaker_order[number % len(speakers)])]
             noise_clip = noises[int(noise_order[number % len(noises)])]
             speech, first = sentence(corpus, speakers[name], length, pair)
             noise = piece(corpus, noise_clip, length, pair)
-            level = 10 ** (SPEECH_LEVEL_DB / 20) / max(active_level(speech), 1e-6)
-            noisy, clean = mix_at_snr(speech * np.float32(level), noise, snr)
-            yield Mixture(f"{split}_{snr:+g}dB_{number:03d}", noisy, clean, float(snr), first.id, noise_clip.id, name)
+            gain = 10 ** (SPEECH_LEVEL_DB / 20) / max(active_level(speech), 1e-6)
+            try:
+                noisy, clean = mix_at_snr(speech * np.float32(gain), noise, snr)
+            except CorpusError as error:
+                raise CorpusError(f"{first.id} with {noise_clip.id}: {error}", error.hint) from error
+            yield Mixture(f"{split}_{label}dB_{number:03d}", noisy, clean, float(snr), first.id, noise_clip.id, name)
 
 
 test_mixtures.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect
@@ -164,20 +172,24 @@ def sentence(corpus: Corpus, clips: Sequence[Clip], length: int, rng: np.random.
 def piece(corpus: Corpus, clip: Clip, length: int, rng: np.random.Generator) -> Floats:
     """``length`` samples of a noise from a random place, repeated where it is shorter: float32[length].
 
-    A quiet place (20 dB below the clip) is passed over where another can be found.
+    A quiet place (20 dB below the clip, or silent) is passed over.
+
+    Raises:
+        CorpusError: the clip has no sound anywhere.
     """
     if clip.length <= length:
-        return np.resize(np.roll(corpus.samples(clip), -int(rng.integers(clip.length))), length)
-    floor = 10 ** ((clip.rms_db - 20) / 20)
-    best = np.zeros(length, np.float32)
-    for _ in range(8):
-        part = corpus.samples(clip, int(rng.integers(clip.length - length + 1)), length)
-        rms = float(np.sqrt(np.mean(np.square(part))))
-        if rms >= floor:
-            return part
-        if rms >= float(np.sqrt(np.mean(np.square(best)))):
-            best = part
-    return best
+        part = np.resize(np.roll(corpus.samples(clip), -int(rng.integers(clip.length))), length)
+    else:
+        floor = 10 ** (clip.rms_db / 20) * QUIET
+        for _ in range(8):
+            start = int(rng.integers(clip.length - length + 1))
+            part = corpus.samples(clip, start, length)
+            if float(np.sqrt(np.mean(np.square(part)))) >= floor and not soundless(part):
+                return part
+        part = corpus.samples(clip, Places(corpus.samples(clip)).at(start, length), length)
+    if not has_sound(part):
+        raise CorpusError(f"{clip.id}: has no sound", "import it again, which leaves such files out")
+    return part
 
 
 def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs: Sequence[float] = SNRS,
@@ -192,7 +204,8 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
         bits: libsndfile's name of the sample format, "PCM_16" or "FLOAT".
         progress: receives the task "mix".
     """
-    from tinyse.audio import AudioFormat, audio_writer
+    from tinyse.sound.audio import AudioFormat
+    from tinyse.sound.audiofile import audio_writer
 
     folder = Path(folder)
     rows = []

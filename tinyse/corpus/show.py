@@ -13,6 +13,7 @@ from tinyse.artifacts import atomic_path
 from tinyse.corpus.mix import Mixture, test_mixtures
 from tinyse.corpus.store import KINDS, SPLITS, Clip, Corpus
 from tinyse.errors import CorpusError
+from tinyse.progress import printable
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def draw_spectrogram(corpus: Corpus, path: Path, split: str = "test", snr_db: fl
         drawn = axis.imshow(image.T, origin="lower", aspect="auto", vmin=-100, vmax=-20, cmap="magma",
                             extent=(0, len(samples) / 16000, 0, 8))
         axis.set_ylabel("kHz")
-        axis.set_title(f"{title}: {name}", fontsize=9, loc="left")
+        axis.set_title(f"{title}: {printable(name)}", fontsize=9, loc="left", parse_math=False)
     axes[-1].set_xlabel("s")
     figure.colorbar(drawn, ax=axes, label="dB of full scale")
     with atomic_path(path) as temporary:

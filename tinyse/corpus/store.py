@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.artifacts import atomic_path, json_text
+from tinyse.artifacts import atomic_path, cache_root, json_text
 from tinyse.errors import CorpusError
 
 RATE = 16000
@@ -32,6 +32,8 @@ SPLITS = ("train", "validation", "test")
 SCHEMA = 1
 MANIFEST = "corpus.json"
 FULL_SCALE = 32768.0
+NAMES = ("utf-8", "surrogateescape")
+"""How names become bytes to hash: a file's name need not be UTF-8."""
 
 Kind = Literal["speech", "noise"]
 Split = Literal["train", "validation", "test"]
@@ -236,8 +238,7 @@ def root_dir() -> Path:
     """Where fetched corpora live: $TINYSE_DATA, or tinyse/corpus in the user's cache folder."""
     if chosen := os.environ.get("TINYSE_DATA"):
         return Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "tinyse" / "corpus"
+    return cache_root() / "tinyse" / "corpus"
 
 
 def corpus_dir(tier: str = "small", root: Path | str | None = None) -> Path:
@@ -256,22 +257,28 @@ def corpus_hash(clips: Sequence[Clip]) -> str:
     """SHA-256 over what matters of every clip, in any order of writing."""
     digest = hashlib.sha256()
     for clip in sorted(clips, key=lambda item: item.id):
-        digest.update(f"{clip.id}\t{clip.kind}\t{clip.split}\t{clip.source}\t{clip.sha256}\n".encode())
+        digest.update(f"{clip.id}\t{clip.kind}\t{clip.split}\t{clip.source}\t{clip.sha256}\n".encode(*NAMES))
     return digest.hexdigest()
 
 
 def disjoint(corpus: Corpus) -> None:
-    """Check that no speaker and no noise source is in two splits.
+    """Check that no speaker, no noise source and no recording is in two splits.
 
     Raises:
         CorpusError: one is; the message names it.
     """
     for kind in KINDS:
         home: dict[str, str] = {}
+        first: dict[str, Clip] = {}
         for clip in corpus.all:
-            if clip.kind == kind and home.setdefault(clip.source, clip.split) != clip.split:
+            if clip.kind != kind:
+                continue
+            if home.setdefault(clip.source, clip.split) != clip.split:
                 what = "speaker" if kind == "speech" else "noise source"
                 raise CorpusError(f"{what} {clip.source} is in both {home[clip.source]} and {clip.split}",
+                                  "results on such a corpus would flatter the model")
+            if (other := first.setdefault(clip.sha256, clip)).split != clip.split:
+                raise CorpusError(f"{other.id} in {other.split} and {clip.id} in {clip.split} are one recording",
                                   "results on such a corpus would flatter the model")
 
 

@@ -2,54 +2,66 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinyse.engines.base import Masking
-from tinyse.errors import ModelError
+from tinyse.engines.base import Array, Engine
+from tinyse.graph.fold import fold
+from tinyse.graph.lowering import Lowering
 from tinyse.graph.model import Model
-from tinyse.sound import Ends, Real
 
 
-class KerasEngine(Masking):
+class KerasEngine(Engine):
     """Runs a ``Model`` with training's own arithmetic, so it shows what training saw.
 
-    Attributes:
-        name: "keras".
-        bands: width of feature and mask. gate: of a Skip RNN.
-        ends: those the model was trained with.
+    A model with ranges runs in TFLM's arithmetic to the last bit and takes and gives integers; a float model takes and
+    gives real numbers.
     """
 
     name = "keras"
 
-    def __init__(self, model: Model) -> None:
-        """Build the streaming network of ``model``."""
+    def __init__(self, model: Model, label: str = "model") -> None:
+        """Build the streaming network of ``model``.
+
+        Raises:
+            ModelError: it does not fit its ends.
+        """
         from tinyse.train.network import StreamingNetwork
 
-        self.ends: Ends = model.ends
-        self.bands = model.ends.inputs
-        net = model.net
-        if math.prod(net.shapes[net.input.name]) != self.bands:
-            raise ModelError(f"the network does not take {self.bands} bands", "train it again")
-        self.set_outputs(math.prod(net.shapes[net.results[-1].node]), "model")
+        model, self._float = fold(model), model.ranges is None
+        # In float the grids mean nothing, but for a Skip RNN's p~, whose grid is given.
+        ranges = {name: (-1.0, 1.0) for name in model.net.ranges} if model.ranges is None else model.ranges
+        lowering = Lowering(model.net, model.arrays, ranges)
+        super().__init__(lowering.plan(), model.ends, label)
         self._network: Any = StreamingNetwork(model)
+        self._ports = {tensor.name: tensor for part in self.plan.parts for tensor in (*part.inputs, *part.outputs)}
+        self._nodes = {name: lowering.node_of(name) for name in self._ports}
         self.reset()
 
     @staticmethod
     def load(path: Path | str) -> KerasEngine:
         """Read a .npz model; ModelError where it is missing or damaged."""
-        return KerasEngine(Model.load(path))
+        return KerasEngine(Model.load(path), str(path))
 
-    def reset(self) -> None:
+    @property
+    def real(self) -> bool:
+        """Whether the model is in float."""
+        return self._float
+
+    def rewind(self) -> None:
         """Zero every state."""
         self._network.reset()
-        if self.gate is not None:
-            self.gate.reset()
 
-    def infer(self, feature: Real) -> Real:
-        """Run one frame: float32 [bands] to float32 [outputs], 0..1."""
-        result: Real = np.asarray(self._network.step(np.asarray(feature, np.float32)), np.float32)
-        return result.reshape(self.outputs)
+    def run(self, part: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One invocation of a part, on integers where the model has grids."""
+        real = {self._nodes[name]: values if self._float else self._ports[name].grid.dequantize(values)
+                for name, values in inputs.items()}
+        made = self._network.step_part(part, real)
+        outputs = {}
+        for tensor in self.plan.parts[part].outputs:
+            values = np.asarray(made[self._nodes[tensor.name]], np.float32).reshape(tensor.shape)
+            outputs[tensor.name] = values if self._float else tensor.grid.quantize(values)
+        return outputs

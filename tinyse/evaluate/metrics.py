@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import TinyseError
+from tinyse.workers import Crashed, Isolated
 
 Signal = NDArray[np.float32]
 RATE = 16000
@@ -27,6 +28,9 @@ SDR_TAPS = 512
 CLAMP_DB = 100.0  # an exact copy scores this, not infinity, so that means stay finite
 SILENCE = 1e-10  # mean power (-100 dBFS) below which a signal holds nothing to score
 DNSMOS_SECONDS = 9.01
+PESQ_SECONDS = 20.0
+"""Longest piece for PESQ, whose C code writes beyond its arrays from the 51st utterance on; an utterance lasts
+at least 0.2 s and so does the gap after it."""
 
 
 class Unscorable(Exception):
@@ -44,6 +48,7 @@ class Metric:
         convention: what has to be known to compare the number with another paper's.
         unit: "dB", "MOS" or "" (a ratio).
         score: the wrapper.
+        native: it calls C code that may crash, so `score` runs it in a process of its own.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Metric:
     convention: str
     unit: str
     score: Callable[[Signal, Signal], dict[str, float]]
+    native: bool = False
 
     @property
     def version(self) -> str:
@@ -85,16 +91,25 @@ def sdr(clean: Signal, estimate: Signal) -> dict[str, float]:
 
 
 def pesq(clean: Signal, estimate: Signal) -> dict[str, float]:
-    """Wideband PESQ, MOS-LQO from 1.04 to 4.64 (ITU-T P.862.2)."""
+    """Wideband PESQ, MOS-LQO from 1.04 to 4.64 (ITU-T P.862.2).
+
+    A clip longer than 20 s is scored in equal pieces of at most that; the mean is of those with an utterance.
+    """
     import pesq as package
 
     reference, estimated = _pair(clean, estimate)
-    try:
-        return {"pesq": _finite(package.pesq(RATE, reference[0], estimated[0], "wb"))}
-    except package.NoUtterancesError as error:
-        raise Unscorable("no utterance found") from error
-    except (package.PesqError, ValueError) as error:
-        raise Unscorable(_reason(error)) from error
+    pieces = math.ceil(reference.size / (PESQ_SECONDS * RATE))
+    values, silent = [], None
+    for one, other in zip(np.array_split(reference[0], pieces), np.array_split(estimated[0], pieces), strict=True):
+        try:
+            values.append(_finite(package.pesq(RATE, one, other, "wb")))
+        except package.NoUtterancesError as error:
+            silent = error
+        except (package.PesqError, ValueError) as error:
+            raise Unscorable(_reason(error)) from error
+    if not values:
+        raise Unscorable("no utterance found") from silent
+    return {"pesq": math.fsum(values) / len(values)}
 
 
 def stoi(clean: Signal, estimate: Signal) -> dict[str, float]:
@@ -187,12 +202,13 @@ METRICS: dict[str, Metric] = {
                "zero-mean, scale-invariant, clamped to 100 dB", "dB", si_sdr),
         Metric("sdr", (("sdr", "SDR"),), "fast-bss-eval",
                "BSS-eval v3, one source, 512-tap distortion filter, not zero-mean", "dB", sdr),
-        Metric("pesq", (("pesq", "WB-PESQ"),), "pesq", "ITU-T P.862.2, MOS-LQO, 16 kHz", "MOS", pesq),
+        Metric("pesq", (("pesq", "WB-PESQ"),), "pesq",
+               "ITU-T P.862.2, MOS-LQO, 16 kHz; a clip above 20 s in pieces, their mean", "MOS", pesq, True),
         Metric("stoi", (("stoi", "STOI"),), "pystoi", "plain STOI, not extended", "", stoi),
         Metric("dnsmos",
                (("dnsmos_ovrl", "DNSMOS OVRL"), ("dnsmos_sig", "DNSMOS SIG"), ("dnsmos_bak", "DNSMOS BAK")),
                "speechmos", "P.835, polynomial-fitted; shorter clips repeated to 9.01 s, one window", "MOS",
-               dnsmos),
+               dnsmos, True),
     )
 }
 LABELS: dict[str, str] = {column: label for metric in METRICS.values() for column, label in metric.columns}
@@ -218,6 +234,9 @@ def conventions(names: Iterable[str]) -> dict[str, str]:
     return {metric.name: f"{metric.convention} ({metric.package} {metric.version})" for metric in select(names)}
 
 
+_isolated = Isolated()
+
+
 def score(
     metrics: Iterable[Metric], clean: Signal, estimate: Signal
 ) -> tuple[dict[str, float], dict[str, str]]:
@@ -230,9 +249,11 @@ def score(
     skipped: dict[str, str] = {}
     for metric in metrics:
         try:
-            values.update(metric.score(clean, estimate))
+            values.update(_isolated(metric.score, clean, estimate) if metric.native else metric.score(clean, estimate))
         except Unscorable as reason:
             skipped.update({column: str(reason) for column, _ in metric.columns})
+        except Crashed as ending:
+            skipped.update({column: f"{metric.package}'s native code {ending}" for column, _ in metric.columns})
         except ImportError as error:
             raise TinyseError(f"metric {metric.name} needs the package {error.name or metric.package}",
                               f"pip install {metric.package}, or leave it out of --metrics") from error

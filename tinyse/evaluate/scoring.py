@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinyse.artifacts import versions
-from tinyse.engines import Engine, ends_of, update_rate
+from tinyse.engines import Engine
 from tinyse.errors import CorpusError, TinyseError, ToolError
 from tinyse.evaluate.metrics import METRICS, Metric, Signal, conventions, score, select
-from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs
+from tinyse.evaluate.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.evaluate.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.evaluate.systems import System, describe, load, resolve
 from tinyse.progress import Progress, Step, silent
@@ -33,7 +34,7 @@ SECONDS = 5.0
 
 def stream(engine: Engine, wave: Signal) -> Signal:
     """Enhance ``wave``, float32[samples], hop by hop; the same length comes back, time-aligned."""
-    ends = ends_of(engine)
+    ends = engine.ends
     enhancer = StreamingEnhancer(engine, ends)
     enhancer.reset()
     hops = -(-len(wave) // ends.framing.hop)
@@ -67,7 +68,7 @@ def _score_pair(pair: Pair) -> ClipScore:
     updates = {}
     for label, engine in _WORKER["engines"]:
         outputs[label] = stream(engine, pair.noisy)
-        if (rate := update_rate(engine)) is not None:
+        if (rate := engine.update_rate) is not None:
             updates[label] = rate
     scored = {label: score(metrics, pair.clean, output) for label, output in outputs.items()}
     return ClipScore(
@@ -144,7 +145,8 @@ def _scores(systems: Sequence[System], pairs: Iterator[Pair], metrics: list[str]
         try:
             yield from pool.in_order(_score_pair, pairs)
         except BrokenProcessPool as error:
-            raise ToolError("an evaluation worker died", "free some memory, or use --workers 1") from error
+            raise ToolError(f"an evaluation worker {pool.ending()}: a model's native code, or memory that ran out",
+                            "free some memory, use --workers 1 or another --engine") from error
 
 
 def _hashed(pairs: Iterable[Pair], digest: Any) -> Iterator[Pair]:
@@ -221,5 +223,7 @@ def evaluate_folders(
         TinyseError: a folder, a partner, the model or a package is missing.
     """
     systems = [resolve(model_path, engine, label), *([against] if against else [])]
-    return score_pairs(systems, folder_pairs(noisy, clean), metrics, workers=workers, progress=progress,
-                       provenance={"split": "own pairs"})
+    over: dict[Path, float] = {}
+    evaluation = score_pairs(systems, folder_pairs(noisy, clean, over), metrics, workers=workers, progress=progress,
+                             provenance={"split": "own pairs"})
+    return replace(evaluation, provenance={**evaluation.provenance, "note": over_note(over)}) if over else evaluation

@@ -14,21 +14,11 @@ from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
 from tinyse.export.flatfile import names, operator_names, schema, unpack
-from tinyse.export.writer import FUSED, OPERATORS, SAME, STATES, same_pads
+from tinyse.export.structure import check_values, tensor_names
+from tinyse.export.writer import FUSED, OPERATORS, SAME, STATES, TANH, same_pads
 from tinyse.graph.graph import Graph, check
 from tinyse.graph.grid import Grid
-from tinyse.graph.ops import (
-    Concat,
-    Conv,
-    Depthwise,
-    Lstm,
-    MatMul,
-    MaxPool,
-    Op,
-    Pair,
-    Prelu,
-    Slice,
-)
+from tinyse.graph.ops import Concat, Conv, Depthwise, Lstm, MatMul, MaxPool, Op, Pair, Prelu, Slice
 from tinyse.graph.tensor import Fused, Gate, State, Tensor, Weights
 
 HINT = "docs/export.md lists what a network may use"
@@ -50,11 +40,12 @@ def read(data: bytes, name: str = "model") -> Graph:
         ModelError: it is damaged, or holds an operator, a type or a tensor that a Graph cannot; in one line.
     """
     model = unpack(data, name)
+    check_values(model, name)
     try:
         return _File(model, name).graph()
     except _Refusal as error:
         raise ModelError(f"{name}: {error}", HINT) from None
-    except (IndexError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+    except (IndexError, ValueError, TypeError, AttributeError, ArithmeticError, KeyError) as error:
         raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
 
 
@@ -90,8 +81,8 @@ class _File:
             raise _Refusal(f"{len(model.subgraphs)} subgraphs, not one")
         self.model, self.name, self.flat = model, name, model.subgraphs[0]
         types = {code: _TYPES.get(key, key.lower()) for code, key in names(schema().TensorType).items()}
-        self.tensors = [_stored(model, tensor, types) for tensor in self.flat.tensors]
-        self.taken: dict[str, int] = {}
+        self.tensors = [_stored(model, tensor, types, called)
+                        for tensor, called in zip(self.flat.tensors, tensor_names(self.flat), strict=True)]
         self.pads: dict[int, tuple[int, Pair]] = {}
 
     def graph(self) -> Graph:
@@ -129,11 +120,9 @@ class _File:
         if index in self.pads:
             raise _Refusal(f"{stored.name} is padded, which only a VALID convolution can read")
         if stored.data is not None or stored.variable:
-            raise _Refusal(f"{stored.name} is {'a variable' if stored.variable else 'a constant'}",)
+            raise _Refusal(f"{stored.name} is {'a variable' if stored.variable else 'a constant'}")
         if stored.dynamic:
             raise _Refusal(f"{stored.name} has a dynamic shape")
-        if self.taken.setdefault(stored.name, index) != index:
-            stored = _Stored(f"{stored.name}#{index}", *list(vars(stored).values())[1:])
         return Tensor(stored.name, stored.shape, stored.grid)
 
     def constant(self, index: int, dtype: str) -> NDArray[Any]:
@@ -163,8 +152,6 @@ class _File:
             bits = int(round(stored.most / float(stored.scales[0]))).bit_length() + 1
         wide = x.grid.bits > 8
         has_bias = len(ins) > 2 and ins[2] >= 0
-        if wide and not (has_bias and self.tensors[ins[2]].dtype == "int64"):
-            raise _Refusal("int16 without a bias of int64")
         bias = self.constant(ins[2], "int64" if wide else "int32") if has_bias else np.zeros(count)
         scales = np.broadcast_to(stored.scales, (count,)).copy()
         return Weights(values, scales, bias.astype(np.int64), bits)
@@ -186,7 +173,7 @@ def _text(name: Any) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else name or ""
 
 
-def _stored(model: Any, tensor: Any, types: dict[int, str]) -> _Stored:
+def _stored(model: Any, tensor: Any, types: dict[int, str], name: str) -> _Stored:
     def listed(values: Any) -> tuple[Any, ...]:
         return () if values is None else tuple(values)
 
@@ -200,7 +187,7 @@ def _stored(model: Any, tensor: Any, types: dict[int, str]) -> _Stored:
     scales = np.array(listed(grid.scale if grid else None), np.float32)
     points = tuple(int(point) for point in listed(grid.zeroPoint if grid else None))
     most = listed(grid.max if grid else None)
-    return _Stored(_text(tensor.name), shape, dtype, scales, points or (0,), grid.quantizedDimension if grid else 0,
+    return _Stored(name, shape, dtype, scales, points or (0,), grid.quantizedDimension if grid else 0,
                    bool(tensor.isVariable), any(n < 0 for n in (*shape, *listed(tensor.shapeSignature))),
                    float(most[0]) if most else 0.0, data)
 
@@ -222,17 +209,9 @@ def _unfused(op: Any) -> None:
 
 def _matmul(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y = file.activation(ins[0]), file.activation(out)
-    weights, scales = file.weights(ins, x, 0), file.tensors[ins[1]].scales
-    # TFLM multiplies the two scales in float32 where there is one for all rows, in double where there are more.
-    if x.grid.bits == 8 and scales.size == 1 < weights.bias.size and not _exact(x.grid.scale, float(scales[0])):
-        raise _Refusal(f"{file.tensors[ins[1]].name} has one scale for all rows, not one a row")
     if op.builtinOptions.weightsFormat:
         raise _Refusal("shuffled weights")
-    return MatMul((x,), y, weights, _fused(op))
-
-
-def _exact(a: float, b: float) -> bool:
-    return float(np.float32(a) * np.float32(b)) == a * b
+    return MatMul((x,), y, file.weights(ins, x, 0), _fused(op))
 
 
 def _conv(file: _File, op: Any, ins: list[int], out: int) -> Op:
@@ -268,8 +247,10 @@ def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y = file.activation(ins[0]), file.activation(out)
     if any(index >= 0 for index in (*ins[9:12], *ins[16:18], *ins[20:24])):
         raise _Refusal("peephole, projection or layer-norm tensors")
-    if x.size != x.channels:
-        raise _Refusal(f"{x.name} holds {x.size // x.channels} steps, not one")
+    if x.shape[:-1] != (1, 1):
+        raise _Refusal(f"{x.name} is {list(x.shape)}, where [1, 1, channels] is one frame")
+    if op.builtinOptions.fusedActivationFunction != TANH:
+        raise _Refusal("an activation other than TANH")
     gates = []
     for gate in range(4):
         kernel, kernel_scale = file.symmetric(ins[1 + gate])
@@ -278,6 +259,9 @@ def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
     hidden, cell = (file.tensors[index] for index in ins[18:20])
     if not (hidden.variable and cell.variable and hidden.grid == y.grid and cell.dtype == "int16"):
         raise _Refusal(f"states {hidden.name} and {cell.name} are not variables of its output's grid and of int16")
+    inner = [] if op.intermediates is None else [file.tensors[index].scales for index in op.intermediates[4:]]
+    if any(scales.size and float(scales[0]) != hidden.grid.scale for scales in inner):
+        raise _Refusal("an effective hidden scale other than its output's")
     state_names = () if (hidden.name, cell.name) == (f"{y.name}.h", f"{y.name}.c") else (hidden.name, cell.name)
     return Lstm((x,), y, (gates[0], gates[1], gates[2], gates[3]), cell.grid.scale,
                 float(op.builtinOptions.cellClip), state_names)

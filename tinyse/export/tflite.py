@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from tinyse.errors import ExportError
 from tinyse.export.capture import quiet_stderr
-from tinyse.export.network import schema, unpack
+from tinyse.export.network import unpack
 from tinyse.export.quantization import asymmetric, cell_scale, on_grid, weight_scale
+from tinyse.export.structure import schema
 from tinyse.model import LayerWeights, TrainedModel
 
 Ranges = Mapping[str, tuple[float, float]]

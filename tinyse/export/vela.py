@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyse.errors import ExportError, ToolError
-from tinyse.export.network import operator_names, unpack
+from tinyse.export.flatfile import operator_names, unpack
 from tinyse.targets import Target
 
 SECONDS = 600
@@ -93,9 +93,20 @@ def _run(model: Path, target: Target, folder: Path) -> None:
     if done.returncode:
         lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
         last = lines[-1] if lines else f"exit {done.returncode}"
+        if "UnicodeDecodeError" in last:
+            _refuse_names(model)
         missing = "No module named" in last and "ethosu" in last
         raise ToolError("ethos-u-vela is not installed" if missing else f"Vela: {last}",
                         "pip install ethos-u-vela" if missing else f"target {target.name}")
+
+
+def _refuse_names(model: Path) -> None:
+    for index, tensor in enumerate(unpack(model.read_bytes(), model.name).subgraphs[0].tensors):
+        try:
+            (tensor.name or b"").decode()
+        except UnicodeDecodeError:
+            raise ExportError(f"the name of tensor {index}, {tensor.name!r}, is not UTF-8, which Vela cannot read",
+                              "convert the model again") from None
 
 
 def _only(folder: Path, pattern: str) -> Path:

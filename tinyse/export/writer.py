@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
+from tinyse.export import limits
 from tinyse.export.flatfile import schema
 from tinyse.graph.graph import Graph
 from tinyse.graph.ops import (
@@ -40,6 +41,8 @@ from tinyse.graph.tensor import Fused, Tensor
 STATES = "tinyse.states"
 FUSED = {Fused.NONE: 0, Fused.RELU: 1, Fused.RELU6: 3}
 """Codes of the schema's ActivationFunctionType."""
+TANH = 4
+"""That of an LSTM."""
 SAME, VALID = 0, 1
 OPERATORS: dict[type[Op], str] = {
     MatMul: "FULLY_CONNECTED", Conv: "CONV_2D", Depthwise: "DEPTHWISE_CONV_2D", Lstm: "UNIDIRECTIONAL_SEQUENCE_LSTM",
@@ -52,15 +55,13 @@ def write(graph: Graph) -> bytes:
     """The .tflite file of a graph; the same graph gives the same bytes, and ``reader.read`` gives it back.
 
     Raises:
-        ModelError: TFLite's kernels cannot do an operator; the message names it and its output.
+        ModelError: TFLM cannot do an operator (``limits.tflm``); the message names it and its output.
     """
     file = _File()
     ins = [file.tensor(tensor) for tensor in (*graph.inputs, *(state.past for state in graph.states))]
     for op in graph.ops:
-        for tensor in (*op.ins, op.out):
-            if tensor.grid.bits not in (8, 16):
-                raise ModelError(f"{op.kind} {op.out.name}: {tensor.name} has {tensor.grid.bits} bits",
-                                 "TFLite's kernels clamp at 8 or 16")
+        if reason := limits.tflm(op):
+            raise ModelError(f"{graph.name}: {op.kind} {op.out.name}: {reason}")
         _ROWS[type(op)](file, op)
     outs = [file.tensor(tensor) for tensor in (*graph.outputs, *(state.fresh for state in graph.states))]
     return file.build(graph, ins, outs)
@@ -82,14 +83,16 @@ class _File:
         self.schema = schema()
         self.graph = self.schema.SubGraphT()
         self.graph.tensors, self.graph.operators = [], []
-        self.buffers, self.codes = [self.schema.BufferT()], []
+        self.buffers = [self.schema.BufferT()]
+        self.codes: list[int] = []
         self.indices: dict[str, int] = {}
 
     def tensor(self, tensor: Tensor) -> int:
         """A tensor of the graph, once."""
         if tensor.name not in self.indices:
             grid = tensor.grid
-            self.indices[tensor.name] = self.add(tensor.name, tensor.shape, grid.dtype.name, grid.scale, grid.zero_point)
+            self.indices[tensor.name] = self.add(tensor.name, tensor.shape, grid.dtype.name, grid.scale,
+                                                 grid.zero_point)
         return self.indices[tensor.name]
 
     def add(self, name: str, shape: tuple[int, ...], dtype: str, scale: Any = None, zero_point: int = 0, axis: int = 0,
@@ -152,7 +155,7 @@ class _File:
             note = self.schema.MetadataT()
             note.name, note.buffer = name, self.buffer(data)
             model.metadata.append(note)
-        if graph.signature:
+        if len(graph.signature) == len(ins) + len(outs):  # else it is of what the graph was made from
             made = self.schema.SignatureDefT()
             made.signatureKey, maps = "serving_default", []
             for name, index in zip(graph.signature, (*ins, *outs), strict=True):
@@ -188,19 +191,15 @@ def _constants(file: _File, op: MatMul | Conv, values: NDArray[np.int8], scales:
         grid = file.graph.tensors[kernel].quantization
         grid.max = grid.scale * np.float32((1 << (weights.bits - 1)) - 1)
         grid.min = -grid.max
-    wide = op.x.grid.bits > 8
     steps = np.asarray(scales, np.float32) * np.float32(op.x.grid.scale)
-    return [kernel, file.add(f"{name}/bias", weights.bias.shape, "int64" if wide else "int32", steps, data=weights.bias)]
+    bias = file.add(f"{name}/bias", weights.bias.shape, "int32" if op.x.grid.bits <= 8 else "int64", steps,
+                    data=weights.bias)
+    return [kernel, bias]
 
 
 def _matmul(file: _File, op: MatMul) -> None:
-    scales = op.weights.scales
-    if op.x.grid.bits > 8:
-        if (scales != scales[0]).any():
-            raise ModelError(f"{op.kind} {op.out.name}: int16 and a scale a row, which FULLY_CONNECTED cannot do",
-                             "one scale for all rows, or a 1x1 convolution")
-        scales = scales[:1]
-    file.op("FULLY_CONNECTED", [file.tensor(op.x), *_constants(file, op, op.weights.values, scales, 0)],
+    constants = _constants(file, op, op.weights.values, op.weights.scales, 0)
+    file.op("FULLY_CONNECTED", [file.tensor(op.x), *constants],
             [file.tensor(op.out)], "FullyConnectedOptions", fusedActivationFunction=FUSED[op.fused], keepNumDims=True)
 
 
@@ -241,7 +240,7 @@ def _lstm(file: _File, op: Lstm) -> None:
     inner.append(file.add(f"{name}/effective_hidden_scale_intermediate", (0,), "int8", h.scale, h.zero_point))
     made = file.op("UNIDIRECTIONAL_SEQUENCE_LSTM", [file.tensor(op.x), *kernels, *recurrents, -1, -1, -1, *biases, -1,
                                                     -1, hidden, cell, -1, -1, -1, -1], [file.tensor(op.out)],
-                   "UnidirectionalSequenceLSTMOptions", fusedActivationFunction=4, cellClip=op.cell_clip)
+                   "UnidirectionalSequenceLSTMOptions", fusedActivationFunction=TANH, cellClip=op.cell_clip)
     made.intermediates = inner
 
 

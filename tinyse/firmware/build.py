@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 
 from tinyse.errors import ExportError, ToolError
 
@@ -92,7 +93,7 @@ def build(project: Path | str, board: str | None = None, backend: str | None = N
         raise ToolError(f"{folder}: the build takes longer than {SECONDS} s") from error
     if run.returncode:
         raise ToolError(f"{folder}: {board}, {backend}: {_reason(run.stdout + run.stderr)}",
-                        f"see all of it: make -C {folder} BOARD={board} BACKEND={backend}")
+                        f"see all of it: make -C {quote(str(folder))} BOARD={board} BACKEND={backend}")
     made = folder / "build" / name
     return Built(made, made / "tinyse.elf", made / "tinyse.map", board, backend,
                  Kernels(kernels), tuple(sorted(made.rglob("*.su"))), tuple(sorted(made.glob("*.bin"))))

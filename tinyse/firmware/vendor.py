@@ -27,7 +27,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urljoin
 
-from tinyse.artifacts import atomic_path, sha256, writing
+from tinyse.artifacts import atomic_path, cache_root, sha256, writing
 from tinyse.errors import ToolError
 from tinyse.progress import Progress, Step, silent
 
@@ -111,7 +111,7 @@ class Vendor:
 
 def cache_dir() -> Path:
     """Where archives and unpacked parts are kept: tinyse/vendor in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyse" / "vendor"
+    return cache_root() / "tinyse" / "vendor"
 
 
 def vendor(progress: Progress = silent) -> Vendor:

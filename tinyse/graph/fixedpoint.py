@@ -6,10 +6,10 @@ Integers are carried in int64; results are what TFLM's int32 code gives wherever
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tinyse.graph.grid import sigmoid_table
 
@@ -48,23 +48,29 @@ def rescale(value: Ints, mantissa: Ints | int, shift: Ints | int) -> Ints:
     return divide_by_power(high_mul(np.asarray(value, np.int64) << left, mantissa), right)
 
 
+def clip(value: Ints, low: int, high: int) -> Ints:
+    """``np.clip``, which takes three times as long over a few hundred integers."""
+    return np.minimum(np.maximum(value, low), high)
+
+
 def saturate16(value: Ints) -> Ints:
     """Clamp to int16."""
-    return np.clip(value, -32768, 32767)
+    return clip(value, -32768, 32767)
 
 
-def rescaler(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
+def rescaler(reals: ArrayLike) -> Callable[[Ints], Ints]:
     """``rescale`` by real multipliers (one, or one a channel, last axis) constants worked out; int64."""
     mantissa, shift = _multipliers(reals)
     factor, right = mantissa << np.maximum(shift, 0), np.maximum(-shift, 0)
     half = (np.int64(1) << right) >> 1
+    twice = bool(right.any())
     ties = -(half > 0).astype(np.int64)  # all bits where a negative tie must go away from zero
 
     def apply(value: Ints) -> Ints:
         value = value * factor
         value += 1 << 30
         value >>= 31
-        if right.any():
+        if twice:
             value += (value >> 63) & ties
             value += half
             value >>= right
@@ -72,7 +78,7 @@ def rescaler(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
     return apply
 
 
-def rescaler16(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
+def rescaler16(reals: ArrayLike) -> Callable[[Ints], Ints]:
     """As ``rescaler``, by TFLM's rule for 64-bit sums: the multiplier rounded to 16 bits, the product rounded once."""
     mantissa, shift = _multipliers(reals)
     reduced = np.where(mantissa < 0x7FFF0000, (mantissa + (1 << 15)) >> 16, 0x7FFF)
@@ -81,7 +87,7 @@ def rescaler16(reals: float | Sequence[float]) -> Callable[[Ints], Ints]:
     return lambda value: (value * reduced + half) >> total
 
 
-def _multipliers(reals: float | Sequence[float]) -> tuple[Ints, Ints]:
+def _multipliers(reals: ArrayLike) -> tuple[Ints, Ints]:
     pairs = np.array([quantize_multiplier(real) for real in np.atleast_1d(np.asarray(reals, np.float64))], np.int64)
     return pairs[:, 0], pairs[:, 1]
 

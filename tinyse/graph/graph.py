@@ -12,12 +12,14 @@ fresh ones: that is the order of a .tflite file's inputs and outputs.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tinyse.errors import ModelError
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid
@@ -83,6 +85,12 @@ class Graph:
         return sum(op.macs for op in self.ops)
 
     @property
+    def used_macs(self) -> int:
+        """Multiply-accumulates by weights that are not zero."""
+        found = ((op.macs, *op.weights_and_zeros) for op in self.ops if op.macs)
+        return sum(macs // size * (size - zeros) for macs, size, zeros in found)
+
+    @property
     def parameters(self) -> int:
         """Weights, biases and slopes."""
         return sum(op.parameters for op in self.ops)
@@ -96,6 +104,11 @@ class Graph:
     def zeros(self) -> int:
         """How many of the weights are zero."""
         return sum(op.weights_and_zeros[1] for op in self.ops)
+
+    @property
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """The int8 weights, array by array."""
+        return tuple(matrix for op in self.ops for matrix in op.matrices)
 
     @property
     def lstms(self) -> tuple[Lstm, ...]:
@@ -145,7 +158,7 @@ def check(op: Op, where: str) -> None:
     """
     try:
         shape = op.shape()
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, ZeroDivisionError):
         shape = ()
     if shape != op.out.shape:
         inputs = " and ".join(str(list(tensor.shape)) for tensor in op.ins)
@@ -159,12 +172,14 @@ def check(op: Op, where: str) -> None:
         wanted = _activation_grid(op)
         if (op.out.grid.scale, op.out.grid.zero_point) != (wanted.scale, wanted.zero_point):
             raise ModelError(f"{where}: out must have scale {wanted.scale} and zero point {wanted.zero_point}")
-    if isinstance(op, Prelu) and (op.alpha.shape != (op.x.channels,) or op.x.grid.bits > 8):
-        raise ModelError(f"{where}: {op.alpha.size} slopes for {op.x.channels} int8 channels")
+    if isinstance(op, Prelu):
+        _check_scales(op.alpha_scale, where)
+        if op.alpha.shape != (op.x.channels,) or op.x.grid.bits > 8:
+            raise ModelError(f"{where}: {op.alpha.size} slopes for {op.x.channels} int8 channels")
     if isinstance(op, _Product):
         _check_weights(op, where)
-    if isinstance(op, Lstm) and any(gate.kernel.shape[1] != op.x.channels for gate in op.gates):
-        raise ModelError(f"{where}: its kernels do not take {op.x.channels} values")
+    if isinstance(op, Lstm):
+        _check_gates(op, where)
 
 
 def _activation_grid(op: Op) -> Grid:
@@ -172,9 +187,29 @@ def _activation_grid(op: Op) -> Grid:
     return narrow if op.x.grid.bits <= 8 else wide
 
 
+def _check_scales(scales: ArrayLike, where: str) -> None:
+    found = np.asarray(scales)
+    if not (np.isfinite(found).all() and (found > 0).all()):
+        raise ModelError(f"{where}: a scale of its constants is not a positive number")
+
+
+def _check_gates(op: Lstm, where: str) -> None:
+    units, power = op.units, math.frexp(op.cell_scale)
+    for gate in op.gates:
+        shapes = gate.kernel.shape, gate.recurrent.shape, gate.bias.shape
+        if shapes != ((units, op.x.channels), (units, units), (units,)):
+            raise ModelError(f"{where}: its gates do not take {op.x.channels} values to {units} units")
+        _check_scales((gate.kernel_scale, gate.recurrent_scale), where)
+    if power[0] != 0.5 or not -15 <= power[1] - 1 <= 0:
+        raise ModelError(f"{where}: the cell's scale {op.cell_scale} is no power of two from 2^-15 to 1")
+
+
 def _check_weights(op: _Product, where: str) -> None:
     weights = op.weights
     inputs = weights.values.shape[-1]
+    _check_scales(weights.scales, where)
+    if weights.values.ndim != {"matmul": 2, "conv": 4}.get(op.kind, 3):
+        raise ModelError(f"{where}: weights of shape {list(weights.values.shape)}")
     if inputs != op.x.channels:
         raise ModelError(f"{where}: its weights take {inputs} channels, not {op.x.channels}")
     if not (weights.scales.shape == weights.bias.shape == (op.out.channels,)):

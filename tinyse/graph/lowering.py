@@ -36,9 +36,7 @@ def lower(net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> Plan:
     Raises:
         ExportError: a range is missing or makes no grid. ModelError: an operator cannot be built.
     """
-    made = Lowering(net, arrays, ranges)
-    parts = tuple(made.part(number) for number in range(len(net.results)))
-    return Plan(parts, tuple(result.tensor for result in net.results), net.policy)
+    return Lowering(net, arrays, ranges).plan()
 
 
 def grids(net: Net, ranges: Ranges) -> dict[str, Grid]:
@@ -65,6 +63,15 @@ class Lowering:
         self._states: list[State] = []
         self._inputs: list[Tensor] = []
 
+    def plan(self) -> Plan:
+        """Every part, and the policy."""
+        parts = tuple(self.part(number) for number in range(len(self.net.results)))
+        return Plan(parts, tuple(result.tensor for result in self.net.results), self.net.policy)
+
+    def node_of(self, tensor: str) -> str:
+        """The node that a part's input or output is the value of."""
+        return next(node for node, made in self.made.items() if made.name == tensor)
+
     def part(self, number: int) -> Graph:
         """Lower the nodes of one part."""
         self._ops, self._states, self._inputs = [], [], []
@@ -85,7 +92,8 @@ class Lowering:
         order = [node.name for node in nodes if node.name in wanted]
         first = self.net.results[number].node
         outputs = [self.made[name] for name in ([first] if first else []) + [n for n in order if n != first]]
-        return Graph(f"part_{number}", tuple(self._inputs), tuple(self._ops), tuple(dict.fromkeys(outputs)),
+        name = "main" if len(self.net.results) == 1 else f"part_{number}"
+        return Graph(name, tuple(self._inputs), tuple(self._ops), tuple(dict.fromkeys(outputs)),
                      tuple(self._states))
 
     # -- grids and weights ------------------------------------------------------------------------------

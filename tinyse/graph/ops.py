@@ -44,9 +44,15 @@ class Op:
         return 0
 
     @property
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """Its int8 weights: one array of a product, eight of an LSTM."""
+        return ()
+
+    @property
     def weights_and_zeros(self) -> Pair:
         """How many int8 weights it has, and how many of them are zero."""
-        return 0, 0
+        size = sum(matrix.size for matrix in self.matrices)
+        return size, size - sum(int(np.count_nonzero(matrix)) for matrix in self.matrices)
 
     @property
     def parameters(self) -> int:
@@ -69,9 +75,9 @@ class _Product(Op):
         return self.weights.values.size * (self.out.size // self.out.channels)
 
     @property
-    def weights_and_zeros(self) -> Pair:
-        """Size of the weights, and their zeros."""
-        return self.weights.values.size, self.weights.zeros
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """The kernel."""
+        return (self.weights.values,)
 
     @property
     def parameters(self) -> int:
@@ -144,13 +150,12 @@ class Lstm(Op):
     @property
     def macs(self) -> int:
         """Every weight once."""
-        return sum(gate.kernel.size + gate.recurrent.size for gate in self.gates)
+        return sum(matrix.size for matrix in self.matrices)
 
     @property
-    def weights_and_zeros(self) -> Pair:
-        """Size of the eight matrices, and their zeros."""
-        used = sum(np.count_nonzero(gate.kernel) + np.count_nonzero(gate.recurrent) for gate in self.gates)
-        return self.macs, self.macs - int(used)
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """Kernel and recurrent kernel of every gate."""
+        return tuple(matrix for gate in self.gates for matrix in (gate.kernel, gate.recurrent))
 
     @property
     def parameters(self) -> int:
@@ -251,7 +256,8 @@ class Concat(Op):
         """The inputs' shape, longer along ``axis``."""
         made = list(self.x.shape)
         made[self.axis] = sum(tensor.shape[self.axis] for tensor in self.ins)
-        return tuple(made)
+        around = {(*tensor.shape[:self.axis], *tensor.shape[self.axis + 1:]) for tensor in self.ins}
+        return tuple(made) if len(around) == 1 else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,9 +302,10 @@ SAME_GRID = (Max, MaxPool, Concat, Slice, Reshape)
 def window(shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, pad: Pair,
            channels: int) -> tuple[int, ...]:
     """Output shape of a window that slides over [1, rows, width, channels]; () where it does not fit."""
-    sizes = shape[1], shape[2] + sum(pad)
+    _, rows, width, _ = shape
+    sizes = rows, width + sum(pad)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if any(size < span for size, span in zip(sizes, spans, strict=True)):
+    if any(size < span for size, span in zip(sizes, spans, strict=True)) or min(*stride, *dilation, *kernel) < 1:
         return ()
     made = [(size - span) // step + 1 for size, span, step in zip(sizes, spans, stride, strict=True)]
     return 1, *made, channels

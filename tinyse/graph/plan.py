@@ -24,20 +24,51 @@ The result of a frame is the ``results`` tensor of the last part that ran; of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
 from tinyse.graph.graph import Graph
-from tinyse.graph.tensor import Tensor
+from tinyse.graph.tensor import State, Tensor
 from tinyse.skip import SkipGate
 
 Ints = NDArray[np.integer]
 Run = Callable[[int, Mapping[str, Ints]], Mapping[str, Ints]]
+
+
+class Part(Protocol):
+    """What a plan asks of a part; a Graph is one."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What goes in, states apart."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What comes out, states apart."""
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What whoever runs it keeps between frames."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A part of which nothing is known but its ends: a compiled or a foreign file."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    states: tuple[State, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +141,7 @@ class Plan:
             there.
     """
 
-    parts: tuple[Graph, ...]
+    parts: tuple[Part, ...]
     results: tuple[str, ...]
     policy: Policy = Always()
 
@@ -160,6 +191,22 @@ class Plan:
                 if tensor.name == name:
                     return tensor
         raise ModelError(f"no part writes {name}")
+
+    @cached_property
+    def graphs(self) -> tuple[Graph, ...]:
+        """The parts, where all of them are graphs.
+
+        Raises:
+            ModelError: of one no more is known than its ends.
+        """
+        found = tuple(part for part in self.parts if isinstance(part, Graph))
+        if len(found) != len(self.parts):
+            raise ModelError("of a compiled file no more is known than its ends", "give the int8 file")
+        return found
+
+    def under(self, policy: Policy) -> Plan:
+        """The same parts by another policy."""
+        return replace(self, policy=policy)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -214,15 +261,14 @@ class Runner:
             self._until_sure(policy, run, inputs)
         elif isinstance(policy, Route):
             self._part(0, run, inputs)
-            chosen = 1 + int(np.argmax(self._held[policy.choice].reshape(-1)))
+            chosen = 1 + int(np.argmax(self._held[policy.choice]))
             for part in range(1 if policy.nested else chosen, chosen + 1):
                 self._part(part, run, inputs)
         else:
             for part in range(policy.count if isinstance(policy, Budget) else count):
                 self._part(part, run, inputs)
         if self.gate is not None and self.ran and isinstance(policy, Skip):
-            tensor = self.plan.tensor(policy.tensor)
-            self.gate.ran(int(self._held[policy.tensor].reshape(-1)[policy.at]) - tensor.grid.zero_point)
+            self.gate.ran(self._steps(policy.tensor, policy.at) - self.plan.tensor(policy.tensor).grid.zero_point)
         self.frames += 1
         return self._result
 
@@ -230,14 +276,55 @@ class Runner:
         last = len(self.plan.parts) - 1
         for part in range(last + 1):
             self._part(part, run, inputs)
-            if part < last and int(self._held[policy.scores[part]].reshape(-1)[0]) >= policy.threshold:
+            if part < last and self._steps(policy.scores[part], 0) >= policy.threshold:
                 return
 
+    def _steps(self, name: str, at: int) -> int:
+        """One value of an output as an integer; an engine in float gives real ones."""
+        values = self._held[name]
+        return int((values if values.dtype.kind == "i" else self.plan.tensor(name).grid.quantize(values)).flat[at])
+
     def _part(self, part: int, run: Run, inputs: Mapping[str, Ints]) -> None:
-        graph = self.plan.parts[part]
-        given = {t.name: inputs[t.name] if t.name in inputs else self._held[t.name] for t in graph.inputs}
+        given = {t.name: inputs[t.name] if t.name in inputs else self._held[t.name]
+                 for t in self.plan.parts[part].inputs}
         self._held.update(run(part, given))
         self.runs[part] += 1
         self.ran = (*self.ran, part)
         if self.plan.results[part]:
             self._result = self._held[self.plan.results[part]]
+
+
+def run_all(plan: Plan, run: Run, inputs: Mapping[str, Ints]) -> Ints:
+    """Run every part on one frame, whatever the policy says; the last result."""
+    held = dict(inputs)
+    for part, ports in enumerate(plan.parts):
+        held |= run(part, {tensor.name: held[tensor.name] for tensor in ports.inputs})
+    return held[next(name for name in reversed(plan.results) if name)]
+
+
+class Carried:
+    """Keeps the states of parts that take them as inputs and give them back, by name, for all parts.
+
+    Attributes:
+        plan: whose states.
+    """
+
+    def __init__(self, plan: Plan, invoke: Callable[[int, Sequence[Ints]], Sequence[Ints]]) -> None:
+        """``invoke(part, values)``: inputs then pasts to outputs then fresh states, each of its tensor's shape."""
+        self.plan, self._invoke = plan, invoke
+        self.reset()
+
+    def reset(self) -> None:
+        """Every state to its zero point."""
+        self._states: dict[str, Ints] = {
+            state.past.name: np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype)
+            for part in self.plan.parts for state in part.states}
+
+    def run(self, part: int, inputs: Mapping[str, Ints]) -> dict[str, Ints]:
+        """One invocation of a part: its inputs by name to its outputs; its states move on."""
+        ports = self.plan.parts[part]
+        given = [inputs[tensor.name] for tensor in ports.inputs]
+        made = self._invoke(part, [*given, *(self._states[state.past.name] for state in ports.states)])
+        count = len(ports.outputs)
+        self._states |= {state.past.name: value for state, value in zip(ports.states, made[count:], strict=True)}
+        return {tensor.name: value for tensor, value in zip(ports.outputs, made[:count], strict=True)}

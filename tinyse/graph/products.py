@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.graph.fixedpoint import Ints, rescaler, rescaler16, saturate16, sigmoid16, tanh16
+from tinyse.graph.fixedpoint import Ints, clip, rescaler, rescaler16, saturate16, sigmoid16, tanh16
 from tinyse.graph.grid import GATE_ONE, UNIT_ONE, Grid
 from tinyse.graph.ops import Conv, Depthwise, Lstm, MatMul, Op
 from tinyse.graph.tensor import Fused
@@ -27,7 +27,7 @@ def clamp(op: Op) -> Callable[[Ints], Array]:
     grid = op.out.grid
     low, high = limits(grid, getattr(op, "fused", Fused.NONE))
     zero, dtype = grid.zero_point, grid.dtype
-    return lambda value: np.clip(value + zero, low, high).astype(dtype)
+    return lambda value: clip(value + zero, low, high).astype(dtype)
 
 
 def limits(grid: Grid, fused: Fused) -> tuple[int, int]:
@@ -40,11 +40,7 @@ def limits(grid: Grid, fused: Fused) -> tuple[int, int]:
 
 
 def exact_product(weights: Array, peak: int) -> Callable[[Array], Ints]:
-    """values [..., in] (integers in a float array of ``product.dtype``) times weights [out, in], exact, int64.
-
-    Args:
-        peak: the largest magnitude of a value.
-    """
+    """A function from integers [..., in], none larger than ``peak``, to their exact product with weights [out, in]."""
     bound = int(np.abs(weights.astype(np.int64)).sum(1).max(initial=0)) * peak
     matrix = np.ascontiguousarray(weights.T, np.float32 if bound < 2**24 else np.float64)
     return lambda values: (values.astype(matrix.dtype) @ matrix).astype(np.int64)
@@ -54,30 +50,28 @@ def _peak(grid: Grid) -> int:
     return max(grid.most - grid.zero_point, grid.zero_point - grid.least)
 
 
-def _finish(op: MatMul | Conv, reals: list[float]) -> Callable[[Ints], Array]:
+def _finish(op: MatMul | Conv) -> Callable[[Ints], Array]:
     """Bias, multiplier, zero point, clamp."""
     bias, store = op.weights.bias, clamp(op)
-    scaled = (rescaler if op.x.grid.bits <= 8 else rescaler16)(reals)
+    scaled = (rescaler if op.x.grid.bits <= 8 else rescaler16)(reals(op))
     return lambda sums: store(scaled(sums + bias))
 
 
-def _reals(op: MatMul | Conv) -> list[float]:
+def reals(op: MatMul | Conv) -> list[float]:
+    """What every channel's sum is multiplied with, before it is rounded to a mantissa and a shift."""
     return [op.x.grid.scale * float(scale) / op.out.grid.scale for scale in op.weights.scales]
 
 
 def matmul(op: MatMul) -> Kernel:
-    """FULLY_CONNECTED. With one scale for all rows TFLM multiplies it by the input's in float32."""
-    reals = _reals(op)
-    if op.x.grid.bits > 8 or len(reals) == 1:
-        reals = [float(np.float32(op.x.grid.scale) * scale) / op.out.grid.scale for scale in op.weights.scales]
-    product, finish = exact_product(op.weights.values, _peak(op.x.grid)), _finish(op, reals)
+    """FULLY_CONNECTED."""
+    product, finish = exact_product(op.weights.values, _peak(op.x.grid)), _finish(op)
     zero, shape = op.x.grid.zero_point, op.out.shape
     return lambda x: finish(product(x.astype(np.int64) - zero)).reshape(shape)
 
 
 def conv(op: Conv) -> Kernel:
     """CONV_2D and DEPTHWISE_CONV_2D: windows gathered into rows, then one product."""
-    finish, shape, values = _finish(op, _reals(op)), op.out.shape, op.weights.values
+    finish, shape, values = _finish(op), op.out.shape, op.weights.values
     windows = _gather(op)
     if isinstance(op, Depthwise):
         taps = values.reshape(-1, values.shape[-1]).astype(np.int64)
@@ -154,10 +148,10 @@ class LstmKernel:
         gates[2 * units:3 * units] = tanh.take(at[2 * units:3 * units])
         i, f, g, o = gates.reshape(4, units)
         c = saturate16(saturate16(self.forget(f * self.c)) + saturate16(self.update(i * g)))
-        self.c = np.clip(c, -self.clip, self.clip) if self.clip else c
+        self.c = clip(c, -self.clip, self.clip) if self.clip else c
         self.inner = {f"{kind}_{gate}": part for kind, whole in (("pre", pre), ("gate", gates))
                       for gate, part in zip("ifgo", whole.reshape(4, units), strict=True)} | {"c": self.c}
         grid = self.out.grid
-        hidden = np.clip(self.output(o * self.tanh.take(self.c + 32768)) + grid.zero_point, grid.least, grid.most)
+        hidden = clip(self.output(o * self.tanh.take(self.c + 32768)) + grid.zero_point, grid.least, grid.most)
         self.h = hidden - grid.zero_point
         return hidden.astype(grid.dtype).reshape(self.out.shape)

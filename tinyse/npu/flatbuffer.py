@@ -8,12 +8,30 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
 from tinyse.npu.fault import NpuError
 
 MAX_ITEMS = 1 << 14
+
+
+def brief(name: str) -> str:
+    """A tensor's name for a message: converters join those of all that they fused."""
+    return name if len(name) <= 64 else f"{name[:30]}...{name[-30:]}"
+
+
+@cache
+def _operator_names() -> dict[int, str]:
+    from ethosu.vela.tflite.BuiltinOperator import BuiltinOperator
+
+    return {value: name for name, value in vars(BuiltinOperator).items() if isinstance(value, int)}
+
+
+def operator_name(number: int) -> str:
+    """A builtin operator of TFLite by its number, such as "LOGISTIC"."""
+    return _operator_names().get(number, f"operator {number}")
 
 
 class Table:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyse.npu.fault import NpuError
-from tinyse.npu.flatbuffer import Table
+from tinyse.npu.flatbuffer import Table, operator_name
 
 MAX_ARENA = 1 << 25
 MAX_PORTS = 256
@@ -61,7 +61,8 @@ class Payload:
 
     ``words`` is the command stream (uint32), ``stream_offset`` its byte offset in the payload tensor;
     ``read_only`` the weights, scales and tables (uint8); ``arena_bytes`` and ``fast_bytes`` the sizes of
-    regions 1 and 2, the latter 0 where it is the arena again.
+    regions 1 and 2, the latter 0 where it is the arena again. ``inputs`` are those that have a place in the
+    arena; one without, such as the shape operand of a transposed convolution, is nothing that the stream can read.
     """
 
     accelerator: Accelerator
@@ -115,9 +116,15 @@ def parse(data: bytes) -> Payload:
     ins, outs = ([infos[_index(i, len(infos))] for i in port] for port in ports)
     if not 0 < len(outs) <= MAX_PORTS or len(ins) > MAX_PORTS:
         raise NpuError(f"{len(ins)} inputs and {len(outs)} outputs are not a network's")
-    for info in ins + outs:
+    ins = [info for info in ins if info.address >= 0]  # no place: a shape, say, which no command can read
+    for info in outs:
         if info.address < 0:
-            raise NpuError(f"tensor {info.name!r} has no place in the arena")
+            raise NpuError(f"output {info.name!r} has no place in the arena")
+    read = {infos[i].address for i in args if infos[i].is_variable}
+    for info in (infos[_index(i, len(infos))] for i in operator.array(2, "<i4")):
+        if info.is_variable and info.address not in read:
+            raise NpuError(f"state {info.name!r} is written and never read: Vela drops a state outside an LSTM",
+                           hint="make the state an input and an output of the network")
     states = [info for i, info in enumerate(infos)
               if info.is_variable and i not in ports[0] + ports[1] and info.address >= 0]
     return Payload(accelerator, words, start, read_only, arena, 0 if same else infos[fast].size,
@@ -134,7 +141,7 @@ def _only_operator(model: Table, graph: Table) -> Table:
     codes = []
     for code in model.tables(1):
         builtin = max(code.integer(0, "<b"), code.integer(3, "<i"))
-        codes.append(code.bytes(1).decode("utf-8", "replace") if builtin == CUSTOM else f"builtin {builtin}")
+        codes.append(code.bytes(1).decode("utf-8", "replace") if builtin == CUSTOM else operator_name(builtin))
     operators = graph.tables(3)
     names = [codes[op.integer(0, "<I")] if op.integer(0, "<I") < len(codes) else "?" for op in operators]
     others = sorted({name for name in names if name != "ethos-u"})

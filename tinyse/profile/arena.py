@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tinyse.errors import ModelError, ToolError
+from tinyse.export.interpreted import reason as tflm_reason
 from tinyse.profile.results import HostArena, Origin, Source
 
 SCRIPT = """import sys
@@ -41,9 +42,8 @@ def host_arena(model: Path) -> HostArena:
     except subprocess.TimeoutExpired:
         raise ToolError(f"{model}: TFLM did not load it in {SECONDS} s", "export again") from None
     if run.returncode != 0:
-        lines = run.stderr.strip().splitlines()
-        raise ModelError(f"{model}: TFLM refuses it: {lines[-1] if lines else f'exit {run.returncode}'}",
-                         "export again")
+        reason = tflm_reason(run.stderr) if run.returncode > 0 else f"it died of signal {-run.returncode}"
+        raise ModelError(f"{model}: TFLM refuses it: {reason}", "export again")
     return parse_allocations(run.stdout + run.stderr, Origin(Source.MEASURED, f"tflite-micro {version}", "host"))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.artifacts import sha256, write_json, write_text
-from tinyse.engines import exported_ends
+from tinyse.artifacts import sha256, write_json
+from tinyse.export.bundle import MANIFEST, open_bundle
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.profile.locate import Located, manifest_target
 from tinyse.targets import Target
@@ -30,26 +30,12 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 
 
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
-    from tinyse.export.cheader import header, source
-    from tinyse.export.cpacked import packed_header, packed_source
-    from tinyse.export.memory import cpu_memory, npu_memory
-    from tinyse.export.network import parse
-    from tinyse.export.packing import pack
-    from tinyse.export.vela import Compiled
+    from tinyse.export.csources import write_c
 
     assert found.int8 is not None
-    data = found.int8.read_bytes()
-    network, ends = parse(data), exported_ends(found.int8, data)
-    flashed = data
-    if target.has_npu and found.compiled is not None:
-        flashed = found.compiled.read_bytes()
-        memory = npu_memory(network, found.int8, Compiled(found.compiled, (), 0, 0, 0), target)
-    else:
-        memory = cpu_memory(network, found.int8, target)
-    packed, trained = pack(network), sha256(found.int8)
+    bundle = open_bundle(found.int8)
+    compiled = [found.compiled] if target.has_npu and found.compiled is not None else []
     folder.mkdir(parents=True)
-    for name, text in (("model.h", header(flashed, ends, memory, target, trained)),
-                       ("model.c", source(flashed, ends, memory, target, trained)),
-                       ("packed.h", packed_header(packed, data)), ("packed.c", packed_source(packed, data))):
-        write_text(folder / name, text)
-    write_json(folder / "manifest.json", {"target": target.name, "ends": ends.as_dict()})
+    write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8))
+    write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict(),
+                                   "plan": plan_json(bundle.plan)})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tinyse import __version__
 from tinyse.doctor import FVP_VARIABLE
-from tinyse.errors import ModelError, TinyseError, ToolError
+from tinyse.errors import ExportError, ModelError, TinyseError, ToolError
 from tinyse.firmware import fvp, qemu
 from tinyse.firmware.build import COMPILER, Built, build
 from tinyse.firmware.results import STAGES, Counter, Results, Ticks, parse
@@ -95,7 +95,7 @@ def execute(found: Located, target: Target | None, options: Options, skipped: li
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
     try:
         return _executed(found, target, where, detail, options, skipped, skips, frames_per_second)
-    except ToolError as error:  # nobody asked for it: a profile without it is better than none
+    except (ToolError, ExportError) as error:  # nobody asked for it: a profile without it is better than none
         return _nothing(f"firmware: {error.line()}", options, skipped, error)
 
 
@@ -168,8 +168,8 @@ def _on_qemu(project: Path, target: Target, found: Located, options: Options, wa
     """The run, and the features of its middle frame for Arm's runner."""
     machine = target.board if target.board in qemu.MACHINES else QEMU_BOARDS[target.core]
     built = build(project, machine, options.backend)
-    npu = found.compiled if built.backend == "npu" else None
-    done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_model=npu)
+    npu = [found.compiled] if built.backend == "npu" and found.compiled else []
+    done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_models=npu)
     version = _version(qemu.PROGRAM)
     origin = Origin(Source.EMULATED, f"QEMU {version} {qemu.MACHINES[machine][0]}")
     results, record = done.results, done.network or b""

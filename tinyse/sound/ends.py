@@ -46,11 +46,11 @@ class Feature:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.kind not in ("magnitude", "log_power", "complex", "samples"):
-            raise RecipeError(f"feature: {self.kind!r} is not known", "magnitude, log_power, complex or samples")
+            raise RecipeError(f"feature {self.kind!r} is not known", "magnitude, log_power, complex or samples")
         if not 0 < self.power <= 1:
-            raise RecipeError(f"feature: power {self.power} is outside (0, 1]")
+            raise RecipeError(f"power {self.power} is outside (0, 1]")
         if not self.floor > 0 or not self.gain > 0:
-            raise RecipeError(f"feature: floor {self.floor:g} and gain {self.gain:g} must be above 0")
+            raise RecipeError(f"floor {self.floor:g} and gain {self.gain:g} must be above 0")
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Result:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.kind not in ("gains", "complex_gains", "samples", "score"):
-            raise RecipeError(f"result: {self.kind!r} is not known", "gains, complex_gains, samples or score")
+            raise RecipeError(f"result {self.kind!r} is not known", "gains, complex_gains, samples or score")
         if not self.limit > 0 or self.count < 1:
-            raise RecipeError(f"result: limit {self.limit:g} and count {self.count} must be above 0")
+            raise RecipeError(f"limit {self.limit:g} and count {self.count} must be above 0")
 
 
 @dataclass(frozen=True)

@@ -55,14 +55,14 @@ class Framing:
     def __post_init__(self) -> None:
         """Check that the transform holds a frame, and that a signal can be restored."""
         if self.window not in ("hann", "sqrt_hann", "none"):
-            raise RecipeError(f"framing: window {self.window!r} is not known", "hann, sqrt_hann or none")
+            raise RecipeError(f"window {self.window!r} is not known", "hann, sqrt_hann or none")
         if not 1 <= self.hop <= self.frame or self.rate < 1:
-            raise RecipeError(f"framing: hop {self.hop} does not fit frame {self.frame}", "1 to a frame")
+            raise RecipeError(f"hop {self.hop} does not fit frame {self.frame}", "1 to a frame")
         if self.fft < self.frame or self.fft % 2:
-            raise RecipeError(f"framing: fft {self.fft} must be even and at least the frame, {self.frame}")
+            raise RecipeError(f"fft {self.fft} must be even and at least the frame, {self.frame}")
         power = self.shifted_power
         if power.min() < LEAST_WEIGHT * power.max():
-            raise RecipeError(f"framing: {self.window} frames of {self.frame} every {self.hop} cannot be put together "
+            raise RecipeError(f"{self.window} frames of {self.frame} every {self.hop} cannot be put together "
                               "again: some samples hardly lie under any", "two hops or more a frame, as 512/256")
 
     @property
@@ -174,6 +174,10 @@ class Analysis:
     def reset(self) -> None:
         """Forget the past."""
         self._frame[:] = 0
+
+    def hold(self, value: float) -> None:
+        """Let the past be ``value`` throughout."""
+        self._frame[:] = value
 
     def push(self, hop: Numbers) -> Complex:
         """Spectrum, complex64 [bins], of the past ``delay`` samples and this hop, float32 [hop]."""

@@ -49,6 +49,10 @@ class StreamingEnhancer:
         self._synthesis.reset()
         self.engine.reset()
 
+    def hold(self, value: float) -> None:
+        """Let the past be ``value`` rather than zeros: a signal's first sample, so that an offset is no step."""
+        self._analysis.hold(value)
+
     def push(self, hop: Numbers) -> Real:
         """Enhance: float32 [hop] in, float32 [hop] out, the samples of ``delay`` ago.
 
@@ -63,11 +67,11 @@ class StreamingEnhancer:
             return answer * np.float32(self.ends.result.limit)
         return self._synthesis.push(applied(spectrum, answer, self.ends))
 
-    def flush(self) -> Real:
-        """The last ``delay`` samples, float32 [delay], by pushing silence; call ``reset`` afterwards."""
+    def flush(self, value: float = 0.0) -> Real:
+        """The last ``delay`` samples, float32 [delay], by pushing ``value``; call ``reset`` afterwards."""
         hop, delay = self.ends.framing.hop, self.ends.delay
-        silence = np.zeros(hop, np.float32)
-        rest = [self.push(silence) for _ in range(-(-delay // hop))]
+        held = np.full(hop, value, np.float32)
+        rest = [self.push(held) for _ in range(-(-delay // hop))]
         return np.concatenate([np.zeros(0, np.float32), *rest])[:delay]
 
 

@@ -122,18 +122,27 @@ class Network(tf_keras.Model):
         if observe is not None:
             observe[source.name] = features
         values = {source.name: tf.reshape(x, (frames, batch, *self.net.shapes[source.name]))}
-        seen, after = Seen(observe, statistics), dict(states)
-        for twin in self.twins:
-            kept = twin.held() if held is None else held[twin.name]
-            ins = tuple(values[name] for name in twin.node.ins)
-            values[twin.name], state = twin.run(ins, states.get(twin.name, ()), kept, seen)
-            if twin.name in after:
-                after[twin.name] = state
+        after = dict(states)
+        for part in range(len(self.net.results)):
+            values, after = self.run_part(part, values, after, held, Seen(observe, statistics))
         flat = {name: tf.reshape(value, (frames, batch, -1)) for name, value in values.items()
                 if any(name == result.node for result in (*self.net.results, *self.net.extra))}
         if observe is not None:
             observe.update({result.tensor: flat[result.node] for result in self.net.extra})
         return [flat[result.node] if result.node else None for result in self.net.results], after
+
+    def run_part(self, part: int, values: dict[str, Any], states: States, held: dict[str, Any] | None,
+                 seen: Seen) -> tuple[dict[str, Any], States]:
+        """The nodes of one part on the values [T, B, rows, width, channels] of what they read, by node; both grown."""
+        values, states = dict(values), dict(states)
+        for twin in self.twins:
+            if twin.node.part == part:
+                kept = twin.held() if held is None else held[twin.name]
+                ins = tuple(values[name] for name in twin.node.ins)
+                values[twin.name], state = twin.run(ins, states.get(twin.name, ()), kept, seen)
+                if twin.name in states:
+                    states[twin.name] = state
+        return values, states
 
     def call(self, features: Any) -> Any:
         """features [B, T, inputs] -> the last result [B, T, outputs], from zero states."""
@@ -282,7 +291,7 @@ def restore(model: Model, exact: bool = False) -> Network:
 class StreamingNetwork:
     """A trained model, one frame at a time: the Keras engine's inside.
 
-    A quantized model runs in TFLM's exact arithmetic, so its result is the exported file's.
+    A quantized model runs in TFLM's exact arithmetic, so its results are the exported files'.
     """
 
     def __init__(self, model: Model) -> None:
@@ -290,11 +299,10 @@ class StreamingNetwork:
         self._grid = self.network.input_grid
         held = self.network.held()
 
-        def run(feature: Any, states: Any) -> Any:
-            results, after = self.network.run(feature, states, held=held)
-            return results[-1], after
+        def run(part: int, values: dict[str, Any], states: Any) -> Any:
+            return self.network.run_part(part, values, states, held, Seen(None, None))
 
-        self._step = tf.function(run)
+        self._run = tf.function(run)
         self.reset()
 
     def reset(self) -> None:
@@ -302,8 +310,21 @@ class StreamingNetwork:
         self._states = self.network.zero_states(1)
 
     def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
-        """feature [inputs] -> the last result [outputs]; the states move on by one frame."""
-        if self._grid is not None:  # TensorFlow multiplies by 1 / scale, which takes a feature on a boundary across it
-            feature = nearest(feature, self._grid.scale) * np.float32(self._grid.scale)
-        result, self._states = self._step(tf.constant(feature.reshape(1, 1, -1), tf.float32), self._states)
-        return result.numpy().reshape(-1)
+        """feature [inputs] -> the last result [outputs], every part run; the states move on by one frame."""
+        net = self.network.net
+        values = {net.input.name: feature}
+        for part in range(len(net.results)):
+            values |= self.step_part(part, values)
+        return values[net.results[-1].node].reshape(-1)
+
+    def step_part(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Every value of a part's nodes, by node, from those [rows, width, channels] that it reads of others."""
+        shapes, source = self.network.net.shapes, self.network.net.input.name
+        values = {}
+        for name, value in given.items():
+            if self._grid is not None and name == source:
+                # TensorFlow multiplies by 1 / scale, which takes a feature on a boundary across it
+                value = nearest(value, self._grid.scale) * np.float32(self._grid.scale)
+            values[name] = tf.constant(np.reshape(value, (1, 1, *shapes[name])), tf.float32)
+        made, self._states = self._run(part, values, self._states)
+        return {name: value.numpy()[0, 0] for name, value in made.items() if name not in given}

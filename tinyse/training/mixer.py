@@ -16,6 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from tinyse.corpus import noise as generators
+from tinyse.corpus.level import Places, has_sound, soundless
 from tinyse.corpus.store import Corpus
 from tinyse.errors import CorpusError
 from tinyse.loss import EXPONENT
@@ -63,14 +64,6 @@ def _rms(wave: Wave) -> float:
     return float(np.sqrt(np.mean(np.square(wave), dtype=np.float64))) + 1e-9
 
 
-def _cut(wave: NDArray[Any], samples: int, rng: np.random.Generator) -> Wave:
-    """A random stretch of ``samples``, repeated from its start where the wave is shorter."""
-    if wave.size <= samples:
-        return np.resize(np.roll(wave, -int(rng.integers(wave.size))), samples)
-    start = int(rng.integers(wave.size - samples + 1))
-    return wave[start : start + samples]
-
-
 class Mixer:
     """Draws training batches from a corpus's train split."""
 
@@ -88,7 +81,8 @@ class Mixer:
         for clip in corpus.clips("speech", "train"):
             self._speech[clip.source].append(corpus.samples(clip))
         noises = [corpus.samples(clip) for clip in corpus.clips("noise", "train")]
-        self._noise = [wave for wave in noises if wave.size > ends.framing.frame]
+        self._noise = [wave for wave in noises if wave.size > ends.framing.frame and has_sound(wave)]
+        self._places: dict[int, Places] = {}
         if not self._speech or not (self._noise or part.generated >= 1.0):
             raise CorpusError("the corpus has no train speech or no train noise", "fetch or import one")
         self._speakers = sorted(self._speech)
@@ -108,6 +102,20 @@ class Mixer:
             progress(Step("noise bank", index + 1, BANK))
         return bank
 
+    def _cut(self, wave: NDArray[Any], samples: int, rng: np.random.Generator) -> NDArray[Any]:
+        """A random stretch of ``samples``, repeated from its start where the wave is shorter; a silent one moves.
+
+        The move takes no draw from ``rng``, so that the rest of the batch is what it would have been.
+        """
+        if wave.size <= samples:
+            return np.resize(np.roll(wave, -int(rng.integers(wave.size))), samples)
+        start = int(rng.integers(wave.size - samples + 1))
+        if soundless(wave[start : start + samples]):
+            if id(wave) not in self._places:
+                self._places[id(wave)] = Places(wave)
+            start = self._places[id(wave)].at(start, samples)
+        return wave[start : start + samples]
+
     def _speech_wave(self, rng: np.random.Generator, samples: int) -> Wave:
         clips = self._speech[self._speakers[rng.choice(len(self._speakers), p=self._speaker_share)]]
         wave = np.zeros(samples, np.float32)
@@ -126,14 +134,14 @@ class Mixer:
             wave = sum((_unit(self._speech_wave(rng, samples)) for _ in range(int(rng.integers(4, 8)))),
                        np.zeros(samples, np.float32))
         elif draw < self.part.babble + self.part.generated and self._bank:
-            wave = _cut(self._bank[int(rng.integers(len(self._bank)))], samples, rng).astype(np.float32)
+            wave = self._cut(self._bank[int(rng.integers(len(self._bank)))], samples, rng).astype(np.float32)
         else:
             source = self._noise[rng.choice(len(self._noise), p=self._noise_share)]
             if rng.random() < self.part.resample:
                 rate = float(2.0 ** rng.uniform(-0.7, 0.7))
-                wave = augment.stretched(_cut(source, int(samples * rate) + 2, rng), samples, rate)
+                wave = augment.stretched(self._cut(source, int(samples * rate) + 2, rng), samples, rate)
             else:
-                wave = _cut(source, samples, rng)
+                wave = self._cut(source, samples, rng)
         if rng.random() < self.part.equalize:
             wave = augment.equalized(wave, rng, 12.0)
         return _unit(wave)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class Records:
 
     def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
         self.folder, self.rows = folder, rows
-        self._events = tf.summary.create_file_writer(str(folder / "tb"))
+        self._events = tf.summary.create_file_writer(os.fsencode(folder / "tb"))
 
     def add(self, **row: Any) -> None:
         """Add one row; absent columns stay empty."""

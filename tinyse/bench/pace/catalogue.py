@@ -19,7 +19,7 @@ from tinyse.artifacts import sha256, versions
 from tinyse.bench.pace import exporting, simulating, streaming, training
 from tinyse.bench.pace.race import DEFAULT_THREADS, ONE_THREAD, Contest, Result, Way, compete
 from tinyse.errors import ModelError
-from tinyse.profile.locate import COMPILED, INT8
+from tinyse.export.bundle import COMPILED, INT8
 from tinyse.progress import Progress, silent
 
 ROUNDS = 5
@@ -141,12 +141,11 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
 
 def _weights(int8: Path, folder: Path) -> tuple[Path, Path]:
     """The released integers as a trained model that exports to them again, and as one without grids."""
-    from tinyse.engines import exported_ends
-    from tinyse.export.reader import read
+    from tinyse.export.bundle import open_bundle
     from tinyse.graph.dequantize import dequantized, floating
 
-    data = int8.read_bytes()
-    model = dequantized(read(data, str(int8)), exported_ends(int8, data), str(int8))
+    bundle = open_bundle(int8)
+    model = dequantized(bundle.graph_plan().graphs[0], bundle.ends, bundle.label)
     if model.net.skip:
         raise ModelError(f"{int8}: a Skip RNN, which the plain ways cannot run", "give --model tinylstm-dense's folder")
     trained, real = folder / "trained.npz", folder / "float.npz"

@@ -47,9 +47,9 @@ def plain_keras(model: Path, seconds: float = SECONDS) -> Run:
     Frames per second of CPU time, measured: 119, ``model(x)`` 71, ``model.predict`` 18.
     """
     from tinyse.bench.pace.exporting import keras_model
-    from tinyse.model import TrainedModel
+    from tinyse.graph.model import Model
 
-    trained = TrainedModel.load(model)
+    trained = Model.load(model)
     network = keras_model(trained, stateful=True)
 
     def mask(feature: Any) -> Any:
@@ -62,7 +62,7 @@ def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
     """``tf.lite.Interpreter`` on the int8 file, once a frame."""
     import numpy as np
 
-    from tinyse.engines import exported_ends
+    from tinyse.export.bundle import exported_ends
     from tinyse.export.capture import quiet_stderr
     from tinyse.keras import tf
 
@@ -79,7 +79,7 @@ def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
         result = interpreter.get_tensor(target["index"]).reshape(-1)
         return (result.astype(np.float32) - out_zero) * out_scale
 
-    return _librosa(exported_ends(model, model.read_bytes()), mask, interpreter.reset_all_variables, seconds)
+    return _librosa(exported_ends(model), mask, interpreter.reset_all_variables, seconds)
 
 
 def _librosa(ends: Any, mask: Mask, reset: Callable[[], None], seconds: float) -> Run:

@@ -28,7 +28,7 @@ def backward(dh_all: Any, gates: dict[str, Any], part: Any, before: Any, recurre
     z, new = gates["z"], gates["n"]
     kept, to_z, to_n = 1.0 - z, (new - before) * z * (1.0 - z), z * (1.0 - new * new)
     r: Any = gates.get("r")
-    to_r = None if r is None else (part if reset == "after" else before) * r * (1.0 - r)
+    to_r: Any = None if r is None else (part if reset == "after" else before) * r * (1.0 - r)
     early, late = (tf.transpose(half) for half in (recurrent[:, :-units], recurrent[:, -units:]))
     every = tf.transpose(recurrent)
     array = tf.TensorArray(dh_all.dtype, frames, element_shape=(n, recurrent.shape[1]))

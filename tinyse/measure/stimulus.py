@@ -19,8 +19,8 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     Raises:
         AudioError: the file cannot be read.
     """
-    from tinyse.audio import AudioReader, hops_of
     from tinyse.sound import Analysis, features
+    from tinyse.sound.audio import AudioReader, hops_of
 
     ends = engine.ends
     analysis = Analysis(ends.framing)

@@ -1,4 +1,4 @@
-/* kernels_dsp.c: the matrix product with the DSP extension: two 16-bit products at a time. */
+/* kernels_product_dsp.c: the int8 product with the DSP extension: two 16-bit products at a time. */
 #include "kernels.h"
 
 #ifdef TINYSE_KERNELS_DSP
@@ -127,5 +127,5 @@ void tinyse_kernel_multiply(tinyse_cursor *at, const tinyse_operand *x, int32_t 
 }
 
 #else
-typedef int tinyse_kernels_dsp_unused;
+typedef int tinyse_kernels_product_dsp_unused;
 #endif

@@ -1,4 +1,4 @@
-/* kernels_scalar.c: everything but the matrix product, one value at a time. */
+/* kernels_lstm_scalar.c: gates, cell and hidden state, one value at a time. */
 #include "kernels.h"
 
 #ifndef TINYSE_KERNELS_MVE
@@ -68,19 +68,6 @@ void tinyse_kernel_cells(const tinyse_lstm *lstm, int32_t *input, const int32_t 
   }
 }
 
-void tinyse_kernel_dense(const tinyse_dense *dense, const int32_t *sums, int8_t *y) {
-  for (uint32_t row = 0; row < dense->outputs; ++row) {
-    const int32_t out = tinyse_rescale(sums[row], dense->mantissa[row], dense->shift[row]) + dense->zero_point;
-    y[row] = (int8_t)tinyse_clamp(out, dense->low, INT8_MAX);
-  }
-}
-
-void tinyse_kernel_lookup(const int8_t *table, const int8_t *x, int8_t *y, uint32_t count) {
-  for (uint32_t i = 0; i < count; ++i) {
-    y[i] = table[(uint8_t)x[i]];
-  }
-}
-
 #else
-typedef int tinyse_kernels_scalar_unused;
+typedef int tinyse_kernels_lstm_scalar_unused;
 #endif

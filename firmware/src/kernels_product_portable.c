@@ -1,4 +1,4 @@
-/* kernels_portable.c: the matrix product in plain C. */
+/* kernels_product_portable.c: the int8 product in plain C. */
 #include "kernels.h"
 
 #ifdef TINYSE_KERNELS_PORTABLE
@@ -37,5 +37,5 @@ void tinyse_kernel_multiply(tinyse_cursor *at, const tinyse_operand *x, int32_t 
 }
 
 #else
-typedef int tinyse_kernels_portable_unused;
+typedef int tinyse_kernels_product_portable_unused;
 #endif
