@@ -11,9 +11,10 @@ from tinyse.graph.build import Build
 from tinyse.graph.layers import GruLayer
 from tinyse.graph.model import tinylstm
 from tinyse.graph.net import Net
+from tinyse.graph.normalizer import normalizable
 from tinyse.keras import tf, tf_keras
 from tinyse.sound import Ends
-from tinyse.train.network import Network, normalizable
+from tinyse.train.network import Network
 from tinyse.training.lanes import Lanes
 
 
