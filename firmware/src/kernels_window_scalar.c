@@ -34,7 +34,7 @@ static inline inside taps_inside(const tinyse_patch *patch, uint32_t column) {
 /* The sums of every position and channel. `padded`: what a weight in the padding adds. */
 #define DEPTHWISE(sum_type, start, padded, finish)                                            \
   const tinyse_patch patch = op->patch; /* y could be anything */                                   \
-  const tinyse_output output = op->output;                                                          \
+  const tinyse_scaling output = op->output;                                                          \
   const uint32_t channels = output.channels, taps = patch.kernel[1];                                \
   const uint32_t across = patch.dilation[1] * channels;                                             \
   POSITIONS(&patch) {                                                                               \
@@ -66,7 +66,7 @@ void tinyse_depthwise16(const tinyse_depthwise *op, const int16_t *x, int16_t *y
 
 #ifndef TINYSE_KERNELS_MVE
 
-static inline int8_t scaled(const tinyse_output *output, uint32_t channel, int32_t sum) {
+static inline int8_t scaled(const tinyse_scaling *output, uint32_t channel, int32_t sum) {
   const int32_t out = tinyse_rescale(sum, output->mantissa[channel], output->shift[channel]) + output->zero_point;
   return (int8_t)tinyse_clamp(out, output->low, output->high);
 }
