@@ -39,7 +39,8 @@ MODELS = {
     "small": lambda: random_model(zeros=0.5),
     "wide": lambda: random_model(lstm=(64, 48), dense=(32,), bands=128, zeros=0.5, seed=1),
     "skipping": lambda: restless(random_model(lstm=(32, 24), dense=(24,), bands=128, zeros=0.3, seed=5, skip=True)),
-    "snapped": lambda: TrainedModel.of(snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3, seed=2).model)),
+    "snapped": lambda: TrainedModel.of(snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3,
+                                                         seed=2).model)),
 }
 """Models by name; a path to a run, a .npz or an int8 .tflite serves as well."""
 

@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from export_models import exported, frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyse.network import StreamingNetwork
 
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
@@ -25,6 +24,7 @@ from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
 from tinyse.recipe import load_recipe
+from tinyse.train.network import StreamingNetwork
 from tinyse.training import train
 
 TINY = {
@@ -173,14 +173,15 @@ def data(clustered):
 
 def test_the_exported_integers_are_the_trained_clusters(clustered, data):
     model = TrainedModel.load(clustered / "model.npz")
-    values = distinct_values(model.model)
+    values, arrays = distinct_values(model.model), model.model.net.arrays
     assert max(values.values()) <= 5 and min(values.values()) >= 3
     assert json.loads((clustered / "manifest.json").read_text())["distinct"] == values
     for layer, made in zip(model.layers, parse(data).layers, strict=False):
         if layer.kind != "lstm":
             continue
-        for gate, (kernel, recurrent) in enumerate(zip(*(split(layer.arrays[name], model.model.net.arrays[f"{layer.name}/{name}"]) for name in
-                                                         ("kernel", "recurrent_kernel")), strict=True)):
+        names = [f"{layer.name}/{name}" for name in ("kernel", "recurrent_kernel")]
+        parts = (split(model.model.arrays[name], arrays[name]) for name in names)
+        for gate, (kernel, recurrent) in enumerate(zip(*parts, strict=True)):
             for rows, tensor in ((kernel, made.gates[gate].kernel), (recurrent, made.gates[gate].recurrent)):
                 scale = np.abs(rows).max() / np.float32(127)
                 np.testing.assert_array_equal(np.rint(rows / scale).reshape(-1, tensor.shape[0]).T, tensor)
@@ -190,7 +191,7 @@ def test_the_exported_integers_are_the_trained_clusters(clustered, data):
 
 def test_the_clustered_network_equals_tflm_bit_for_bit(clustered, data):
     model = TrainedModel.load(clustered / "model.npz")
-    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model)
+    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model.model)
     steps = np.random.default_rng(4).integers(-128, 128, (120, 128)).astype(np.int8)
     real = ((steps.astype(np.float32) - grid.zero_point) * np.float32(grid.scale)).astype(np.float32)
     made = stream(interpreter(data), steps).astype(int) + 128

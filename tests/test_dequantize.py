@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from export_models import random_model
-from tinyse.network import NetworkSpec
 
 from tinyse.engines.tflm import TflmEngine
 from tinyse.errors import ModelError
 from tinyse.export.pipeline import export_run
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating
+from tinyse.graph.model import tinylstm
 from tinyse.graph.snap import snap
 from tinyse.training.start import load_start
 
@@ -36,7 +36,7 @@ def test_exported_again_it_is_the_same_file(exported, tmp_path):
 
 
 def test_a_released_model_is_a_start():
-    start = load_start(str(DENSE), NetworkSpec())
+    start = load_start(str(DENSE), tinylstm(128, (256, 256), (128,), 128))
     assert start.model.ranges is None and start.model.parameters == 968_960
     data = (DENSE / "model_int8.tflite").read_bytes()
     whole = floating(dequantized(read(data), start.model.ends))
@@ -47,9 +47,9 @@ def test_a_released_model_is_a_start():
 
 def test_a_compiled_file_is_no_start():
     with pytest.raises(ModelError, match=r"train\.start: .*model_vela\.tflite"):
-        load_start(str(DENSE / "model_vela.tflite"), NetworkSpec())
+        load_start(str(DENSE / "model_vela.tflite"), tinylstm(128, (256, 256), (128,), 128))
 
 
 def test_a_folder_without_a_model_is_no_start(tmp_path):
     with pytest.raises(ModelError, match="no model there"):
-        load_start(str(tmp_path), NetworkSpec())
+        load_start(str(tmp_path), tinylstm(128, (256, 256), (128,), 128))

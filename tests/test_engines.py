@@ -103,7 +103,7 @@ def test_keras_engine_is_the_network_frame_by_frame(tmp_path):
 def test_keras_engine_refuses_another_width():
     model = tiny_trained()
     with pytest.raises(ModelError, match="128 bands"):
-        KerasEngine(type(model)(model.layers[:2], model.ends))
+        KerasEngine(type(model)(model.layers[1:], model.ends).model)
 
 
 def test_a_model_is_found_in_run_and_export_folders(tmp_path):

@@ -8,20 +8,20 @@ import pytest
 from tests.export_models import frames, random_model
 from tinyse.engines.keras import KerasEngine
 from tinyse.gated import Gated, pick
+from tinyse.graph.model import Model, tinylstm
 from tinyse.keras import tf
-from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec, restore
+from tinyse.train.network import Network, restore
 
 BANDS, LENGTH, BATCH = 8, 20, 3
-FLOAT = random_model((6, 5), (7,), bands=BANDS, seed=2, quantized=False, skip=True)
-INTEGER = random_model((6, 5), (7,), bands=BANDS, seed=2, skip=True)
+FLOAT = random_model((6, 5), (7,), bands=BANDS, seed=2, quantized=False, skip=True).model
+INTEGER = random_model((6, 5), (7,), bands=BANDS, seed=2, skip=True).model
 
 
 def features(seed: int = 0) -> np.ndarray:
     return np.stack([frames(LENGTH, BANDS, seed + n) for n in range(BATCH)], 1)
 
 
-def literal(network: EnhancerNetwork, given: np.ndarray, ran: np.ndarray, run=None):
+def literal(network: Network, given: np.ndarray, ran: np.ndarray, run=None):
     """The paper's state update, frame by frame: new states and mask where ``ran`` is 1, the old where it is 0."""
     run = run or tf.function(network.run)
     states = network.zero_states(BATCH)
@@ -30,14 +30,14 @@ def literal(network: EnhancerNetwork, given: np.ndarray, ran: np.ndarray, run=No
         new, after = run(tf.constant(frame[np.newaxis]), states)
         keep = g[:, tf.newaxis]
         states = tf.nest.map_structure(lambda a, b, keep=keep: keep * a + (1 - keep) * b, after, states)
-        mask = keep * new[0, :, :-1] + (1 - keep) * mask
+        mask = keep * new[-1][0, :, :-1] + (1 - keep) * mask
         masks.append(mask)
-        gates.append(new[0, :, -1])
+        gates.append(new[-1][0, :, -1])
     return tf.stack(masks), tf.stack(gates)
 
 
 @pytest.mark.parametrize("model", [FLOAT, INTEGER], ids=["float", "integer"])
-def test_the_sequence_is_the_papers_recursion(model: TrainedModel) -> None:
+def test_the_sequence_is_the_papers_recursion(model: Model) -> None:
     network = restore(model)
     given = features()
     masks, ran = Gated(network).masks(tf.constant(given))
@@ -69,14 +69,14 @@ def test_streaming_equals_the_sequence() -> None:
 
 def test_the_gradient_is_the_recursions() -> None:
     """With the gates given, the packed loops' gradient is the slope of the literal recursion, for every weight."""
-    network = restore(random_model((6, 5), (), bands=BANDS, seed=2, quantized=False, skip=True))  # ReLU has kinks
+    network = restore(random_model((6, 5), (), bands=BANDS, seed=2, quantized=False, skip=True).model)  # ReLU has kinks
     given, target = features(7), np.random.default_rng(1).uniform(size=(LENGTH, BATCH, BANDS)).astype(np.float32)
     gated = Gated(network)
     found = gated.updates(tf.constant(given))
     _, ran = gated.masks(tf.constant(given))
     with tf.GradientTape() as tape:
         packed, _ = network.run(pick(tf.constant(given), found.frames), network.zero_states(BATCH))
-        masks = pick(packed, found.governor)[..., :-1]
+        masks = pick(packed[-1], found.governor)[..., :-1]
         loss = tf.reduce_mean(tf.square(masks - target))
     fast = tape.gradient(loss, network.trainable_weights)
     rng, run = np.random.default_rng(2), tf.function(network.run)
@@ -93,9 +93,9 @@ def test_the_gradient_is_the_recursions() -> None:
 
 
 def test_an_open_gate_is_the_dense_network() -> None:
-    network = EnhancerNetwork(NetworkSpec(BANDS, (6, 5), (7,), skip=True))
+    network = Network(tinylstm(BANDS, (6, 5), (7,), BANDS + 1))
     given = tf.constant(features(3))
     masks, ran = Gated(network).masks(given)
     assert bool(tf.reduce_all(ran))
     dense, _ = network.run(given, network.zero_states(BATCH))
-    assert np.abs(masks - dense[..., :-1]).max() < 1e-6
+    assert np.abs(masks - dense[-1][..., :-1]).max() < 1e-6

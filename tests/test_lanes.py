@@ -5,10 +5,11 @@ import pytest
 
 from tinyse.corpus.store import Corpus
 from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.graph.model import tinylstm
 from tinyse.keras import tf_keras
-from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.recipe import load_recipe
 from tinyse.sound import Ends
+from tinyse.train.network import Network
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer
@@ -24,7 +25,7 @@ def mixer(tmp_path_factory):
 
 def network(mixer, quantized=True, seed=1):
     tf_keras.utils.set_random_seed(seed)
-    net = EnhancerNetwork(NetworkSpec(128, (12,), (8,)))
+    net = Network(tinylstm(128, (12,), (8,), 128))
     if quantized:
         net.quantize(learn_ranges(net, mixer, 4, 0))
     return net

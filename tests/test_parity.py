@@ -9,11 +9,12 @@ from tinyse.engines import load_engine
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.tflite import to_int8
 from tinyse.graph.grid import Grid
+from tinyse.graph.model import tinylstm
 from tinyse.graph.snap import snap
 from tinyse.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.sound import Bands, Ends
-from tinyse.train.network import StreamingNetwork, restore
+from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES = 400
 
@@ -25,25 +26,25 @@ def features(seed, bands):
     return (0.2 + 1.8 * envelope * rng.uniform(0.3, 1, bands) + 0.2 * rng.random((FRAMES, bands))).astype(np.float32)
 
 
-def quantized(scale, seed=0, spec=None):
+def quantized(scale, seed=0):
     """A network with Laplace weights and the ranges that it shows on its features."""
-    network = EnhancerNetwork(spec or NetworkSpec(32, (48, 40), (24,)))
+    network = Network(tinylstm(32, (48, 40), (24,), 32))
     rng = np.random.default_rng(seed)
     for variable in network.weights:
         if "kernel" in variable.name:
             variable.assign(rng.laplace(size=variable.shape) * scale)
     seen = {}
-    frames = features(seed, network.spec.bands)
+    frames = features(seed, 32)
     network.run(tf.constant(frames[:, None]), network.zero_states(1), seen)
     ranges = {name: (min(0.0, float(tf.reduce_min(t))), float(tf.reduce_max(t))) for name, t in seen.items()}
     ranges |= {name: (-high, high) for name, (_, high) in ranges.items() if name.endswith(".c")}
-    return network.export(Ends(bands=Bands(count=network.spec.bands)), ranges, {}), frames
+    return network.export(Ends(bands=Bands(count=32)), ranges, {}), frames
 
 
 @pytest.fixture(scope="module", params=[0.08, 0.3], ids=["mild", "wild"])
 def case(request):
     model, frames = quantized(request.param)
-    data = to_int8(model)
+    data = to_int8(TrainedModel.of(model))
     return model, frames, data
 
 
@@ -66,10 +67,10 @@ def test_features_on_boundaries_fall_the_same_way(case, tmp_path):
     """A step's half, and the float32 beside it on either side; multiplied by 1 / scale some would cross it."""
     scale = np.float32(0.0128173828125)  # of a trained model in which one of 128,000 features crossed
     moved = replace(case[0], ranges={**case[0].ranges, "features": (0.0, 255 * float(scale))})
-    model = TrainedModel.of(snap(moved.model))
+    model = snap(moved)
     assert Grid.of_range(*model.ranges["features"]).scale == scale
     path = tmp_path / "model_int8.tflite"
-    path.write_bytes(to_int8(model))
+    path.write_bytes(to_int8(TrainedModel.of(model)))
     tflm, keras = load_engine(path, "tflm"), StreamingNetwork(model)
     rng = np.random.default_rng(0)
     halves = ((rng.integers(0, 200, (150, 32)) + np.float32(0.5)) * scale).astype(np.float32)
@@ -83,9 +84,9 @@ def test_features_on_boundaries_fall_the_same_way(case, tmp_path):
 def test_training_s_forward_pass_stays_within_two_steps_of_the_export():
     """The fast pass rounds in float32; a network that is not chaotic forgets the odd step it is apart."""
     model, frames = quantized(0.08)
-    data = to_int8(model)
+    data = to_int8(TrainedModel.of(model))
     network = restore(model)
-    trained = mask_steps(network.run(tf.constant(frames[:, None]), network.zero_states(1))[0].numpy()[:, 0])
+    trained = mask_steps(network.run(tf.constant(frames[:, None]), network.zero_states(1))[0][-1].numpy()[:, 0])
     integer = IntegerNetwork(data)
     grid = Grid.of_range(*model.ranges["features"])
     exported = np.stack([integer.step(np.clip(np.rint(f / np.float32(grid.scale)) + grid.zero_point, -128, 127)
@@ -105,14 +106,11 @@ def test_reset_returns_to_the_first_frame(case):
 def test_the_cell_clip_is_obeyed():
     """A cell that wants past 10 stops there in the network as it does in TFLM."""
     model, frames = quantized(0.08, seed=2)
-    layers = list(model.layers)
-    arrays = {name: array.copy() for name, array in layers[0].arrays.items()}
-    units = layers[0].units
-    arrays["bias"][: 3 * units] = 6.0  # input and forget gates open, candidate at one: the cell only grows
-    layers[0] = type(layers[0])(layers[0].kind, layers[0].name, arrays, layers[0].activation)
+    bias = model.arrays["lstm_0/bias"].copy()
+    bias[: 3 * 48] = 6.0  # input and forget gates open, candidate at one: the cell only grows
     ranges = {**model.ranges, "lstm_0.c": (-15.0, 15.0)}
-    model = TrainedModel(tuple(layers), model.ends, ranges, {})
-    integer, keras = IntegerNetwork(to_int8(model)), StreamingNetwork(model)
+    model = replace(model, arrays={**model.arrays, "lstm_0/bias": bias}, ranges=ranges)
+    integer, keras = IntegerNetwork(to_int8(TrainedModel.of(model))), StreamingNetwork(model)
     grid = Grid.of_range(*model.ranges["features"])
     for frame in frames[:60]:
         steps = np.clip(np.rint(frame / np.float32(grid.scale)) + grid.zero_point, -128, 127).astype(np.int8)
@@ -121,7 +119,7 @@ def test_the_cell_clip_is_obeyed():
 
 
 def test_a_full_size_network_has_the_papers_parameter_and_mac_count():
-    network = EnhancerNetwork(NetworkSpec())
+    network = Network(tinylstm(128, (256, 256), (128,), 128))
     model = network.export(Ends(), None, {})
     assert model.parameters == 968_960
     assert model.macs_per_frame == 966_656

@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.network import EnhancerNetwork, NetworkSpec
+from tinyse.graph.model import tinylstm
 from tinyse.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
+from tinyse.train.network import Network
 
 SCHEDULE = Schedule(0.75, begin=2, end=10, every=2)
 
 
 def network():
-    return EnhancerNetwork(NetworkSpec(16, (32, 16), (16,)))
+    return Network(tinylstm(16, (32, 16), (16,), 16))
 
 
 @pytest.mark.parametrize("block", [(1, 1), (4, 4), (1, 16), (16, 1)])
@@ -39,11 +40,11 @@ def test_pruned_weights_stay_zero_when_the_optimizer_moves_them():
     method = MagnitudePruning(net, SCHEDULE)
     for step in range(12):
         method.after_step(step)
-    gone = [v.numpy() == 0 for v in net.lstms[0].get_prunable_weights()]
-    for variable in net.lstms[0].get_prunable_weights():
+    gone = [v.numpy() == 0 for v in net.twin("lstm_0").get_prunable_weights()]
+    for variable in net.twin("lstm_0").get_prunable_weights():
         variable.assign_add(np.ones(variable.shape, np.float32))
     method.after_step(12)
-    for variable, zero in zip(net.lstms[0].get_prunable_weights(), gone, strict=True):
+    for variable, zero in zip(net.twin("lstm_0").get_prunable_weights(), gone, strict=True):
         assert np.array_equal(variable.numpy() == 0, zero)
 
 
@@ -60,7 +61,7 @@ def test_masks_survive_a_checkpoint():
 
 @pytest.mark.parametrize("block", [(1, 1), (4, 4)])
 def test_our_masks_agree_with_tfmot(block):
-    layer = network().lstms[0]
+    layer = network().twin("lstm_0")
     ours, theirs = GroupMasks(layer, SCHEDULE, block), TfmotMasks(layer, SCHEDULE, block)
     for step in (4, 8, 10):
         ours.update(step)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from export_models import random_model
-from tinyse.network import EnhancerNetwork, NetworkSpec
 
 from tinyse.artifacts import sha256, write_json
 from tinyse.card import card
@@ -21,12 +20,14 @@ from tinyse.export.origin import INT8
 from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph.groups import Structure
+from tinyse.graph.model import tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
 from tinyse.parity import Parity
 from tinyse.profile.pipeline import profile
 from tinyse.recipe import load_recipe
 from tinyse.release import reproducible
+from tinyse.train.network import Network
 from tinyse.training.start import take_weights
 
 REPOSITORY = Path(__file__).parents[1]
@@ -74,7 +75,7 @@ def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
         reproducible(point, models, "unit")
     dense = dense_model(dense_file(DENSE, "from"), "from")
     for skip in (False, True):
-        network = EnhancerNetwork(NetworkSpec(skip=skip))
+        network = Network(tinylstm(128, (256, 256), (128,), 128 + skip))
         take_weights(network, dense)
         network.export(dense.ends, None, {}).save(point / "float.npz")
         assert TrainedModel.load(point / "float.npz").skip == skip

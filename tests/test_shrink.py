@@ -78,9 +78,8 @@ def scales(model: TrainedModel) -> list[np.ndarray]:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.3, 0.8]), st.sampled_from([0.0, 0.6, 0.9]), st.booleans())
 def test_any_pattern_keeps_scales_and_real_output(seed, share, zeros, biases):
-    from tinyse.network import restore
-
     from tinyse.keras import tf
+    from tinyse.train.network import restore
 
     model = random_model(lstm=(9, 7), dense=(6,), bands=8, seed=seed, zeros=zeros, quantized=False)
     masked = without_units(model, some(np.random.default_rng(seed), model, share), biases)
@@ -90,7 +89,7 @@ def test_any_pattern_keeps_scales_and_real_output(seed, share, zeros, biases):
     assert small.parameters <= masked.parameters
     assert shrink(small).parameters == small.parameters
     features = tf.constant(frames(12, 8, seed)[None])
-    np.testing.assert_allclose(restore(masked)(features), restore(small)(features), atol=2e-6)
+    np.testing.assert_allclose(restore(masked.model)(features), restore(small.model)(features), atol=2e-6)
 
 
 def test_a_living_unit_is_not_removed():

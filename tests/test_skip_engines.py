@@ -6,6 +6,7 @@ import atexit
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,13 +97,13 @@ def test_the_manifest_says_skip(tmp_path):
 
 def test_a_width_that_is_neither_is_refused():
     model = random_model((8,), (8,), bands=130, quantized=False)
-    wrong = TrainedModel(model.layers, random_model((8,), (8,), bands=BANDS, quantized=False).ends)
+    wrong = replace(model.model, ends=random_model((8,), (8,), bands=BANDS, quantized=False).ends)
     with pytest.raises(ModelError, match="does not take 128 bands"):
         KerasEngine(wrong)
     layers = random_model((8,), (8,), bands=BANDS, quantized=False).layers
     wide = random_model((8,), (8,), bands=130, quantized=False).layers[-1]
     with pytest.raises(ModelError, match="128 bands to 130 outputs"):
-        KerasEngine(TrainedModel((*layers[:-1], wide), wrong.ends))
+        KerasEngine(TrainedModel((*layers[:-1], wide), wrong.ends).model)
 
 
 def test_enhance_and_evaluate_report_the_update_rate(tmp_path):

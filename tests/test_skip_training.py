@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tinyse.network import EnhancerNetwork, NetworkSpec
 
 from tests.export_models import random_model
 from tests.halted import halt_and_resume, rows
@@ -27,6 +26,7 @@ from tinyse.loss import EXPONENT, compressed_error, energy_error, enhanced_magni
 from tinyse.model import TrainedModel
 from tinyse.parity import measure_parity
 from tinyse.recipe import SkipPart, load_recipe
+from tinyse.train.network import Network
 from tinyse.training import train
 from tinyse.training.skipping import Budget, GatedLanes, delays, push
 from tinyse.training.start import take_weights
@@ -181,13 +181,13 @@ def test_recipes_without_skip_are_as_they_were():
 
 def test_a_dense_start_gets_an_open_gate_and_keeps_its_mask():
     dense = random_model((6,), (5,), bands=8, quantized=False)
-    network = EnhancerNetwork(NetworkSpec(8, (6,), (5,), skip=True))
+    network = Network(tinylstm(8, (6,), (5,), 9))
     take_weights(network, dense.model)
-    assert np.array_equal(network.denses[-1].kernel[:, :-1], dense.layers[-1].arrays["kernel"])
-    assert network.denses[-1].bias.numpy()[-1] == 1.0
-    back = EnhancerNetwork(NetworkSpec(8, (6,), (5,)))
-    take_weights(back, network.export(dense.ends, None, {}).model)
-    assert np.array_equal(back.denses[-1].kernel, dense.layers[-1].arrays["kernel"])
+    assert np.array_equal(network.twin("dense_1").kernel[:, :-1], dense.layers[-1].arrays["kernel"])
+    assert network.twin("dense_1").bias.numpy()[-1] == 1.0
+    back = Network(tinylstm(8, (6,), (5,), 8))
+    take_weights(back, network.export(dense.ends, None, {}))
+    assert np.array_equal(back.twin("dense_1").kernel, dense.layers[-1].arrays["kernel"])
 
 
 @pytest.mark.parametrize("structure", list(Structure))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyse.network import EnhancerNetwork, NetworkSpec
 
 from tinyse.graph.groups import Structure, array_scales, masks, structure_groups
 from tinyse.graph.model import tinylstm
@@ -12,6 +11,7 @@ from tinyse.graph.units import units_of
 from tinyse.keras import tf, tf_keras
 from tinyse.prune import Schedule
 from tinyse.threshold import ThresholdPruning, inverse_softplus, softplus
+from tinyse.train.network import Network
 
 SCHEDULE = Schedule(0.75, begin=2, end=62, every=2)
 NET = tinylstm(16, (8,), (6,), 16)
@@ -19,7 +19,7 @@ NET = tinylstm(16, (8,), (6,), 16)
 
 def network(seed=1):
     tf_keras.utils.set_random_seed(seed)
-    return EnhancerNetwork(NetworkSpec(16, (16, 8), (8,)))
+    return Network(tinylstm(16, (16, 8), (8,), 16))
 
 
 def pull(net, target):
@@ -173,7 +173,7 @@ def test_a_weight_may_return_until_masks_freeze():
     descend(method, net, target, 31, 32, rate=0.0)
     returned = (before == 0) & (masks(method.groups, method.kept)["lstm_0/kernel"] == 1)
     assert returned.any()
-    assert np.all(net.lstms[0].kernel.numpy()[returned] != 0), "each returns with the value it had"
+    assert np.all(net.twin("lstm_0").kernel.numpy()[returned] != 0), "each returns with the value it had"
 
 
 @settings(max_examples=40, deadline=None)

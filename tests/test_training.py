@@ -15,11 +15,12 @@ from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.engines import load_engine
 from tinyse.errors import TrainingError
 from tinyse.graph.grid import Grid
+from tinyse.graph.model import tinylstm
 from tinyse.keras import tf_keras
 from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.recipe import load_recipe
 from tinyse.sound import Ends, features, stft
+from tinyse.train.network import Network
 from tinyse.training import train
 from tinyse.training.checkpoint import save_checkpoint
 from tinyse.training.lanes import Lanes
@@ -132,7 +133,7 @@ def test_training_lowers_the_loss(corpus, tmp_path):
 @pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed"])
 def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss):
     mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1)
-    network = EnhancerNetwork(NetworkSpec(128, (16,), (16,)), 0.5, 0.4)
+    network = Network(tinylstm(128, (16,), (16,), 128), 0.5, 0.4)
     optimizer = tf_keras.optimizers.Adam(0.01)
     lanes = Lanes(network, mixer, loss, 4)
     values = []

@@ -26,7 +26,8 @@ from tinyse.evaluate.render import write_evaluation
 from tinyse.evaluate.result import Evaluation
 from tinyse.evaluate.scoring import ALL, SECONDS, SNRS, evaluate
 from tinyse.evaluate.systems import System
-from tinyse.model import TrainedModel
+from tinyse.export.bundle import INT8
+from tinyse.graph.model import Model
 from tinyse.profile.render import Table, tables, to_json
 from tinyse.progress import Progress, silent
 from tinyse.recipe import Recipe, load_recipe
@@ -248,7 +249,7 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
             numbers["ms per frame"] = Number(profiled.npu.milliseconds, "", source)
             files.append(folder / "roofline.png")
             draw_roofline(profiled, files[-1], load_target(target))
-        plain = Number(4 * TrainedModel.load(models[0].path).parameters, "", sizes.origin.label)
+        plain = Number(4 * Model.load(models[0].path).parameters, "", sizes.origin.label)
         costs = {FLOAT: {"bytes": plain}, QUANTIZED: numbers}
         return Outcome(files, {
             "costs": {label: {name: asdict(n) for name, n in found.items()} for label, found in costs.items()},
@@ -260,7 +261,7 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
 
 def _models(training: Path, export: Path) -> tuple[System, System]:
     return (System(FLOAT, "keras", training / "float.npz"),
-            System(QUANTIZED, "tflm", export / "model_int8.tflite"))
+            System(QUANTIZED, "tflm", export / INT8))
 
 
 def _hashes(models: tuple[System, ...]) -> dict[str, str]:

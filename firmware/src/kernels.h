@@ -86,7 +86,7 @@ typedef struct tinyse_product {
   uint16_t gathers; /* 0: every window lies in the input as it is, aligned */
 } tinyse_product;
 
-/* Weights int8 [row][width][channel] of the window. */
+/* Weights int8 [row][width][channel] of the window, readable for 7 bytes more; the other arrays are padded to 8. */
 typedef struct tinyse_depthwise {
   const int8_t *weights;
   const int32_t *start; /* int8: as in tinyse_matrix */
@@ -187,7 +187,7 @@ typedef struct tinyse_cursor {
   uint32_t block;
 } tinyse_cursor;
 
-/* Operators: operators.c, in whose order the emitted code goes. Scratch is as large as tinyse/export/cproducts.py says. */
+/* Operators that take several kernels: operators.c. Scratch is as large as tinyse/export/cproducts.py says. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);

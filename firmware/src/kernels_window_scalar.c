@@ -2,8 +2,8 @@
 #include "fixedpoint.h"
 
 /* Depthwise in int16 is the same for every processor: its sums have 64 bits. */
-#define POSITIONS(patch)                                         \
-  for (uint32_t row = 0; row < (patch)->rows; ++row)             \
+#define POSITIONS(patch)                             \
+  for (uint32_t row = 0; row < (patch)->rows; ++row) \
     for (uint32_t column = 0; column < (patch)->width; ++column)
 
 /* Position of tap j in the width; outside where it is in the padding. */

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from tinyse.engines.npu import NpuEngine
-    from tinyse.npu.stimulus import Ints
+    from tinyse.measure.stimulus import Ints
 
 MODEL = click.Path(path_type=Path)
 
@@ -59,7 +59,7 @@ def run(model: Path, audio: Path | None, frames: int, seed: int, target: Path | 
       tinyse npu run model_vela.tflite --audio noisy.wav --trace maps.npz
     """
     from tinyse.engines.npu import NpuEngine
-    from tinyse.npu.speed import run_frames
+    from tinyse.measure.speed import run_frames
 
     engine = NpuEngine.load(model)
     count, rate = run_frames(engine, _frames(engine, audio, frames, seed), target)
@@ -82,7 +82,7 @@ def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed
       tinyse npu compare model_vela.tflite model_int8.tflite --audio noisy.wav
     """
     from tinyse.engines.npu import NpuEngine
-    from tinyse.npu.compare import compare as walk
+    from tinyse.measure.parting import compare as walk
 
     result = walk(compiled, integer, _frames(NpuEngine.load(compiled), audio, frames, seed))
     click.echo(f"{result.frames} frames: {100 * result.share:.3f} % of {result.values} output values equal, "
@@ -100,6 +100,6 @@ def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed
 
 
 def _frames(engine: NpuEngine, audio: Path | None, count: int, seed: int) -> list[Ints]:
-    from tinyse.npu.stimulus import sound_frames, synthetic_frames
+    from tinyse.measure.stimulus import sound_frames, synthetic_frames
 
     return sound_frames(engine, audio) if audio else synthetic_frames(engine, count, seed)

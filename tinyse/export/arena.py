@@ -254,10 +254,12 @@ def reads_words(op: Op) -> bool:
 
 
 def _overread(op: Op, tensor: Tensor) -> int:
-    """Bytes that a kernel may read past the end of an operand: up to its last tile's."""
+    """Bytes that a kernel may read past the end of an operand: up to its last tile's or vector's."""
+    if isinstance(op, Depthwise):
+        return -tensor.channels % GROUP * tensor.grid.dtype.itemsize
     if isinstance(op, Lstm):
         values = tensor.channels
-    elif isinstance(op, MatMul | Conv) and not isinstance(op, Depthwise):
+    elif isinstance(op, MatMul | Conv):
         values = op.weights.values[0].size
     else:
         return 0

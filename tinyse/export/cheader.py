@@ -198,7 +198,7 @@ def _contract(ends: Ends, plan: Plan, target: Target) -> list[str]:
         f"In: {_TAKES[ends.feature.kind]}",
         f"Out: {_GIVES[ends.result.kind]}",
         *(["Without bands every bin is a band of weight 1."] if ends.transforms and not banded(ends) else []),
-        "Analysis and synthesis windows are FRAME long, frames start every HOP samples, at sample 0.",
+        *(["Windows are FRAME long, frames start every HOP samples, at sample 0."] if ends.transforms else []),
     ]
     if isinstance(plan.policy, Skip):
         common += ["The output has TINYSE_OUTPUTS values: the mask, then P - 128. The network runs again n frames on,",

@@ -19,6 +19,8 @@ from tinyse.graph.plan import Plan
 from tinyse.sound import Ends
 from tinyse.targets import Target
 
+C_FILES = ("model.h", "model.c", "packed.h", "packed.c")
+
 
 @dataclass(frozen=True)
 class CSources:

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
+from tinyse.export.flatfile import TensorInfo as TensorInfo
 from tinyse.export.flatfile import operator_names as operator_names
 from tinyse.export.flatfile import schema as schema
+from tinyse.export.flatfile import tensor_infos as tensor_infos
 from tinyse.export.flatfile import unpack as unpack
 from tinyse.export.quantization import Affine
-from tinyse.export.structure import check_values, tensor_name, type_bytes, type_name
+from tinyse.export.structure import check_values
 from tinyse.npu.flatbuffer import brief
 
 GATES = ("i", "f", "g", "o")
@@ -94,25 +96,6 @@ Layer = LstmLayer | DenseLayer | LogisticLayer
 
 
 @dataclass(frozen=True)
-class TensorInfo:
-    """One tensor of the file: what a report or a header says of it."""
-
-    index: int
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    scales: tuple[float, ...]
-    zero_point: int
-    variable: bool
-    constant: bool
-
-    @property
-    def bytes(self) -> int:
-        """Size of the tensor's data."""
-        return type_bytes(self.type, self.shape)
-
-
-@dataclass(frozen=True)
 class Network:
     """A streaming int8 network: ``input`` int8 [1, 1, bands], ``output`` int8 mask [1, 1, bands]."""
 
@@ -137,21 +120,6 @@ class Network:
         """Tensors that persist between frames: h and c of every LSTM, in order."""
         lstms = [layer for layer in self.layers if isinstance(layer, LstmLayer)]
         return tuple(self.tensors[index] for layer in lstms for index in (layer.state_h, layer.state_c))
-
-
-def tensor_infos(model: Any) -> tuple[TensorInfo, ...]:
-    """Describe every tensor of the first subgraph."""
-    infos = []
-    for index, tensor in enumerate(model.subgraphs[0].tensors):
-        grid = tensor.quantization
-        scales = () if grid is None or grid.scale is None else tuple(float(s) for s in grid.scale)
-        points = [0] if grid is None or grid.zeroPoint is None else grid.zeroPoint
-        buffer = model.buffers[tensor.buffer].data
-        infos.append(TensorInfo(
-            index, tensor_name(model.subgraphs[0], index), type_name(tensor.type),
-            tuple(int(n) for n in (tensor.shape if tensor.shape is not None else ())), scales, int(points[0]),
-            bool(tensor.isVariable), buffer is not None and len(buffer) > 0 and not tensor.isVariable))
-    return tuple(infos)
 
 
 def parse(data: bytes, name: str = "model") -> Network:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyse.errors import ModelError
-from tinyse.export.network import TensorInfo, tensor_infos, unpack
+from tinyse.export.flatfile import TensorInfo, tensor_infos, unpack
 from tinyse.export.writer import STATES
 from tinyse.graph.grid import Grid
 from tinyse.graph.plan import Ports

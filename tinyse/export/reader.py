@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tinyse.errors import ModelError
 from tinyse.export.flatfile import names, operator_names, schema, unpack
+from tinyse.export.structure import check_values, tensor_names
 from tinyse.export.writer import FUSED, OPERATORS, SAME, STATES, TANH, same_pads
 from tinyse.graph.graph import Graph, check
 from tinyse.graph.grid import Grid
@@ -39,6 +40,7 @@ def read(data: bytes, name: str = "model") -> Graph:
         ModelError: it is damaged, or holds an operator, a type or a tensor that a Graph cannot; in one line.
     """
     model = unpack(data, name)
+    check_values(model, name)
     try:
         return _File(model, name).graph()
     except _Refusal as error:
@@ -79,8 +81,8 @@ class _File:
             raise _Refusal(f"{len(model.subgraphs)} subgraphs, not one")
         self.model, self.name, self.flat = model, name, model.subgraphs[0]
         types = {code: _TYPES.get(key, key.lower()) for code, key in names(schema().TensorType).items()}
-        self.tensors = [_stored(model, tensor, types) for tensor in self.flat.tensors]
-        self.taken: dict[str, int] = {}
+        self.tensors = [_stored(model, tensor, types, called)
+                        for tensor, called in zip(self.flat.tensors, tensor_names(self.flat), strict=True)]
         self.pads: dict[int, tuple[int, Pair]] = {}
 
     def graph(self) -> Graph:
@@ -121,8 +123,6 @@ class _File:
             raise _Refusal(f"{stored.name} is {'a variable' if stored.variable else 'a constant'}")
         if stored.dynamic:
             raise _Refusal(f"{stored.name} has a dynamic shape")
-        if self.taken.setdefault(stored.name, index) != index:
-            stored = _Stored(f"{stored.name}#{index}", *list(vars(stored).values())[1:])
         return Tensor(stored.name, stored.shape, stored.grid)
 
     def constant(self, index: int, dtype: str) -> NDArray[Any]:
@@ -173,7 +173,7 @@ def _text(name: Any) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else name or ""
 
 
-def _stored(model: Any, tensor: Any, types: dict[int, str]) -> _Stored:
+def _stored(model: Any, tensor: Any, types: dict[int, str], name: str) -> _Stored:
     def listed(values: Any) -> tuple[Any, ...]:
         return () if values is None else tuple(values)
 
@@ -187,7 +187,7 @@ def _stored(model: Any, tensor: Any, types: dict[int, str]) -> _Stored:
     scales = np.array(listed(grid.scale if grid else None), np.float32)
     points = tuple(int(point) for point in listed(grid.zeroPoint if grid else None))
     most = listed(grid.max if grid else None)
-    return _Stored(_text(tensor.name), shape, dtype, scales, points or (0,), grid.quantizedDimension if grid else 0,
+    return _Stored(name, shape, dtype, scales, points or (0,), grid.quantizedDimension if grid else 0,
                    bool(tensor.isVariable), any(n < 0 for n in (*shape, *listed(tensor.shapeSignature))),
                    float(most[0]) if most else 0.0, data)
 

@@ -92,7 +92,8 @@ class Lowering:
         order = [node.name for node in nodes if node.name in wanted]
         first = self.net.results[number].node
         outputs = [self.made[name] for name in ([first] if first else []) + [n for n in order if n != first]]
-        return Graph(f"part_{number}", tuple(self._inputs), tuple(self._ops), tuple(dict.fromkeys(outputs)),
+        name = "main" if len(self.net.results) == 1 else f"part_{number}"
+        return Graph(name, tuple(self._inputs), tuple(self._ops), tuple(dict.fromkeys(outputs)),
                      tuple(self._states))
 
     # -- grids and weights ------------------------------------------------------------------------------

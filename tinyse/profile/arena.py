@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tinyse.errors import ModelError, ToolError
-from tinyse.export.checks import tflm_reason
+from tinyse.export.interpreted import reason as tflm_reason
 from tinyse.profile.results import HostArena, Origin, Source
 
 SCRIPT = """import sys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.artifacts import sha256, write_json
-from tinyse.export.bundle import plan_json
+from tinyse.export.bundle import MANIFEST, open_bundle
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.profile.locate import Located, manifest_target
 from tinyse.targets import Target
@@ -30,7 +30,6 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 
 
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
-    from tinyse.export.bundle import open_bundle
     from tinyse.export.csources import write_c
 
     assert found.int8 is not None
@@ -38,5 +37,5 @@ def _write_sources(found: Located, target: Target, folder: Path) -> None:
     compiled = [found.compiled] if target.has_npu and found.compiled is not None else []
     folder.mkdir(parents=True)
     write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8))
-    write_json(folder / "manifest.json", {"target": target.name, "ends": bundle.ends.as_dict(),
-                                          "plan": plan_json(bundle.plan)})
+    write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict(),
+                                   "plan": plan_json(bundle.plan)})

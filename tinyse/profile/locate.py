@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from tinyse.artifacts import sha256
 from tinyse.errors import ModelError
+from tinyse.export.bundle import COMPILED, INT8, MANIFEST, exported, manifest_of
 from tinyse.targets import Target, load_target, target_names
 
-INT8, COMPILED, REPORTS = "model_int8.tflite", "model_vela.tflite", "vela"
+REPORTS = "vela"
 CUSTOM_OPERATOR = b"ethos-u"
 
 
@@ -49,7 +48,7 @@ def locate(path: Path, target: str | None = None) -> Located:
         return _folder(_export_of(path), target)
     if path.suffix != ".tflite":
         raise ModelError(f"{path}: not a .tflite", "name an export folder, a run folder or a .tflite")
-    if path.name in (INT8, COMPILED) and (path.parent / "manifest.json").is_file() and target is None:
+    if path.name in (INT8, COMPILED) and (path.parent / MANIFEST).is_file() and target is None:
         return _folder(path.parent, None)
     return _file(path, target)
 
@@ -115,18 +114,11 @@ def _file(path: Path, target: str | None) -> Located:
 
 
 def _manifest(folder: Path) -> dict[str, object]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return {}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        hashes = dict(manifest.get("sha256", {}))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ModelError(f"{path}: is no manifest: {error}", "export again") from error
+    manifest = manifest_of(folder)
     for name in (INT8, COMPILED):
-        if name in hashes and (folder / name).is_file() and sha256(folder / name) != hashes[name]:
-            raise ModelError(f"{folder / name}: is not the file that was exported", "export again")
-    return dict(manifest)
+        if (folder / name).is_file():
+            exported(folder / name, manifest)
+    return manifest
 
 
 def _name(folder: Path) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from tinyse.artifacts import sha256
 from tinyse.errors import ModelError
-from tinyse.export.bundle import exported_ends
-from tinyse.export.network import parse
+from tinyse.export.bundle import open_bundle
 from tinyse.profile import arena, layers, locate, simulated, sizes, vela
 from tinyse.profile.execution import Executed, Options, execute
 from tinyse.profile.results import HostArena, NpuEstimate, Origin, Profile, Source
-from tinyse.profile.skipping import UNKNOWN, is_skipping, skip_cost
+from tinyse.profile.skipping import UNKNOWN, skip_cost
 from tinyse.sound import DEFAULT
 from tinyse.targets import Target, load_target
 
@@ -38,8 +37,9 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
     skipped: list[str] = []
     with ExitStack() as stack:
         found = locate.locate(Path(path), target)
-        if found.int8 is not None:
-            parse(found.int8.read_bytes(), str(found.int8))  # TFLM and Vela say less of what they cannot read
+        bundle = open_bundle(found.int8 or found.compiled or path, compiled=found.int8 is None)
+        # TFLM and Vela say less of what they cannot read.
+        graphs = bundle.graph_plan().graphs if found.int8 is not None else ()
         if found.reports is None and found.compiled is None:
             if found.target is None:
                 raise ModelError(f"{path}: says not what it was exported for",
@@ -47,12 +47,12 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
             if found.target.has_npu:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinyse-profile-")))
                 found = _compile(found, found.target, folder)
-        frames_per_second = _frames_per_second(found)
+        frames_per_second = bundle.ends.frames_per_second
         npu, reports, chosen = _npu(found, skipped, frames_per_second)
         measured = _arena(found, skipped)
-        counted = sizes.model_sizes(found.int8, found.compiled, reports)
+        counted = sizes.model_sizes(graphs, found.int8, found.compiled, reports)
         simulation = simulated.account(found.compiled, npu, skipped)
-        skips = is_skipping(found.int8, found.compiled)
+        skips = bundle.gate is not None
         ran = Executed() if firmware is None else execute(found, chosen, firmware, skipped, skips, frames_per_second)
         skip = skip_cost(ran.firmware, npu, simulation, frames_per_second) if skips else None
         if skip is not None and skip.rate is None:
@@ -70,12 +70,6 @@ def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Loca
     assert found.int8 is not None
     compiled = compile_model(found.int8, target, folder)
     return replace(found, compiled=compiled.path, reports=folder)
-
-
-def _frames_per_second(found: locate.Located) -> float:
-    file = found.int8 or found.compiled
-    assert file is not None
-    return exported_ends(file).frames_per_second
 
 
 def _npu(found: locate.Located, skipped: list[str],

@@ -15,7 +15,7 @@ from typing import Any
 from tinyse.artifacts import sha256, versions, write_json
 from tinyse.corpus.store import Corpus, corpus_dir
 from tinyse.errors import TinyseError
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.progress import Progress, Step, silent
 from tinyse.sweep.columns import MEAN, OPERATIONS, RATE, VAL_RATE, costs, sweep_columns
 from tinyse.sweep.plan import Common, Job, dense_job, offline_job, trained_job

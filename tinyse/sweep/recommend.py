@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinyse.artifacts import sha256
 from tinyse.errors import TinyseError
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.sweep.columns import MEAN, RATE, SIZES, VAL_RATE, costs
 from tinyse.sweep.results import Column, PointResult, SweepResult
 

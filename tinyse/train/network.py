@@ -10,6 +10,7 @@ One class serves training (time-major, any batch), whole clips and streaming (T 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,13 +186,16 @@ class Network(tf_keras.Model):
                 raise ModelError(f"no quantization range for {name!r}", "train or calibrate it")
             return ranges[name]
 
+        def within(name: str, suffix: str) -> tuple[float, float]:
+            return of(f"{name}.{suffix}")
+
         self.input_grid = Grid.of_range(*of(self.net.input.name))
         grids = {self.net.input.name: self.input_grid}
         for twin in self.twins:
             if isinstance(twin, NormTwin):
                 raise ModelError(f"{twin.name}: norms are not folded", "call fold_norms() first")
             given = tuple(grids[name] for name in twin.node.ins)
-            grids[twin.name] = twin.quantize(given, lambda suffix, name=twin.name: of(f"{name}.{suffix}"), exact)
+            grids[twin.name] = twin.quantize(given, partial(within, twin.name), exact)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Every array by "node/array", as a Model has them."""
@@ -295,11 +299,9 @@ class StreamingNetwork:
     def __init__(self, model: Model) -> None:
         self.network = restore(model, exact=True)
         self._grid = self.network.input_grid
-        held, source = self.network.held(), self.network.net.input.name
+        held = self.network.held()
 
         def run(part: int, values: dict[str, Any], states: Any) -> Any:
-            if self._grid is None and source in values:
-                values[source] = (values[source] - self.network.shift) / self.network.scale
             return self.network.run_part(part, values, states, held, Seen(None, None))
 
         self._run = tf.function(run)
@@ -309,7 +311,15 @@ class StreamingNetwork:
         """Back to zero states."""
         self._states = self.network.zero_states(1)
 
-    def step(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
+        """feature [inputs] -> the last result [outputs], every part run; the states move on by one frame."""
+        net = self.network.net
+        values = {net.input.name: feature}
+        for part in range(len(net.results)):
+            values |= self.step_part(part, values)
+        return values[net.results[-1].node].reshape(-1)
+
+    def step_part(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Every value of a part's nodes, by node, from those [rows, width, channels] that it reads of others."""
         shapes, source = self.network.net.shapes, self.network.net.input.name
         values = {}

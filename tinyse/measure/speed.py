@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.engines.npu import NpuEngine
+from tinyse.errors import ModelError
 from tinyse.npu.trace import trace
 
 
@@ -18,6 +20,9 @@ def run_frames(engine: NpuEngine, frames: Sequence[NDArray[Any]], target: Path |
 
     Args:
         target: also run them traced, and write every map there.
+
+    Raises:
+        ModelError: several parts are to be traced.
 
     Returns:
         The number of frames, and frames per second (wall clock of this host, without tracing).
@@ -28,5 +33,17 @@ def run_frames(engine: NpuEngine, frames: Sequence[NDArray[Any]], target: Path |
         engine.step(frame)
     seconds = time.perf_counter() - start
     if target is not None:
-        trace(engine.machine, frames, target)
+        if len(engine.plan.parts) > 1:
+            raise ModelError(f"{engine.label}: {len(engine.plan.parts)} parts, of which --trace writes one",
+                             "give the compiled file of one part")
+        trace(engine.machine, _fed(engine, frames), target)
     return len(frames), len(frames) / max(seconds, 1e-9)
+
+
+def _fed(engine: NpuEngine, frames: Sequence[NDArray[Any]]) -> Iterator[list[NDArray[Any]]]:
+    """Each frame and what the states are before it."""
+    part = engine.plan.parts[0]
+    states = [np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype) for state in part.states]
+    for frame in frames:
+        yield [frame, *states]
+        states = engine.machines.outputs(0)[len(part.outputs):]
