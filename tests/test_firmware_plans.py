@@ -114,7 +114,7 @@ def test_a_lone_part_keeps_its_lstm_in_the_arena_and_pairs_beside_it(tmp_path) -
     exported, given = export(random_plan(net), ENDS16, tmp_path), frames(60, 16, 4)
     memory = exported.c.memory
     assert [place.offset >= memory.arena_bytes for place in memory.states] == [False, False, True]
-    assert memory.block_bytes == 16 and [len(part.before) for part in memory.parts] == [1]
+    assert memory.block_bytes == 32 and [len(part.before) for part in memory.parts] == [1]
     for options in ((), DRIVER):
         same(run(exported, "sanitized", given, options=options), expected(exported.plan, machines(exported), given))
 

@@ -37,7 +37,7 @@ void tinyse_depthwise16(const tinyse_depthwise *op, const int16_t *x, int16_t *y
 
 void tinyse_depthwise8(const tinyse_depthwise *op, const int8_t *x, int8_t *y) {
   const tinyse_patch *patch = &op->patch;
-  const tinyse_output *output = &op->output;
+  const tinyse_scaling *output = &op->output;
   const uint32_t channels = output->channels;
   POSITIONS(patch) {
     for (uint32_t channel = 0; channel < channels; ++channel) {
