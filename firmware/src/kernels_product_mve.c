@@ -172,8 +172,8 @@ void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int
   }
 }
 
-void tinyse_kernel_scale(const tinyse_output *output, const int32_t *sums, int8_t *y) {
-  const tinyse_output by = *output; /* y could be anything */
+void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y) {
+  const tinyse_scaling by = *output; /* y could be anything */
   const int32x4_t low = vdupq_n_s32(by.low), high = vdupq_n_s32(by.high);
   uint32_t row = 0;
   for (; row + 4 <= by.channels; row += 4) {

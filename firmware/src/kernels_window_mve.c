@@ -22,13 +22,13 @@ INLINE halves tap(halves sums, int16x8_t x, const int8_t *weights) {
   return (halves){vaddq_s32(sums.even, vmullbq_int_s16(x, by)), vaddq_s32(sums.odd, vmulltq_int_s16(x, by))};
 }
 
-INLINE int32x4_t finished(int32x4_t sums, int32x4_t mantissa, int32x4_t shift, const tinyse_output *by) {
+INLINE int32x4_t finished(int32x4_t sums, int32x4_t mantissa, int32x4_t shift, const tinyse_scaling *by) {
   return clamped(vqaddq_n_s32(rescale_lanes(sums, mantissa, shift), by->zero_point), by->low, by->high);
 }
 
 void tinyse_depthwise8(const tinyse_depthwise *op, const int8_t *x, int8_t *y) {
   const tinyse_patch patch = op->patch; /* y could be anything */
-  const tinyse_output output = op->output;
+  const tinyse_scaling output = op->output;
   const uint32_t channels = output.channels, taps = patch.kernel[1];
   const uint32_t across = patch.dilation[1] * channels, down = patch.dilation[0] * patch.in_width * channels;
   const int32_t dilation = patch.dilation[1], width = patch.in_width;

@@ -81,7 +81,7 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
 
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch) {
   const tinyse_patch *patch = &product->patch;
-  const tinyse_output output = product->output;
+  const tinyse_scaling output = product->output;
   int64_t *sums = (int64_t *)(void *)scratch;
   uint8_t *gathered = (uint8_t *)(sums + product->weights.rows);
   for (uint32_t row = 0; row < patch->rows; ++row) {

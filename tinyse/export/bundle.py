@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.errors import ModelError, RecipeError
-from tinyse.export.ports import paired, port, read_ports
+from tinyse.export.flatfile import unpack
+from tinyse.export.ports import counted, paired, port, read_ports
 from tinyse.export.reader import read
 from tinyse.graph.plan import Always, Plan, Ports, Skip, policy_json, policy_of
-from tinyse.npu.payload import Payload
 from tinyse.npu.payload import parse as parse_payload
 from tinyse.sound import DEFAULT, Ends
 
@@ -127,14 +127,10 @@ def _plan(ports: tuple[Ports, ...], listed: Mapping[str, Any], ends: Ends) -> Pl
 
 def compiled_ports(data: bytes, name: str = "model") -> Ports:
     """The ends of a file that Vela compiled."""
-    return payload_ports(parse_payload(data), name)
-
-
-def payload_ports(payload: Payload, name: str) -> Ports:
-    """The ends of a compiled network that has been taken apart."""
+    payload = parse_payload(data)
     inputs, outputs = ([port(info.name, info.dtype.name, info.shape, [info.scale], info.zero_point, name)
                         for info in ends] for ends in (payload.inputs, payload.outputs))
-    return paired(name, inputs, outputs)
+    return paired(name, inputs, outputs, counted(unpack(data, name)))
 
 
 def manifest_of(folder: Path, needed: bool = False) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _patch(op: MatMul | Conv | MaxPool) -> _Patch:
 
 
 def _output(made: COperator, op: MatMul | Conv, padded: int) -> str:
-    """tinyse_output of a product; arrays padded to ``padded`` rows."""
+    """tinyse_scaling of a product; arrays padded to ``padded`` rows."""
     mantissa, shift = (np.array(part, np.int64) for part in zip(*map(quantize_multiplier, reals(op)), strict=True))
     bias = "0"
     if op.x.grid.bits > 8:

@@ -20,7 +20,7 @@ class Place:
     """A tensor that outlives an invocation or crosses its border.
 
     Attributes:
-        name: "lstm_0.h", "lstm_0.c", "features", "mask"; of a state that is a pair, its past's; of a held tensor, its own.
+        name: "lstm_0.h", "lstm_0.c", "features", "mask"; that of a pair's past, or of a held tensor.
         type: "int8" or "int16". bytes: its size.
         scale, zero_point: its grid; a state starts at its zero point, **not** at 0.
         offset: bytes from the start of the arena, behind which the block is; None where TFLM chooses the place.
