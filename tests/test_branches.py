@@ -1,6 +1,5 @@
 """Networks with branches: labels, removal, order, grids and clusters know nothing of families."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.artifacts import sha256, write_json
-from tinyse.export.bundle import MANIFEST, open_bundle
+from tinyse.export.bundle import MANIFEST, open_bundle, plan_json
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.profile.locate import Located, manifest_target
 from tinyse.targets import Target

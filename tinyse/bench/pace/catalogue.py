@@ -23,8 +23,8 @@ from tinyse.export.bundle import COMPILED, INT8
 from tinyse.progress import Progress, silent
 
 ROUNDS = 5
-NAMES = ("train", "train-quantized", "train-cost", "train-gru", "train-gru-quantized", "export", "float", "int8", "npu", "npu-numpy", "npu-tflm",
-         "sequences")
+NAMES = ("train", "train-quantized", "train-cost", "train-gru", "train-gru-quantized", "export", "float", "int8", "npu",
+         "npu-numpy", "npu-tflm", "sequences")
 """Every contest, in the page's order."""
 FLOAT_DB, INT8_DB = 40.0, 20.0
 """How far below the sound the difference of two outputs must lie: in float, where tf_keras' LSTM has not tinyse's limit

@@ -76,7 +76,7 @@ def ours(folder: Path, quantized: bool, gru: bool = False, steps: int = STEPS) -
 
 def _weights(variables: Any) -> int:
     """Elements of all matrices; tf_keras' GRU has biases that do nothing another does not do."""
-    return sum(int(variable.shape.num_elements()) for variable in variables if len(variable.shape) > 1)
+    return sum(int(variable.shape.num_elements()) for variable in variables if "bias" not in variable.name)
 
 
 def plain(quantized: bool, gru: bool = False, steps: int = STEPS) -> Run:

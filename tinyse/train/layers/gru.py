@@ -167,7 +167,7 @@ class GruTwin(Twin):
         return tf.reshape(y, (frames, batch, 1, width, units)), (last,)
 
     def _entering(self, rows: Any, held: Any, places: Places) -> tuple[Any, ...]:
-        """What x adds, real and with its gradient; the recurrent kernel, its scale, the unit of joint sums, its bias."""
+        """What x adds, real with its gradient; the recurrent kernel, its scale, the unit of joint sums, its bias."""
         if self.layer.joint:
             both, inputs = held[0], self.ins[0][2]
             part = Matrix(both.kernel[:inputs], both.bias, both.scale, both.values[:inputs], both.steps, both.unit)
