@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tinyse.export.verify import zero_counts
+from tinyse.model import TrainedModel
 
 from tinyse.artifacts import sha256
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.export.pipeline import export_run
-from tinyse.export.verify import zero_counts
-from tinyse.model import TrainedModel
 from tinyse.recipe import load_recipe
 from tinyse.training import train
 

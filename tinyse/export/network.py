@@ -18,7 +18,7 @@ from tinyse.export.flatfile import operator_names as operator_names
 from tinyse.export.flatfile import schema as schema
 from tinyse.export.flatfile import tensor_infos as tensor_infos
 from tinyse.export.flatfile import unpack as unpack
-from tinyse.export.quantization import Affine
+from tinyse.graph.grid import Grid
 from tinyse.export.structure import check_values
 from tinyse.npu.flatbuffer import brief
 
@@ -45,8 +45,8 @@ class LstmLayer:
     """
 
     name: str
-    x: Affine
-    h: Affine
+    x: Grid
+    h: Grid
     cell_scale: float
     cell_clip: float
     gates: tuple[Gate, Gate, Gate, Gate]
@@ -69,8 +69,8 @@ class DenseLayer:
     """FULLY_CONNECTED: int8 weights [out, in], one scale per row, int32 bias [out] or none."""
 
     name: str
-    x: Affine
-    y: Affine
+    x: Grid
+    y: Grid
     weights: NDArray[np.int8]
     scales: NDArray[np.float32]
     bias: NDArray[np.int32]
@@ -87,8 +87,8 @@ class LogisticLayer:
     """LOGISTIC: int8 to int8 of scale 1/256, zero point -128."""
 
     name: str
-    x: Affine
-    y: Affine
+    x: Grid
+    y: Grid
     macs: int = 0
 
 
@@ -111,9 +111,9 @@ class Network:
         return sum(layer.macs for layer in self.layers)
 
     @property
-    def features(self) -> Affine:
+    def features(self) -> Grid:
         """Grid of the network's input."""
-        return Affine(self.input.scales[0], self.input.zero_point)
+        return Grid(self.input.scales[0], self.input.zero_point)
 
     @property
     def states(self) -> tuple[TensorInfo, ...]:
@@ -176,12 +176,12 @@ def _values(model: Any, info: TensorInfo) -> NDArray:
     return np.frombuffer(bytes(raw), np.dtype(info.type)).reshape(info.shape).copy()
 
 
-def _affine(info: TensorInfo, kind: str) -> Affine:
+def _affine(info: TensorInfo, kind: str) -> Grid:
     if info.type != kind or len(info.scales) != 1:
         raise ValueError(f"{info.name} is {info.type} with {len(info.scales)} scales, not {kind} with one")
     if not 0 < info.scales[0] < math.inf:
         raise ValueError(f"{info.name} has the scale {info.scales[0]:g}")
-    return Affine(info.scales[0], info.zero_point)
+    return Grid(info.scales[0], info.zero_point)
 
 
 def _layer(model: Any, infos: tuple[TensorInfo, ...], op: Any, operator: str) -> Layer:
@@ -191,7 +191,7 @@ def _layer(model: Any, infos: tuple[TensorInfo, ...], op: Any, operator: str) ->
     if op.builtinOptions is None and operator != "LOGISTIC":
         raise ValueError(f"{operator} ({name}) has no options")
     if operator == "LOGISTIC":
-        if _affine(y, "int8") != Affine(1 / 256, -128):
+        if _affine(y, "int8") != Grid(1 / 256, -128):
             raise ValueError(f"LOGISTIC ({name}) has another scale than 1/256 from -128 on")
         return LogisticLayer(name, _affine(x, "int8"), _affine(y, "int8"))
     if operator == "FULLY_CONNECTED":

@@ -200,8 +200,8 @@ def _check_gates(op: Lstm, where: str) -> None:
         if shapes != ((units, op.x.channels), (units, units), (units,)):
             raise ModelError(f"{where}: its gates do not take {op.x.channels} values to {units} units")
         _check_scales((gate.kernel_scale, gate.recurrent_scale), where)
-    if power[0] != 0.5 or not -15 <= power[1] - 1 <= 0:
-        raise ModelError(f"{where}: the cell's scale {op.cell_scale} is no power of two from 2^-15 to 1")
+    if power[0] != 0.5 or not -30 <= power[1] - 1 <= 0:
+        raise ModelError(f"{where}: the cell's scale {op.cell_scale} is no power of two from 2^-30 to 1")
 
 
 def _check_weights(op: _Product, where: str) -> None:
