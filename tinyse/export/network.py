@@ -18,8 +18,8 @@ from tinyse.export.flatfile import operator_names as operator_names
 from tinyse.export.flatfile import schema as schema
 from tinyse.export.flatfile import tensor_infos as tensor_infos
 from tinyse.export.flatfile import unpack as unpack
-from tinyse.graph.grid import Grid
 from tinyse.export.structure import check_values
+from tinyse.graph.grid import Grid
 from tinyse.npu.flatbuffer import brief
 
 GATES = ("i", "f", "g", "o")
