@@ -93,7 +93,8 @@ def with_firmware(profile: Profile, scale: int = 1) -> Profile:
     stages = tuple(StageCost(name, 10.0 * mean, mean, mean + 10) for name, mean in means.items())
     whole = sum(means.values())
     run = FirmwareRun(
-        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, 10, "a signal",
+        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, 10, (10,),
+        "a signal",
         stages, StageCost("frame", 10.0 * whole, whole, whole + 60), False, None, None, None, 5120, 8000, 16384, 640)
     memory = FirmwareMemory(
         Origin(Source.EXACT, "read from the ELF file"), "corstone300", "cpu", 16_000, 9_000, 0, 29_504,

@@ -260,3 +260,47 @@ def test_model_h_states_the_parts() -> None:
     assert [values[key] for key in ("PARTS", "EXIT", "ROUTE", "PLANNED", "PAIRS", "SKIP")] == ["2", "1", "0", "2", "3", "0"]
     assert len(re.findall("model    sha256", text)) == 2
     assert isinstance(demonstration().plan.policy, Exit) and Always() != demonstration().plan.policy
+
+
+# Costs
+
+
+@lru_cache
+def profiled():
+    """Profile of the demonstration as an export leaves it: with Vela's reports."""
+    from tinyse.export.vela import compile_model
+    from tinyse.profile.execution import Options
+    from tinyse.profile.pipeline import profile
+
+    folder = scratch() / "plans-export"
+    exported = export(demonstration_plan(), ENDS, folder)
+    target = load_target("ethos-u55-128")
+    for path in folder.glob("part_*_model_int8.tflite"):
+        compile_model(path, target, folder / "vela")
+    return exported, profile(folder, firmware=Options(on="qemu", wav=sound()))
+
+
+@needs_compiler
+@needs_qemu
+@pytest.mark.qemu
+def test_costs_of_parts_at_their_rates() -> None:
+    from tinyse.npu.account import account
+    from tinyse.profile.render import tables, to_json
+    from tinyse.profile.table import plain
+
+    exported, found = profiled()
+    parts = found.parts
+    assert parts.runs == emulated("npu").results.parts and parts.frames == emulated("npu").results.frames
+    rates = np.array(parts.runs) / parts.frames
+    by_name = {name: [each for each in parts.costs if each.name == name] for name in ("cycles", "MACs")}
+    macs = [sum(each.macs for each in account(path)) for path in exported.compiled]
+    assert [each.once for each in by_name["MACs"]] == [*macs, sum(macs)]
+    assert by_name["MACs"][-1].mean == pytest.approx(rates @ macs) and 0 < by_name["MACs"][-1].mean < sum(macs)
+    cycles = [each.once for each in by_name["cycles"]]
+    assert cycles[-1] == sum(cycles[:-1]) == found.npu.cycles == sum(layer.cycles for layer in found.npu.layers)
+    assert sum(layer.macs for layer in found.simulation.layers) == found.simulation.total.macs == sum(macs)
+    text = "\n".join(plain(each) for each in tables(found))
+    assert "parts of the network, estimated" in text and "parts of the network, simulated" in text
+    assert f"{100 * rates[1]:.1f} %" in text and "rates counted on" in text
+    assert to_json(found)["parts"]["runs"] == parts.runs
+    assert len(found.sha256) == 4 and found.sizes.vela_file == sum(p.stat().st_size for p in exported.compiled)

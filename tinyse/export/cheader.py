@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyse.artifacts import versions
 from tinyse.errors import ExportError
+from tinyse.export.bundle import MOST_PARTS
 from tinyse.export.cparts import DECLARATIONS, held_offset, joined, table
 from tinyse.export.csource import comment, floating, floats, integers, octets, plain
 from tinyse.export.memory import MemoryReport, Place
@@ -25,10 +26,6 @@ from tinyse.targets import Target
 FEATURES = ("magnitude", "log_power", "complex", "samples")
 RESULTS = ("gains", "complex_gains", "samples", "score")
 """Places of the kinds are the values of TINYSE_FEATURE and TINYSE_RESULT."""
-
-
-MAX_PARTS = 32
-"""The C library tells by the bits of a word which parts ran."""
 
 
 def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport, target: Target, source: str) -> str:
@@ -117,8 +114,8 @@ def skips(plan: Plan, ends: Ends, report: MemoryReport) -> bool:
     """
     given, answers = (place.bytes * 8 // _bits(place) for place in (report.input, report.output))
     skip = isinstance(plan.policy, Skip)
-    if len(plan.parts) > MAX_PARTS:
-        raise ExportError(f"a plan of {len(plan.parts)} parts", f"the C library runs up to {MAX_PARTS}")
+    if len(plan.parts) > MOST_PARTS:
+        raise ExportError(f"a plan of {len(plan.parts)} parts", f"the C library runs up to {MOST_PARTS}")
     if answers != ends.outputs + skip:
         raise ExportError(f"the network gives {answers} values for {ends.outputs} bands", "export it with tinyse")
     if given != ends.inputs:

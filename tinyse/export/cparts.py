@@ -1,4 +1,4 @@
-"""The compiled parts in model.h and model.c: their flatbuffers in a row, and a table of what a driver must know of each.
+"""The compiled parts in model.h and model.c: their flatbuffers in a row, and what a driver must know of each.
 
 On NPU targets each part's driver payload and weights are 16-byte aligned pieces of its flatbuffer, so nothing is
 stored twice.

@@ -30,7 +30,7 @@ RESULT: Key = (-1, "\0result")
 
 @dataclass(frozen=True)
 class Move:
-    """A copy of ``bytes`` between the arena and the block; both from the start of the arena, behind which the block is."""
+    """A copy between arena and block; all in bytes, both places from the start of the arena."""
 
     arena: int
     block: int

@@ -42,6 +42,7 @@ class FirmwareRun:
         board, core, backend, kernels: what the image was built for, as it says itself.
         unit: of every stage: ``instructions``, ``cycles`` or ``ns``.
         frames: hops that were enhanced. updates: of them those that ran the network.
+        parts: how often each part of the network ran.
         signal: what was enhanced: a file's name and hash, or the name of the generated signal.
         stages: the six stages in order.
         frame: a whole frame.
@@ -61,6 +62,7 @@ class FirmwareRun:
     unit: str
     frames: int
     updates: int
+    parts: tuple[int, ...]
     signal: str
     stages: tuple[StageCost, ...]
     frame: StageCost

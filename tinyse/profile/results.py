@@ -10,6 +10,7 @@ from tinyse.sound.ends import DEFAULT
 
 if TYPE_CHECKING:
     from tinyse.profile.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
+    from tinyse.profile.parts import PartCosts
     from tinyse.profile.skipping import SkipCost
 
 
@@ -286,6 +287,8 @@ class Profile:
         firmware, memory, budget: the firmware built and run with this model; None where it was not.
         runner: Arm's runner with the same model, where it was asked for.
         frames_per_second: of sound, by the model's ends.
+        parts: of a network of several parts, the costs of each, and at the rates at which they ran; else None. ``npu``
+            and ``simulation`` are then of a frame that runs all of them.
         skip: what a Skip RNN costs on average; None for a network that runs on every frame. ``npu`` and ``simulation``
             are then of a frame that runs it.
     """
@@ -303,4 +306,5 @@ class Profile:
     budget: FrameBudget | None = None
     runner: RunnerRun | None = None
     skip: SkipCost | None = None
+    parts: PartCosts | None = None
     frames_per_second: float = DEFAULT.frames_per_second

@@ -11,7 +11,8 @@ from tinyse.profile.results import Origin, Sizes, Source
 from tinyse.profile.vela import Reports
 
 
-def model_sizes(graphs: Sequence[Graph], int8: Path | None, compiled: Path | None, reports: Reports | None) -> Sizes:
+def model_sizes(graphs: Sequence[Graph], int8: Sequence[Path], compiled: Sequence[Path],
+                reports: Sequence[Reports]) -> Sizes:
     """Count the weights of ``graphs``, which ``int8`` holds, and read what Vela made of them; what is not there is None.
     """
     weights, zeros = (sum(getattr(graph, key) for graph in graphs) for key in ("weights", "zeros"))
@@ -22,7 +23,7 @@ def model_sizes(graphs: Sequence[Graph], int8: Path | None, compiled: Path | Non
         nonzero=nonzero if int8 else None,
         surviving=nonzero if int8 else None,
         bitmask=nonzero + sum(-(-matrix.size // 8) for graph in graphs for matrix in graph.matrices) if int8 else None,
-        encoded=int(reports.number("total_npu_encoded_weights")) if reports else None,
-        constants=constant_bytes(reports) if reports else None,
-        int8_file=int8.stat().st_size if int8 else None,
-        vela_file=compiled.stat().st_size if compiled else None)
+        encoded=sum(int(each.number("total_npu_encoded_weights")) for each in reports) if reports else None,
+        constants=sum(constant_bytes(each) for each in reports) if reports else None,
+        int8_file=sum(path.stat().st_size for path in int8) if int8 else None,
+        vela_file=sum(path.stat().st_size for path in compiled) if compiled else None)
