@@ -299,7 +299,7 @@ class StreamingNetwork:
 
         def run(part: int, values: dict[str, Any], states: Any) -> Any:
             if self._grid is None and source in values:
-                values[source] = (values[source] - self.network.shift) / self.network.scale
+                values = {**values, source: (values[source] - self.network.shift) / self.network.scale}
             return self.network.run_part(part, values, states, held, Seen(None, None))
 
         self._run = tf.function(run)
