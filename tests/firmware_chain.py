@@ -62,7 +62,7 @@ def heard(link: str, model: str, wav: Path, folder: Path, seconds: float = 600) 
     board, backend = IMAGES[link]
     out = folder / f"{link}.wav"
     done = run(image(board, backend, model=model, target=NPU).elf, board, wav, out, network=True, icount=False,
-               npu_model=npu_model(model) if backend == "npu" else None, seconds=seconds)
+               npu_models=[npu_model(model)] if backend == "npu" else [], seconds=seconds)
     rows = np.frombuffer(done.network, np.int8).reshape(done.results.frames, -1)
     engine = tflm(model)
     bands, end = engine.bands, engine.bands + engine.outputs

@@ -108,7 +108,7 @@ def build(data: bytes, name: str, folder: Path, pack: Pack = pack_matrix,
     (folder / "model.h").write_text("\n".join(f"#define TINYSE_{key} {value}" for key, value in {
         "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": bands, "ROW": bands, "ROWS": 1, "INPUTS": bands,
         "OUTPUTS": outputs, "FEATURE": 0, "RESULT": 0, "INPUT_BITS": 8, "OUTPUT_BITS": 8, "SKIP": outputs - bands,
-        "NPU": 0}.items()) + "\n")
+        "NPU": 0, "PARTS": 1}.items()) + "\n")
     sources = [*(SOURCES / file for file in files), folder / "packed.c", TESTS / harness]
     return Program(MACHINES[name], compiled(name, folder, sources), outputs)
 

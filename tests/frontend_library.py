@@ -18,6 +18,9 @@ from tinyse.engines.tflm import Affine
 from tinyse.export.cheader import header, source
 from tinyse.export.memory import MemoryReport, Place
 from tinyse.firmware.vendor import DSP_SOURCES, vendor
+from tinyse.graph.grid import Grid
+from tinyse.graph.plan import Always, Plan, Ports, Skip
+from tinyse.graph.tensor import Tensor
 from tinyse.sound import Ends
 from tinyse.targets import load_target
 
@@ -126,8 +129,11 @@ def model_folder(folder: Path, ends: Ends, skip: bool = False, bits: int = 8) ->
     report = MemoryReport("cortex-m7", "measured", 64, 0, 16, 16, 0, 0, (Place("s", "int8", 4, 1.0, 0, 0, 2),),
                           given, answer)
     target = load_target("cortex-m7")
-    (folder / "model.h").write_text(header(bytes(16), ends, report, target, "0" * 64))
-    (folder / "model.c").write_text(source(bytes(16), ends, report, target, "0" * 64))
+    given, answer = (Tensor(place.name, (place.bytes * 8 // bits,), Grid(place.scale, place.zero_point, bits))
+                     for place in (given, answer))
+    plan = Plan((Ports("network", (given,), (answer,)),), ("mask",), Skip("mask", ends.outputs) if skip else Always())
+    for name, write in (("model.h", header), ("model.c", source)):
+        (folder / name).write_text(write([bytes(16)], plan, ends, report, target, "0" * 64))
     (folder / "packed.h").write_text("#define TINYSE_PACKED_ARENA_BYTES 64\n")
     return folder
 

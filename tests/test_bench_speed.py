@@ -118,8 +118,8 @@ def test_outputs_that_differ_are_no_comparison():
     assert simulating.same_masks(masks, masks + np.array([[0, 0], [2, 0]]), 2).startswith("75.00% of the mask bytes")
     with pytest.raises(ToolError, match="differ by 255 steps"):
         simulating.same_masks(masks, masks[:, ::-1], 4)
-    assert training.same_parameters(968960, 968960) == "both have 968,960 parameters"
-    with pytest.raises(ToolError, match="9 and 8 parameters"):
+    assert training.same_parameters(968960, 968960) == "both have 968,960 weights"
+    with pytest.raises(ToolError, match="9 and 8 weights"):
         training.same_parameters(9, 8)
 
 
@@ -236,13 +236,14 @@ def test_streaming_ways_give_the_same_sound(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantized", [False, True])
-def test_a_step_of_training_each_way(tmp_path, quantized):
+@pytest.mark.parametrize(("quantized", "gru", "weights"), [
+    (False, False, "966,656"), (True, False, "966,656"), (False, True, "737,280")])
+def test_a_step_of_training_each_way(tmp_path, quantized, gru, weights):
     """In this process, one step at the full widths."""
-    ours, plain = training.ours(tmp_path, quantized, 1), training.plain(quantized, 1)
+    ours, plain = training.ours(tmp_path, quantized, gru, 1), training.plain(quantized, gru, 1)
     first, other = ours(), plain()
     assert first.units == other.units and first.seconds > 0 and other.seconds > 0
-    assert training.same_parameters(first.output, other.output) == "both have 968,960 parameters"
+    assert training.same_parameters(first.output, other.output) == f"both have {weights} weights"
     assert ours().seconds > 0  # once more: nothing of the round before is in the way
 
 

@@ -173,14 +173,15 @@ def data(clustered):
 
 def test_the_exported_integers_are_the_trained_clusters(clustered, data):
     model = TrainedModel.load(clustered / "model.npz")
-    values = distinct_values(model.model)
+    values, arrays = distinct_values(model.model), model.model.net.arrays
     assert max(values.values()) <= 5 and min(values.values()) >= 3
     assert json.loads((clustered / "manifest.json").read_text())["distinct"] == values
     for layer, made in zip(model.layers, parse(data).layers, strict=False):
         if layer.kind != "lstm":
             continue
-        for gate, (kernel, recurrent) in enumerate(zip(*(split(layer.arrays[name], model.model.net.arrays[f"{layer.name}/{name}"]) for name in
-                                                         ("kernel", "recurrent_kernel")), strict=True)):
+        names = [f"{layer.name}/{name}" for name in ("kernel", "recurrent_kernel")]
+        parts = (split(model.model.arrays[name], arrays[name]) for name in names)
+        for gate, (kernel, recurrent) in enumerate(zip(*parts, strict=True)):
             for rows, tensor in ((kernel, made.gates[gate].kernel), (recurrent, made.gates[gate].recurrent)):
                 scale = np.abs(rows).max() / np.float32(127)
                 np.testing.assert_array_equal(np.rint(rows / scale).reshape(-1, tensor.shape[0]).T, tensor)

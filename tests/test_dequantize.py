@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from export_models import random_model
-from tinyse.network import NetworkSpec
 
 from tinyse.engines.tflm import TflmEngine
 from tinyse.errors import ModelError

@@ -447,6 +447,19 @@ def test_a_recipe_chooses_its_ends(tmp_path):
         assert caught.value.line().startswith(f"{path}: {line}")
 
 
+@pytest.mark.parametrize("ends, word", [
+    (Ends(Framing(rate=8000), Bands(high_hz=4000.0)), "the corpus has 16000 Hz"),
+    (Ends(Framing(frame=320, hop=160, fft=320)), "fft 320"), (Ends(result=Result(limit=2.0)), "gains of 0 to 1"),
+    (Ends(feature=Feature("complex")), "complex to gains"), (Ends(result=Result("score")), "magnitude to score"),
+])
+def test_what_cannot_be_trained_is_refused_before_training(ends, word):
+    from tinyse.training.start import check_ends
+
+    check_ends(Ends(Framing(frame=320, hop=160), Bands("none"), Feature("log_power"), layout="width"))
+    with pytest.raises(RecipeError, match=word):
+        check_ends(ends)
+
+
 @pytest.mark.parametrize("change, word", [
     ({"hop": 512}, "put together"), ({"hop": 460}, "put together"), ({"hop": 513}, "hop 513"), ({"hop": 0}, "hop 0"),
     ({"fft": 500}, "fft"), ({"fft": 513}, "fft"), ({"window": "kaiser"}, "window"),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from firmware_graphs import Case, run
-from firmware_network import MACHINES
 from graph_draws import INT8_ONLY, KINDS, Draw, draw_chain, draw_frames, draw_op
 
-from tinyse.graph.graph import SIGMOID8, Graph
+from tinyse.errors import ModelError
+from tinyse.export.cnetwork import c_network
+from tinyse.export.coperators import check_c
+from tinyse.export.reader import read
+from tinyse.graph.graph import SIGMOID8, SIGMOID16, Graph
 from tinyse.graph.grid import Grid
-from tinyse.graph.ops import Concat, Conv, Reshape, Sigmoid, Slice
+from tinyse.graph.ops import Concat, Conv, MatMul, Requantize, Reshape, Sigmoid, Slice
 from tinyse.graph.plan import Always, Budget, Exit, Plan, Route
-from tinyse.graph.tensor import State, Tensor
+from tinyse.graph.tensor import State, Tensor, Weights
 
+ROOT = Path(__file__).parent.parent
 EMULATED = ("mve", "m55-portable", "dsp")
 EVERY = ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in EMULATED)]
 
@@ -46,7 +51,6 @@ def check(cases: tuple[Case, ...], machine: str, folder) -> None:
 
 @pytest.mark.parametrize("machine", EVERY)
 def test_operators_have_the_references_bits(machine, tmp_path):
-    assert MACHINES[machine]
     check(operators(), machine, tmp_path)
 
 
@@ -75,7 +79,8 @@ def part(rng: np.random.Generator, number: int, extra: str, units: int, reads: t
         kernel = inner.shape[1:3]
         weights = draw.weights((count, *kernel, inner.channels), count, inner.size, inner)
         # A name that is another part's output, but not here.
-        made = Tensor("result_0" if number == 2 and count > 1 else f"{number}.{count}", (1, 1, 1, count), Grid(0.046875, 3))
+        name = "result_0" if number == 2 and count > 1 else f"{number}.{count}"
+        made = Tensor(name, (1, 1, 1, count), Grid(0.046875, 3))
         draw.ops.append(Conv((inner,), made, weights=weights))
         return made
 
@@ -107,3 +112,40 @@ def plan_case(seed: int, policy: str, frames: int = 12) -> Case:
 def test_plans_run_what_the_runner_runs(machine, tmp_path):
     check(tuple(plan_case(seed, policy) for policy in POLICIES for seed in range(4)), machine,
           tmp_path)
+
+
+def test_a_past_costs_one_move_and_views_cost_nothing():
+    rng = np.random.default_rng(0)
+    draw = Draw(rng, "int8")
+    x = draw.input((1, 1, 6, 4), GRID)
+    past = Tensor("past", (1, 3, 6, 4), GRID)
+    made = draw.put(Requantize, [x], x.shape, GRID)
+    whole = draw.put(Concat, [past, made], (1, 4, 6, 4), GRID, axis=1)
+    draw.states.append(State(past, draw.put(Slice, [whole], past.shape, GRID, begin=(0, 1, 0, 0))))
+    tail = draw.put(Slice, [whole], (1, 1, 6, 4), GRID, begin=(0, 3, 0, 0))
+    flat = draw.put(Reshape, [tail], (1, 1, 1, 24), GRID)
+    network = c_network(draw.done(draw.put(Requantize, [flat], flat.shape, Grid(0.03125, 0)), "past"))
+    assert [len(made.calls) for made in network.parts[0]] == [1, 0, 0, 0, 0, 1]
+    assert network.arena.moves == (((0, 24, 72),),)
+    assert (network.arena.state_bytes, network.arena.bytes) == (96, 128)  # x and the result share a place
+    assert "memmove(arena + 0, arena + 24, 72);" in network.source(b"")
+
+
+def test_released_models_keep_their_arena():
+    network = c_network(read((ROOT / "models" / "tinylstm-dense" / "model_int8.tflite").read_bytes()))
+    assert (network.arena.bytes, network.arena.state_bytes) == (5120, 1536)
+
+
+def test_what_c_cannot_do_is_one_line():
+    rng = np.random.default_rng(0)
+    draw = Draw(rng, "int16")
+    x = draw.input((1, 1, 1, 8), Grid(8.0, 0, 16))
+    graph = draw.done(draw.put(Sigmoid, [x], x.shape, SIGMOID16), "wide")
+    with pytest.raises(ModelError, match=r"^wide: sigmoid t2: t1 has scale 8$"):
+        check_c(graph)
+    draw = Draw(rng, "int8")
+    x = draw.input((1, 1, 1, 2), GRID)
+    weights = Weights(np.ones((1, 2), np.int8), np.float32([2.0**-20]), np.array([2**31 - 100]))
+    graph = draw.done(draw.put(MatMul, [x], (1, 1, 1, 1), GRID, weights=weights), "tiny")
+    with pytest.raises(ModelError, match=r"^tiny: matmul t2: its sums leave 31 bits"):
+        check_c(graph)

@@ -31,8 +31,8 @@ IMAGES = [("corstone300", "cpu", "auto"), ("corstone300", "cpu", "portable"), ("
 
 
 def emulate(board: str, backend: str, kernels: str, wav: Path, out: Path | None = None, **options) -> qemu.Run:
-    model = npu_model() if backend == "npu" else None
-    return qemu.run(image(board, backend, kernels).elf, board, wav, out, npu_model=model, **options)
+    models = [npu_model()] if backend == "npu" else []
+    return qemu.run(image(board, backend, kernels).elf, board, wav, out, npu_models=models, **options)
 
 
 @pytest.mark.parametrize("board, backend, kernels", IMAGES)

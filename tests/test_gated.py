@@ -29,7 +29,8 @@ def literal(network: Network, given: np.ndarray, ran: np.ndarray, run=None):
     for frame, g in zip(given, tf.constant(ran, tf.float32), strict=True):
         new, after = run(tf.constant(frame[np.newaxis]), states)
         keep = g[:, tf.newaxis]
-        states = tf.nest.map_structure(lambda a, b, keep=keep: keep * a + (1 - keep) * b, after, states)
+        held = g[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        states = tf.nest.map_structure(lambda a, b, held=held: held * a + (1 - held) * b, after, states)
         mask = keep * new[-1][0, :, :-1] + (1 - keep) * mask
         masks.append(mask)
         gates.append(new[-1][0, :, -1])

@@ -14,8 +14,8 @@ from npu_models import Tflm, compile_legacy, compile_model, compile_u65, enhance
 from tinyse.cli import main
 from tinyse.engines.base import load_engine
 from tinyse.engines.npu import NpuEngine
-from tinyse.npu import Machine, NpuError, account, weights
 from tinyse.measure.parting import compare
+from tinyse.npu import Machine, NpuError, account, weights
 from tinyse.npu.operations import Dma
 from tinyse.npu.payload import READ_ONLY
 

@@ -14,7 +14,7 @@ from tinyse.graph.snap import snap
 from tinyse.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.sound import Bands, Ends
-from tinyse.train.network import StreamingNetwork, restore
+from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES = 400
 

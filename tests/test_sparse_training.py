@@ -131,8 +131,8 @@ def test_errors_name_the_key_and_the_value(words, line, corpus, tmp_path):
 def test_a_start_of_other_widths_or_of_integers_is_refused(corpus, dense, tmp_path):
     other = tinyse("train", "quick", "--from", dense, "--corpus", corpus, "--out", tmp_path / "a",
                    **{**COMPRESS, "network.lstm": "[24, 8]"})
-    assert other.exit_code == 1 and other.stderr.startswith("Error: network.lstm: [24, 8], but ")
-    assert other.stderr.endswith("has [24, 16] (network.lstm=[24, 16])\n")
+    assert other.exit_code == 1 and other.stderr.startswith("Error: train.start: lstm_1/kernel: [24, 32], but ")
+    assert other.stderr.endswith("has [24, 64] (the family and family_options that it was trained with)\n")
     done = tmp_path / "b"
     first = tinyse("train", "quick", "--compress", "none", "--from", dense, "--corpus", corpus, "--out", done,
                    **{**COMPRESS, "train.compress_steps": "6"})

@@ -1,4 +1,4 @@
-"""The twins: float against NumPy, exact against the integer reference, streamed against whole, gradients against slopes."""
+"""The twins: float against NumPy, exact against integers, streams against sequences, gradients against slopes."""
 
 from __future__ import annotations
 

@@ -85,23 +85,26 @@ def block_mask(weights: Mask, block: tuple[int, int], sparsity: float) -> Mask:
     """Zero the blocks of least mean magnitude.
 
     Args:
-        weights: [rows, columns] = [in, out]; edges that do not fill a block form smaller blocks.
+        weights: [rows, columns] = [in, out]; edges that do not fill a block form smaller blocks. With taps,
+            [kt, kf, in, ...] or depthwise [kt, kf, unit], each tap is cut on its own.
         block: rows and columns of a block.
         sparsity: share of blocks to zero, 0..1; rounded to whole blocks.
 
     Returns:
         A mask of zeros and ones of the same shape.
     """
-    rows, columns = -(-weights.shape[0] // block[0]), -(-weights.shape[1] // block[1])
-    padding = ((0, rows * block[0] - weights.shape[0]), (0, columns * block[1] - weights.shape[1]))
-    shape = (rows, block[0], columns, block[1])
-    total = np.pad(np.abs(weights), padding).reshape(shape).sum(axis=(1, 3))
-    count = np.pad(np.ones_like(weights), padding).reshape(shape).sum(axis=(1, 3))
+    taps = weights.shape[0] * weights.shape[1] if weights.ndim > 2 else 1
+    cut = weights.reshape(taps, weights.shape[0 if weights.ndim == 2 else 2] if weights.ndim != 3 else 1, -1)
+    rows, columns = -(-cut.shape[1] // block[0]), -(-cut.shape[2] // block[1])
+    padding = ((0, 0), (0, rows * block[0] - cut.shape[1]), (0, columns * block[1] - cut.shape[2]))
+    shape = (taps, rows, block[0], columns, block[1])
+    total = np.pad(np.abs(cut), padding).reshape(shape).sum(axis=(2, 4))
+    count = np.pad(np.ones_like(cut), padding).reshape(shape).sum(axis=(2, 4))
     order = np.argsort((total / count).reshape(-1), kind="stable")
-    keep = np.ones(rows * columns, np.float32)
+    keep = np.ones(order.size, np.float32)
     keep[order[: round(sparsity * order.size)]] = 0.0
-    grid = keep.reshape(rows, columns)
-    return np.kron(grid, np.ones(block, np.float32))[: weights.shape[0], : weights.shape[1]].astype(np.float32)
+    grid = np.kron(keep.reshape(taps, rows, columns), np.ones((1, *block), np.float32))
+    return grid[:, : cut.shape[1], : cut.shape[2]].reshape(weights.shape).astype(np.float32)
 
 
 class GroupMasks:

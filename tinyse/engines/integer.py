@@ -19,7 +19,8 @@ class IntegerEngine(Engine):
 
     def __init__(self, plan: Plan, ends: Ends, label: str = "model") -> None:
         super().__init__(plan, ends, label)
-        self.references = [Reference(graph) for graph in plan.graphs]
+        states: dict[str, Array] = {}
+        self.references = [Reference(graph, states) for graph in plan.graphs]
         self.reset()
 
     @staticmethod

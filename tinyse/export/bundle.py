@@ -70,6 +70,14 @@ def part_file(name: str, part: int, parts: int) -> str:
     return name if parts == 1 else f"part_{part}_{name}"
 
 
+def compiled_files(folder: Path) -> tuple[Path, ...]:
+    """Vela's files of an export's folder, one a part; none where it was made for a processor."""
+    described = manifest_of(folder).get("plan")
+    parts = int(described.get("parts", 1)) if isinstance(described, Mapping) else 1
+    found = tuple(folder / part_file(COMPILED, part, parts) for part in range(parts))
+    return found if all(path.is_file() for path in found) else ()
+
+
 def plan_json(plan: Plan) -> dict[str, Any]:
     """What manifest.json says of a plan."""
     return {"parts": len(plan.parts), "results": list(plan.results), "policy": policy_json(plan.policy)}

@@ -97,7 +97,8 @@ def check_stream(plan: Plan, files: Sequence[bytes], frames: Ints, labels: Seque
     reset()
     if not np.array_equal(stream(plan, carried.run, frames), first):
         raise ExportError(f"{labels[0]}: reset does not restore the first frame's states in TFLM")
-    references = [Reference(graph) for graph in plan.graphs]
+    states: dict[str, Ints] = {}
+    references = [Reference(graph, states) for graph in plan.graphs]
     if not np.array_equal(stream(plan, lambda part, given: references[part].run(given), frames), first):
         raise ExportError(f"{labels[0]}: TFLM and the integer reference disagree on this model",
                           "the installed tflite-micro computes by other rules; see tinyse doctor")

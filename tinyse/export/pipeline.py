@@ -18,7 +18,7 @@ from tinyse.errors import ExportError, TinyseError
 from tinyse.export import checks, origin
 from tinyse.export.bundle import COMPILED, INT8, MANIFEST, part_file, plan_json
 from tinyse.export.csources import C_FILES, write_c
-from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
+from tinyse.export.memory import MemoryReport
 from tinyse.export.origin import Origin
 from tinyse.export.vela import Compiled, compile_model
 from tinyse.export.writer import OPERATORS
@@ -107,12 +107,11 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
     compiled = _compiled(made, int8, target, folder)
     stage("memory")
     files = [part.path for part in compiled]
-    memory = npu_memory(made.plan, files, int8, target) if compiled else cpu_memory(made.plan, int8, target)
+    written = write_c(made.plan, folder, int8, files, made.ends, target, made.sha256)
+    memory, packed = written.memory, written.packed
     write_json(folder / "memory.json", memory.to_json())
     write_text(folder / "memory.txt", memory.to_text())
     stage("C")
-    packed = write_c(folder, made.plan, made.files, [file.read_bytes() for file in files] or made.files, made.ends,
-                     memory, target, made.sha256)
     names = [*made.names, "memory.json", "memory.txt", *C_FILES, *(file.name for file in files)]
     names += [f"{REPORTS}/{report.name}" for part in compiled for report in part.reports]
     graphs = made.plan.graphs

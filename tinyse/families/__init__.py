@@ -77,7 +77,7 @@ class Family:
         names = inspect.signature(self.make).parameters
         if skip and "skip" not in names:
             raise RecipeError(f"skip.enabled: {self.name} has no p~", "a family whose net(...) takes skip")
-        given = {**options, **({"ends": ends} if "ends" in names else {}), **({"skip": skip} if "skip" in names else {})}
+        given = {**options, **{name: value for name, value in (("ends", ends), ("skip", skip)) if name in names}}
         with blamed(self.file, self.make):
             net = self.make(**given)
             if not isinstance(net, Net):

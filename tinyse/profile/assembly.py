@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.artifacts import sha256, write_json
-from tinyse.export.bundle import MANIFEST, open_bundle
+from tinyse.export.bundle import MANIFEST, open_bundle, plan_json
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.profile.locate import Located, manifest_target
 from tinyse.targets import Target
@@ -31,16 +31,11 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
     from tinyse.export.csources import write_c
-    from tinyse.export.memory import cpu_memory, npu_memory
 
     assert found.int8 is not None
     bundle = open_bundle(found.int8)
-    plan, files, flashed = bundle.graph_plan(), list(bundle.files), bundle.data
-    if target.has_npu and found.compiled is not None:
-        flashed = (found.compiled.read_bytes(),)
-        memory = npu_memory(plan, [found.compiled], files, target)
-    else:
-        memory = cpu_memory(plan, files, target)
+    compiled = [found.compiled] if target.has_npu and found.compiled is not None else []
     folder.mkdir(parents=True)
-    write_c(folder, plan, bundle.data, flashed, bundle.ends, memory, target, sha256(found.int8))
-    write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict()})
+    write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8))
+    write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict(),
+                                   "plan": plan_json(bundle.plan)})

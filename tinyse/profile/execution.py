@@ -168,8 +168,8 @@ def _on_qemu(project: Path, target: Target, found: Located, options: Options, wa
     """The run, and the features of its middle frame for Arm's runner."""
     machine = target.board if target.board in qemu.MACHINES else QEMU_BOARDS[target.core]
     built = build(project, machine, options.backend)
-    npu = found.compiled if built.backend == "npu" else None
-    done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_model=npu)
+    npu = [found.compiled] if built.backend == "npu" and found.compiled else []
+    done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_models=npu)
     version = _version(qemu.PROGRAM)
     origin = Origin(Source.EMULATED, f"QEMU {version} {qemu.MACHINES[machine][0]}")
     results, record = done.results, done.network or b""

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinyse.artifacts import atomic_path, write_manifest, write_text
 from tinyse.corpus.store import Corpus
-from tinyse.errors import RecipeError, TrainingError
+from tinyse.errors import TrainingError
 from tinyse.families import load
 from tinyse.graph.cluster import distinct_values
 from tinyse.graph.model import Model, Ranges
@@ -37,7 +37,7 @@ from tinyse.training.pruning import make_compression, zero_share
 from tinyse.training.records import Records
 from tinyse.training.resume import resume_run, save_run
 from tinyse.training.skipping import Budget, GatedLanes
-from tinyse.training.start import Start, load_start, take_weights
+from tinyse.training.start import Start, check_ends, load_start, take_weights
 from tinyse.training.validation import Validation
 
 LOG_EVERY = 10
@@ -312,8 +312,7 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
-    if recipe.ends.result.kind != "gains":
-        raise RecipeError(f"ends.result: {recipe.ends.result.kind}: no loss is known for it", "gains")
+    check_ends(recipe.ends)
     net = load(recipe.family).net(recipe.family_options, recipe.ends)
     begins = not checkpoint.exists()
     source = recipe.train.start if begins or recipe.train.distill else None

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyse.artifacts import sha256
+from tinyse.corpus.store import RATE
 from tinyse.dense import dense_file, dense_model
 from tinyse.errors import RecipeError
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
+from tinyse.sound import Ends, Result
 from tinyse.train.network import Network, open_gate
 
 
@@ -71,3 +73,18 @@ def take_weights(network: Network, model: Model) -> None:
     if network.net.skip is not None and not gated:
         open_gate(network)
     network.shift, network.scale = 0.0, 1.0
+
+
+def check_ends(ends: Ends) -> None:
+    """See that today's trainer, its corpus and the C library can do a recipe's ends.
+
+    Raises:
+        RecipeError: they cannot; before anything is trained.
+    """
+    if ends.framing.rate != RATE:
+        raise RecipeError(f"ends: framing: rate: {ends.framing.rate}: the corpus has {RATE} Hz", f"rate: {RATE}")
+    if ends.result != Result():
+        raise RecipeError(f"ends.result: {ends.result.kind}: losses are known for gains of 0 to 1 only",
+                          "result gains of limit 1")
+    if ends.device_reason:
+        raise RecipeError(f"ends: framing: {ends.device_reason}", "fft: 512")

@@ -14,7 +14,6 @@ from tinyse.bench.device.shapes import SHAPES, Shape
 from tinyse.bench.ours import released_folders
 from tinyse.errors import ModelError, TinyseError
 from tinyse.evaluate.result import Evaluation
-from tinyse.export.bundle import INT8
 from tinyse.progress import Progress, Step, silent
 
 

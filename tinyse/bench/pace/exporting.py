@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinyse.bench.pace.race import Lap, Run
 from tinyse.errors import ModelError, ToolError
-from tinyse.export.capture import quiet_stderr
 from tinyse.export.bundle import COMPILED, INT8
+from tinyse.export.capture import quiet_stderr
 
 if TYPE_CHECKING:
     from tinyse.graph.model import Model
