@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyse.export.interpreted import interpreter
 from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph.floating import calibrate
@@ -76,6 +77,16 @@ def integers(data: bytes, inputs: np.ndarray) -> np.ndarray:
     graph = read(data)
     reference, x, y = Reference(graph), graph.inputs[0], graph.outputs[0]
     return np.stack([reference.run({x.name: frame.reshape(x.shape)})[y.name].ravel() for frame in inputs])
+
+
+def streamed(data: bytes, inputs: np.ndarray) -> np.ndarray:
+    """What TFLM makes of int8 frames [count, inputs] from the start: [count, outputs]."""
+    runs, outputs = interpreter(data), []
+    for frame in inputs:
+        runs.set_input(frame.reshape(1, 1, -1), 0)
+        runs.invoke()
+        outputs.append(runs.get_output(0).ravel().copy())
+    return np.stack(outputs)
 
 
 @lru_cache
