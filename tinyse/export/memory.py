@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.errors import ExportError
-from tinyse.export.network import TensorInfo, operator_names, tensor_infos, unpack
+from tinyse.export.flatfile import TensorInfo, operator_names, tensor_infos, unpack
 from tinyse.export.npulayout import ALIGNMENT, NpuPart, npu_layout
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Tensor
