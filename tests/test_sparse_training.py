@@ -11,6 +11,7 @@ from tinyse.artifacts import sha256
 from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.export.pipeline import export_run
+from tinyse.export.reader import read
 from tinyse.graph.model import Model
 from tinyse.recipe import load_recipe
 from tinyse.training import train
