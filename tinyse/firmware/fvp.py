@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.core.tools import FVP, FVP_VARIABLE
+from tinyse.core.tools import FVP, FVP_VARIABLE, Installed, find_fvp
 from tinyse.errors import ToolError
 from tinyse.targets import Target
 
