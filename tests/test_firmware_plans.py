@@ -1,4 +1,4 @@
-"""Plans of several compiled parts, and states as pairs, in firmware: simulator, driver, co-simulation and QEMU agree."""
+"""Plans of several compiled parts, and states as pairs, in firmware: simulator, driver, co-simulation, QEMU agree."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def demonstration(policy=None, target: str = "ethos-u55-128") -> Exported:
 
 
 def machines(exported: Exported) -> Machines:
-    return Machines(exported.plan, [path.read_bytes() for path in exported.compiled], ["part"] * len(exported.plan.parts))
+    files = [path.read_bytes() for path in exported.compiled]
+    return Machines(exported.plan, files, ["part"] * len(files))
 
 
 def frames(count: int, size: int, seed: int = 0) -> np.ndarray:
@@ -257,7 +258,8 @@ def test_an_image_refuses_parts_in_another_order() -> None:
 def test_model_h_states_the_parts() -> None:
     text = (demonstration().folder / "model.h").read_text()
     values = dict(re.findall(r"#define TINYSE_(\w+) +(\S+)", text))
-    assert [values[key] for key in ("PARTS", "EXIT", "ROUTE", "PLANNED", "PAIRS", "SKIP")] == ["2", "1", "0", "2", "3", "0"]
+    found = [values[key] for key in ("PARTS", "EXIT", "ROUTE", "PLANNED", "PAIRS", "SKIP")]
+    assert found == ["2", "1", "0", "2", "3", "0"]
     assert len(re.findall("model    sha256", text)) == 2
     assert isinstance(demonstration().plan.policy, Exit) and Always() != demonstration().plan.policy
 
