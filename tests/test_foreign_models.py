@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from npu_models import Graph, compile_model, dense, lstm, random_values, schema
 
 from tinyse.cli import main
-from tinyse.engines import frontend_of, load_engine
+from tinyse.engines import load_engine
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
 from tinyse.errors import ModelError
-from tinyse.export.network import parse
+from tinyse.export.reader import read
 from tinyse.export.structure import type_bytes
 from tinyse.npu import Machine
 from tinyse.npu.fault import NpuError
@@ -195,15 +195,15 @@ def test_the_simulator_says_the_same_of_the_compiled_file(tmp_path, case):
     path = tmp_path / "vela.tflite"
     path.write_bytes(compile_model(data))
     with pytest.raises(ModelError) as caught:
-        frontend_of(load_engine(path))
+        load_engine(path)
     assert str(caught.value) == f"{path}: {said}"
 
 
 def test_what_runs_elsewhere_but_cannot_be_exported_says_why(tmp_path):
     def says(data: bytes, what: str) -> None:
-        TflmEngine(data)
+        TflmEngine.of_bytes(data)
         with pytest.raises(ModelError, match=what):
-            parse(data, "m.tflite")
+            read(data, "m.tflite")
 
     def six(graph, x, hidden, mask):
         graph.graph.operators[1].builtinOptions.fusedActivationFunction = 3
@@ -234,7 +234,7 @@ def test_an_lstm_beside_the_chain_is_refused():
     mask = graph.tensor((1, 1, B), **MASK)
     graph.op("LOGISTIC", [logits], [mask])
     with pytest.raises(ModelError, match=r"FULLY_CONNECTED \(t23\) takes t0, not what was computed last"):
-        parse(graph.build([x], [mask]))
+        read(graph.build([x], [mask]))
 
 
 def test_a_dense_network_is_exported_as_what_it_is_not(tmp_path):
@@ -256,7 +256,7 @@ def test_a_dense_network_is_exported_as_what_it_is_not(tmp_path):
 
 
 def test_a_state_outside_an_lstm_is_kept_by_tflm_and_refused_where_vela_drops_it():
-    engine = TflmEngine(state_outside())
+    engine = TflmEngine.of_bytes(state_outside())
     frames = np.random.default_rng(0).uniform(0, 3, (5, B)).astype(np.float32)
     first, second = ([engine.mask(frame) for frame in frames] for _ in range(2))
     engine.reset()
@@ -304,4 +304,4 @@ def test_an_input_that_no_command_reads_does_not_count(tmp_path):
     (tmp_path / "vela.tflite").write_bytes(compile_model(data))
     assert NpuEngine.load(tmp_path / "vela.tflite").bands == B
     with pytest.raises(ModelError, match=r"2 inputs \(t0, t25\)"):
-        TflmEngine(data)
+        TflmEngine.of_bytes(data)
