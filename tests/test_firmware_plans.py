@@ -1,4 +1,4 @@
-"""Plans of several compiled parts, and states as pairs, in firmware: simulator, driver, co-simulation and QEMU agree."""
+"""Plans of several compiled parts, and states as pairs, in firmware: simulator, driver and co-simulation agree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tinyse.firmware import qemu
 from tinyse.firmware.build import build
 from tinyse.firmware.project import write_project
 from tinyse.graph.build import Build
-from tinyse.graph.plan import Always, Budget, Exit, Plan, Runner, Skip
+from tinyse.graph.plan import Always, Budget, Carried, Exit, Plan, Runner, Skip
 from tinyse.npu.payload import load
 from tinyse.sound import Bands, Ends, Feature, Framing, Result
 from tinyse.targets import load_target
@@ -43,7 +43,8 @@ def demonstration(policy=None, target: str = "ethos-u55-128") -> Exported:
 
 
 def machines(exported: Exported) -> Machines:
-    return Machines(exported.plan, [path.read_bytes() for path in exported.compiled], ["part"] * len(exported.plan.parts))
+    files = [path.read_bytes() for path in exported.compiled]
+    return Machines(exported.plan, files, ["part"] * len(files))
 
 
 def frames(count: int, size: int, seed: int = 0) -> np.ndarray:
@@ -145,11 +146,8 @@ def test_a_part_that_fails_leaves_what_it_writes_as_it_was(fails, options) -> No
                 raise Failed
             return engine.invoke(part, values)
 
-    from tinyse.graph.plan import Carried
-
     failing, wanted = Failing(), []
     runner, carried = Runner(plan), Carried(plan, failing.invoke)
-    # The simulator keeps an LSTM inside; firmware keeps it apart, and a part that fails here has not run there.
     answer = None
     for _ in range(2):
         runner.reset(), carried.reset(), engine.reset()
@@ -201,18 +199,21 @@ def sound() -> Path:
     return path
 
 
+TARGETS = {"corstone300": "ethos-u55-128", "corstone300-u65": U65}
+
+
 @lru_cache
-def project() -> Path:
-    folder = scratch() / "plans-project"
-    write_project(demonstration().folder, folder)
+def project(board: str = "corstone300") -> Path:
+    folder = scratch() / f"plans-{board}-project"
+    write_project(demonstration(None, TARGETS[board]).folder, folder)
     return folder
 
 
 @lru_cache
-def emulated(backend: str, exit_at: int = 0) -> qemu.Run:
-    built = build(project(), "corstone300", backend)
-    return qemu.run(built.elf, "corstone300", sound(), scratch() / f"plans-{backend}-{exit_at}.wav", network=True,
-                    npu_models=demonstration().compiled if backend == "npu" else [], exit_at=exit_at)
+def emulated(backend: str, exit_at: int = 0, board: str = "corstone300") -> qemu.Run:
+    built, exported = build(project(board), board, backend), demonstration(None, TARGETS[board])
+    return qemu.run(built.elf, board, sound(), scratch() / f"plans-{backend}-{exit_at}.wav", network=True,
+                    npu_models=exported.compiled if backend == "npu" else [], exit_at=exit_at)
 
 
 @needs_compiler
@@ -240,6 +241,15 @@ def test_firmware_on_qemu_obeys_the_plan(exit_at) -> None:
 @needs_compiler
 @needs_qemu
 @pytest.mark.qemu
+def test_firmware_with_fast_scratch_apart_is_the_same() -> None:
+    done = emulated("npu", 0, "corstone300-u65")
+    assert done.network == emulated("npu").network
+    assert done.results.parts == emulated("npu").results.parts and done.results.npu.name == "simulator"
+
+
+@needs_compiler
+@needs_qemu
+@pytest.mark.qemu
 def test_firmware_without_such_a_part_says_so() -> None:
     with pytest.raises(Exception, match="the network has no such part"):
         emulated("cpu", 3)
@@ -257,7 +267,8 @@ def test_an_image_refuses_parts_in_another_order() -> None:
 def test_model_h_states_the_parts() -> None:
     text = (demonstration().folder / "model.h").read_text()
     values = dict(re.findall(r"#define TINYSE_(\w+) +(\S+)", text))
-    assert [values[key] for key in ("PARTS", "EXIT", "ROUTE", "PLANNED", "PAIRS", "SKIP")] == ["2", "1", "0", "2", "3", "0"]
+    keys = ("PARTS", "EXIT", "ROUTE", "PLANNED", "PAIRS", "SKIP")
+    assert [values[key] for key in keys] == ["2", "1", "0", "2", "3", "0"]
     assert len(re.findall("model    sha256", text)) == 2
     assert isinstance(demonstration().plan.policy, Exit) and Always() != demonstration().plan.policy
 
@@ -303,4 +314,9 @@ def test_costs_of_parts_at_their_rates() -> None:
     assert "parts of the network, estimated" in text and "parts of the network, simulated" in text
     assert f"{100 * rates[1]:.1f} %" in text and "rates counted on" in text
     assert to_json(found)["parts"]["runs"] == parts.runs
+    from tinyse.profile.compare import compare
+
+    rows = {row.name: row for row in compare(found, found)}
+    assert rows["NPU cycles, mean of a frame"].first == pytest.approx(rates @ cycles[:-1])
+    assert rows["frames that run part 1"].first == pytest.approx(100 * rates[1])
     assert len(found.sha256) == 4 and found.sizes.vela_file == sum(p.stat().st_size for p in exported.compiled)

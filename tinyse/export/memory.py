@@ -103,7 +103,7 @@ class MemoryReport:
 
 def cpu_memory(plan: Plan, int8: Sequence[Path], target: Target) -> MemoryReport:
     """Memory of an export whose int8 files, one a part, TFLM runs on the processor; arenas as TFLM asks on the host."""
-    from tinyse.profile.arena import host_arena
+    from tinyse.export.hostarena import host_arena
 
     size = sum(path.stat().st_size for path in int8)
     files = [_File(path) for path in int8]

@@ -137,9 +137,10 @@ def finished(file: Path, stage: checks.Stage) -> Origin:
         raise ModelError(f"{bundle.label}: the network takes {plan.inputs[0].size} values, its ends give "
                          f"{bundle.ends.inputs}", "export it again, so that the manifest names its ends")
     labels = tuple(map(str, bundle.files))
-    return _proven(plan, bundle.data, labels, bundle.ends, sha256(file), None, sum(graph.parameters for graph in graphs),
-                   {op.out.name: op.out.channels for graph in graphs for op in graph.ops
-                    if isinstance(op, ops.Lstm | ops.MatMul | ops.Conv)}, "as given", stage)
+    units = {op.out.name: op.out.channels for graph in graphs for op in graph.ops
+             if isinstance(op, ops.Lstm | ops.MatMul | ops.Conv)}
+    return _proven(plan, bundle.data, labels, bundle.ends, sha256(file), None,
+                   sum(graph.parameters for graph in graphs), units, "as given", stage)
 
 
 def _proven(plan: Plan, files: tuple[bytes, ...], labels: tuple[str, ...], ends: Ends, digest: str,

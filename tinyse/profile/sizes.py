@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinyse.core.origin import Origin, Source
 from tinyse.graph.graph import Graph
 from tinyse.profile.layers import constant_bytes
-from tinyse.profile.results import Origin, Sizes, Source
+from tinyse.profile.results import Sizes
 from tinyse.profile.vela import Reports
 
 
