@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyse.engines.tflm import Affine
 from tinyse.export.cheader import header, source
 from tinyse.export.memory import MemoryReport, Place
 from tinyse.firmware.vendor import DSP_SOURCES, vendor
@@ -74,11 +73,10 @@ class Script:
         return grids(8 * answer.dtype.itemsize)[1].dequantize(answer)
 
 
-def grids(bits: int = 8) -> tuple[Affine, Affine]:
+def grids(bits: int = 8) -> tuple[Grid, Grid]:
     """Of the input and of the output; 16 bits have the range of 8, in steps of 1/256."""
     first, second = places(bits)
-    return (Affine(first.scale, first.zero_point, np.dtype(first.type)),
-            Affine(second.scale, second.zero_point, np.dtype(second.type)))
+    return tuple(Grid(place.scale, place.zero_point, np.dtype(place.type).itemsize * 8) for place in (first, second))
 
 
 def places(bits: int) -> tuple[Place, Place]:

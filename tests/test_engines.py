@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from export_models import changed
 from hypothesis import given
 from hypothesis import strategies as st
-from export_models import changed
 from tiny_models import BANDS, float_tflite, tiny_tflite, tiny_trained
 
 from tinyse.artifacts import sha256

@@ -79,7 +79,7 @@ def test_an_empty_signal_stays_empty():
 
 def test_a_tflm_stream_is_enhanced_as_in_one_transform():
     wave = noise(20000)
-    engine = TflmEngine(tiny_tflite())
+    engine = TflmEngine.of_bytes(tiny_tflite())
     np.testing.assert_allclose(enhance_signal(wave, engine), whole_file(wave, engine), atol=1e-6)
 
 

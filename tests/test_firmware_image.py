@@ -42,7 +42,7 @@ def test_enhances_as_the_host_does_and_twice_the_same(board, backend, kernels, t
     first, second = (emulate(board, backend, kernels, wav, tmp_path / f"{name}.wav", network=True) for name in "ab")
     assert first == second
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
-    heard, engine = read_wav(tmp_path / "a.wav"), TflmEngine(
+    heard, engine = read_wav(tmp_path / "a.wav"), TflmEngine.of_bytes(
         (export("small", "cortex-m55") / "model_int8.tflite").read_bytes(), ends=Ends(bands=Bands(count=16)))
     expected = enhance_signal(samples.astype(np.float32) / 32768, engine) * 32768
     assert len(heard) == len(samples)

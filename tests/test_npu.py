@@ -14,6 +14,10 @@ from npu_models import Tflm, compile_legacy, compile_model, compile_u65, enhance
 from tinyse.cli import main
 from tinyse.engines.base import load_engine
 from tinyse.engines.npu import NpuEngine
+from tinyse.export.reader import read
+from tinyse.graph.fixedpoint import quantize_multiplier
+from tinyse.graph.grid import GATE_ONE
+from tinyse.graph.ops import Lstm, MatMul
 from tinyse.measure.parting import compare
 from tinyse.npu import Machine, NpuError, account, weights
 from tinyse.npu.operations import Dma
@@ -66,16 +70,18 @@ def test_sparse_weights_and_odd_widths():
 
 def exact_multipliers(machine: Machine, data: bytes) -> int:
     """Overwrite the scales of all products with TFLM's, which are double; how many changed."""
-    from tinyse.export.integer import IntegerDense, IntegerLstm, IntegerNetwork
-
     exact, hidden = [], []
-    for layer in IntegerNetwork(data).layers:
-        if isinstance(layer, IntegerLstm):
-            hidden.append((layer.output[0], 31 - layer.output[1]))
-            exact += [(mantissa[gate * layer.units :][: layer.units], shift[gate * layer.units :][: layer.units])
-                      for gate in range(4) for mantissa, shift in (layer.input_scale, layer.hidden_scale)]
-        elif isinstance(layer, IntegerDense):
-            exact.append((layer.mantissa, layer.shift))
+    for op in read(data).ops:
+        if isinstance(op, Lstm):
+            mantissa, shift = quantize_multiplier(2.0**-30 / op.out.grid.scale)
+            hidden.append((mantissa, 31 - shift))
+            scales = [scale * GATE_ONE for gate in op.gates for scale in (
+                op.x.grid.scale * gate.kernel_scale, op.out.grid.scale * gate.recurrent_scale)]
+            exact += [tuple(np.repeat(part, op.units) for part in quantize_multiplier(scale)) for scale in scales]
+        elif isinstance(op, MatMul):
+            ratios = op.x.grid.scale * op.weights.scales.astype(float) / op.out.grid.scale
+            pairs = [quantize_multiplier(ratio) for ratio in ratios]
+            exact.append(tuple(np.array(part, np.int64) for part in zip(*pairs, strict=True)))
     flash = machine.memory.regions[READ_ONLY] = machine.memory.regions[READ_ONLY].copy()
     changed, operations = 0, []
     for op in machine.operations:

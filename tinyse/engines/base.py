@@ -41,17 +41,23 @@ class Engine(ABC):
 
     name = ""
 
-    def __init__(self, plan: Plan, ends: Ends, label: str) -> None:
-        """Take a plan; check that it fits the ends.
+    def __init__(self, plan: Plan, ends: Ends, label: str, checked: bool = True) -> None:
+        """Take a plan; check that it fits the ends, but for whoever feeds integers of another kind.
 
         Raises:
             ModelError: another width than the ends', or a result that cannot be theirs.
         """
         self.plan, self.ends, self.label = plan, ends, label
         self.runner = Runner(plan)
-        self._check()
+        if checked:
+            self.check_ends()
 
-    def _check(self) -> None:
+    def check_ends(self) -> None:
+        """See that frames of its ends fit.
+
+        Raises:
+            ModelError: another width than the ends', or a result that cannot be theirs.
+        """
         inputs, ends = self.plan.inputs, self.ends
         if len(inputs) != 1:
             raise ModelError(f"{self.label}: {len(inputs)} inputs ({', '.join(t.name for t in inputs)}) where a "
