@@ -93,7 +93,7 @@ def _with_ranges(tree: Any, model: Model, ranges: Ranges) -> bytes:
 def _quantize(calibrated: bytes) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
 
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     with converting():
         return bytes(mlir_quantize(calibrated, input_data_type=tf.int8, output_data_type=tf.int8))

@@ -16,12 +16,12 @@ import pytest
 
 from tinyse.export.cheader import header, source
 from tinyse.export.memory import MemoryReport, Place
+from tinyse.export.targets import load_target
 from tinyse.firmware.vendor import DSP_SOURCES, vendor
 from tinyse.graph.grid import Grid
 from tinyse.graph.plan import Always, Plan, Ports, Skip
 from tinyse.graph.tensor import Tensor
 from tinyse.sound import Ends
-from tinyse.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[1] / "firmware"
 PARTS = Path(__file__).resolve().parent / "firmware_frontend"

@@ -12,9 +12,10 @@ import numpy as np
 from firmware_network import MACHINES, SOURCES, TESTS, Program, compiled
 from npu_models import compile_model, compile_u65
 
-from tinyse.artifacts import sha256, write_json
+from tinyse.core.artifacts import sha256, write_json
 from tinyse.export.bundle import COMPILED, INT8, part_file, plan_json
 from tinyse.export.csources import CSources, write_c
+from tinyse.export.targets import load_target
 from tinyse.export.writer import write
 from tinyse.firmware import cosim
 from tinyse.graph.build import Build
@@ -23,7 +24,6 @@ from tinyse.graph.lowering import lower
 from tinyse.graph.net import Net
 from tinyse.graph.plan import Carried, Plan, Runner
 from tinyse.sound import Ends
-from tinyse.targets import load_target
 
 HARNESS = TESTS / "firmware_npu"
 DRIVER = ("-DSTANDIN", "-include", str(HARNESS / "mock.h"))

@@ -9,7 +9,7 @@ from branched import NETS, branched, inputs, normed, random_arrays, residual, ru
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.errors import ExportError, ModelError
+from tinyse.core.errors import ExportError, ModelError
 from tinyse.graph.build import Build
 from tinyse.graph.cluster import join, split
 from tinyse.graph.dequantize import dequantized
@@ -22,8 +22,8 @@ from tinyse.graph.order import densest_first, reorder
 from tinyse.graph.shrink import shrink, widths
 from tinyse.graph.snap import snap
 from tinyse.graph.units import units_of
-from tinyse.prune import block_mask
 from tinyse.sound import Ends
+from tinyse.train.prune import block_mask
 
 
 def test_labels_follow_channels_through_branches():

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.cli import main
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.core.errors import RecipeError
 from tinyse.engines.keras import KerasEngine
-from tinyse.errors import RecipeError
 from tinyse.export.pipeline import export_run
 from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph.cluster import Codebook, cluster_integers, distinct_values, join, split
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
-from tinyse.recipe import load_recipe
-from tinyse.training import train
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.train import train
+from tinyse.train.recipe import load_recipe
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",

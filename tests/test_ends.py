@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse import sound
-from tinyse.errors import ModelError, RecipeError
-from tinyse.recipe import load_recipe
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.sound import Analysis, Bands, Ends, Feature, Framing, Meter, Result, StreamingEnhancer, Synthesis
+from tinyse.train.recipe import load_recipe
 
 SPEC = Framing()
 FRAMINGS = pytest.mark.parametrize("spec", [
@@ -37,14 +37,14 @@ def named(ends: Ends) -> str:
 
 @pytest.fixture(scope="module")
 def tf():
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     return tf
 
 
 @pytest.fixture(scope="module")
 def twin():
-    from tinyse import sound_tf
+    from tinyse.train import ends as sound_tf
 
     return sound_tf
 
@@ -453,7 +453,7 @@ def test_a_recipe_chooses_its_ends(tmp_path):
     (Ends(feature=Feature("complex")), "complex to gains"), (Ends(result=Result("score")), "magnitude to score"),
 ])
 def test_what_cannot_be_trained_is_refused_before_training(ends, word):
-    from tinyse.training.start import check_ends
+    from tinyse.train.start import check_ends
 
     check_ends(Ends(Framing(frame=320, hop=160), Bands("none"), Feature("log_power"), layout="width"))
     with pytest.raises(RecipeError, match=word):

@@ -25,7 +25,7 @@ from tinyse.export.simulated import Machines
 from tinyse.export.writer import write
 from tinyse.graph.model import Model
 from tinyse.graph.plan import Budget, Carried, Plan, Run, Runner
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 from tinyse.train.network import StreamingNetwork, restore
 
 FRAMES, QUICK = 200, 30

@@ -12,17 +12,17 @@ import pytest
 from export_models import changed, exported, frames, random_model, written
 from npu_models import compile_model as compile_bytes
 
-from tinyse.artifacts import sha256
-from tinyse.errors import ExportError, ModelError, RecipeError, ToolError
+from tinyse.core.artifacts import sha256
+from tinyse.core.errors import ExportError, ModelError, RecipeError, ToolError
 from tinyse.export import checks, origin, pipeline, vela
 from tinyse.export.flatfile import operator_names, unpack
 from tinyse.export.reader import read
+from tinyse.export.targets import load_target
 from tinyse.export.writer import write
 from tinyse.graph.floating import calibrate
 from tinyse.graph.model import Model
 from tinyse.graph.plan import Plan
 from tinyse.graph.snap import snap
-from tinyse.targets import load_target
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_processor_target_has_no_vela_and_a_measured_arena():
 
 def test_an_operator_left_to_the_cpu_is_named(tmp_path):
     """A float model: Vela compiles none of it."""
-    from tinyse.keras import tf, tf_keras
+    from tinyse.train.keras import tf, tf_keras
 
     source = tf_keras.Input(batch_shape=(1, 8))
     network = tf_keras.Model(source, tf_keras.layers.Dense(8)(source))

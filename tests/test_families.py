@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyse.corpus.synthetic import synthetic_corpus
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 from tinyse.families import load, names
 from tinyse.graph.model import Model
 from tinyse.graph.reference import Reference
-from tinyse.recipe import load_recipe, recipe_of
 from tinyse.sound import Ends
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.train import train
 from tinyse.train.network import StreamingNetwork
-from tinyse.training import train
+from tinyse.train.recipe import load_recipe, recipe_of
 
 MINE = '''
 from tinyse.graph.build import Build

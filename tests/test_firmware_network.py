@@ -15,8 +15,6 @@ from firmware_network import KERNELS, MACHINES, Program, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinyse.corpus.mix import test_mixtures
-from tinyse.corpus.store import corpus_dir
 from tinyse.export.cnetwork import c_network
 from tinyse.export.coperator import Pack
 from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
@@ -24,6 +22,8 @@ from tinyse.export.reader import read
 from tinyse.graph.fixedpoint import quantize_multiplier, rescale, sigmoid16, tanh16
 from tinyse.graph.model import Model
 from tinyse.sound import features, stft
+from tinyse.sound.corpus.mix import test_mixtures
+from tinyse.sound.corpus.store import corpus_dir
 
 DENSE = Path(__file__).parent.parent / "models" / "tinylstm-dense" / "model_int8.tflite"
 EMULATED = ("mve", "m55-portable", "dsp")

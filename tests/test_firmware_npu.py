@@ -17,8 +17,8 @@ from firmware_images import NPU, image, needs_compiler, needs_qemu, npu_model
 from npu_harness import ERROR_NPU, HARNESS, build, export, output
 from scipy.io import wavfile
 
+from tinyse.core.errors import ExportError, ModelError, ToolError
 from tinyse.engines.npu import NpuEngine
-from tinyse.errors import ExportError, ModelError, ToolError
 from tinyse.export.cparts import npu_parts
 from tinyse.firmware import cosim
 from tinyse.firmware.qemu import Run

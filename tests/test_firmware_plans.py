@@ -14,11 +14,12 @@ from npu_plans import DRIVER, Exported, demonstration_plan, expected, export, ra
 from scipy.io import wavfile
 from test_firmware_graphs import POLICIES, plan_case
 
+from tinyse.core.errors import ExportError
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.errors import ExportError
 from tinyse.export.cheader import header
 from tinyse.export.simulated import Machines
+from tinyse.export.targets import load_target
 from tinyse.firmware import qemu
 from tinyse.firmware.build import build
 from tinyse.firmware.project import write_project
@@ -26,7 +27,6 @@ from tinyse.graph.build import Build
 from tinyse.graph.plan import Always, Budget, Carried, Exit, Plan, Runner, Skip
 from tinyse.npu.payload import load
 from tinyse.sound import Bands, Ends, Feature, Framing, Result
-from tinyse.targets import load_target
 
 ENDS = Ends(bands=Bands(count=16), layout="width")
 SCORES = Ends(Framing(16000, 12, 12, 12, window="none"), feature=Feature("samples"), result=Result("score", count=5))
@@ -280,8 +280,8 @@ def test_model_h_states_the_parts() -> None:
 def profiled():
     """Profile of the demonstration as an export leaves it: with Vela's reports."""
     from tinyse.export.vela import compile_model
-    from tinyse.profile.execution import Options
-    from tinyse.profile.pipeline import profile
+    from tinyse.measure.costs.execution import Options
+    from tinyse.measure.costs.pipeline import profile
 
     folder = scratch() / "plans-export"
     exported = export(demonstration_plan(), ENDS, folder)
@@ -295,9 +295,9 @@ def profiled():
 @needs_qemu
 @pytest.mark.qemu
 def test_costs_of_parts_at_their_rates() -> None:
+    from tinyse.measure.costs.render import tables, to_json
+    from tinyse.measure.costs.table import plain
     from tinyse.npu.account import account
-    from tinyse.profile.render import tables, to_json
-    from tinyse.profile.table import plain
 
     exported, found = profiled()
     parts = found.parts
@@ -314,7 +314,7 @@ def test_costs_of_parts_at_their_rates() -> None:
     assert "parts of the network, estimated" in text and "parts of the network, simulated" in text
     assert f"{100 * rates[1]:.1f} %" in text and "rates counted on" in text
     assert to_json(found)["parts"]["runs"] == parts.runs
-    from tinyse.profile.compare import compare
+    from tinyse.measure.costs.compare import compare
 
     rows = {row.name: row for row in compare(found, found)}
     assert rows["NPU cycles, mean of a frame"].first == pytest.approx(rates @ cycles[:-1])

@@ -10,10 +10,10 @@ from firmware_audio import write_wav
 from firmware_chain import FULL_SCALE, IMAGES, Heard, decibels, heard, int16, tflm
 from firmware_images import needs_compiler, needs_qemu, npu_model, scratch
 
+from tinyse.engines.enhance import enhance_signal
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.enhance import enhance_signal
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
 

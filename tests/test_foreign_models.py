@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from npu_models import Graph, compile_model, dense, lstm, random_values, schema
 
 from tinyse.cli import main
+from tinyse.core.errors import ModelError
 from tinyse.engines import load_engine
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.errors import ModelError
 from tinyse.export.reader import read
 from tinyse.export.structure import type_bytes
 from tinyse.graph.reference import Reference
@@ -140,7 +140,8 @@ CASES = {
                "CUSTOM t1: no such operator in a network"),
     "beyond 127": (chain("STABLEHLO_ABS"), "TFLM cannot run this file: Didn't find op for builtin opcode "
                    "'STABLEHLO_ABS'", "STABLEHLO_ABS t1: no such operator in a network"),
-    "no operators": (chain(), "its outputs reach from 0 to 7.65, where a mask is 0 to 1", "output t0 is written by no operator"),
+    "no operators": (chain(), "its outputs reach from 0 to 7.65, where a mask is 0 to 1",
+                     "output t0 is written by no operator"),
     "no sigmoid": (chain("RELU", result=FEATURE), "its outputs reach from 0 to 7.65, where a mask is 0 to 1",
                    "RELU t1: no such operator in a network"),
     "no graph": (no_graph(), "the file is damaged: it holds no graph", None),

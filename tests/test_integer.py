@@ -10,8 +10,8 @@ from export_models import frames, integers, random_model, streamed, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyse.core.errors import ModelError
 from tinyse.engines.integer import IntegerEngine
-from tinyse.errors import ModelError
 from tinyse.export.flatfile import tensor_infos, unpack
 from tinyse.export.reader import read
 from tinyse.graph.fixedpoint import (

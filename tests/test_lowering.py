@@ -9,7 +9,7 @@ import pytest
 from converter import to_int8
 from export_models import changed, converted, frames, random_model, written
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.export.reader import read
 from tinyse.graph.floating import calibrate
 from tinyse.graph.graph import Graph

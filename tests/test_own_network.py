@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from tinyse.cli import main
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 
 PAGE = Path(__file__).parent.parent / "docs" / "your-own-network.md"
 FEWER = {"train.float_steps": "8", "train.compress_steps": "8", "train.validate_every": "4",

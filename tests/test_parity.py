@@ -12,8 +12,8 @@ from tinyse.engines.tflm import TflmEngine
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import tinylstm
 from tinyse.graph.snap import snap
-from tinyse.keras import tf
 from tinyse.sound import Bands, Ends
+from tinyse.train.keras import tf
 from tinyse.train.network import Network, restore
 
 FRAMES = 400

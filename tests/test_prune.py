@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.twin_nets import everything
 from tinyse.graph.model import tinylstm
-from tinyse.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
 from tinyse.train.network import Network
+from tinyse.train.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
 
 SCHEDULE = Schedule(0.75, begin=2, end=10, every=2)
 

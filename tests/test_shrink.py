@@ -59,7 +59,7 @@ def scales(model: Model) -> list[np.ndarray]:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.3, 0.8]), st.sampled_from([0.0, 0.6, 0.9]), st.booleans())
 def test_any_pattern_keeps_scales_and_real_output(seed, share, zeros, biases):
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
     from tinyse.train.network import restore
 
     model = random_model(lstm=(9, 7), dense=(6,), bands=8, seed=seed, zeros=zeros, quantized=False)

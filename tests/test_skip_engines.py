@@ -17,13 +17,13 @@ from click.testing import CliRunner
 
 from tests.export_models import frames, integers, random_model
 from tinyse.cli import main
+from tinyse.core.errors import ModelError
 from tinyse.engines import load_engine
 from tinyse.engines.keras import KerasEngine
-from tinyse.errors import ModelError
 from tinyse.export.bundle import open_bundle
 from tinyse.export.pipeline import export_run
 from tinyse.graph.model import Model, tinylstm
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 
 BANDS = 128
 

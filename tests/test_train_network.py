@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tests.twin_nets import NETS, everything, frames, of, random_arrays
-from tinyse.errors import ModelError, RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.graph.build import Build
 from tinyse.graph.layers import GruLayer
 from tinyse.graph.model import tinylstm
 from tinyse.graph.net import Net
 from tinyse.graph.normalizer import normalizable
-from tinyse.keras import tf, tf_keras
 from tinyse.sound import Ends
+from tinyse.train.keras import tf, tf_keras
+from tinyse.train.lanes import Lanes
 from tinyse.train.network import Network
-from tinyse.training.lanes import Lanes
 
 
 def run(network: Network, given: np.ndarray, **more) -> list[np.ndarray]:

@@ -14,8 +14,8 @@ from tinyse.engines.keras import KerasEngine
 from tinyse.export.bundle import open_bundle
 from tinyse.graph.dequantize import dequantized
 from tinyse.graph.grid import nearest
-from tinyse.keras import tf
 from tinyse.sound import features, stft
+from tinyse.train.keras import tf
 from tinyse.train.network import restore
 
 MODEL = Path(__file__).parent.parent / "models" / "tinylstm-small"
@@ -46,5 +46,6 @@ def test_a_stream_is_the_sequence() -> None:
     grid = bundle.plan.inputs[0].grid
     entering = nearest(given, grid.scale) * np.float32(grid.scale)
     whole = exact.run(tf.constant(entering[:, None]), exact.zero_states(1))[0][-1].numpy()[:, 0]
-    for engine in (IntegerEngine.load(MODEL), load_engine(MODEL, "tflm"), load_engine(MODEL, "npu"), KerasEngine(model)):
+    others = [load_engine(MODEL, kind) for kind in ("tflm", "npu")]
+    for engine in (IntegerEngine.load(MODEL), *others, KerasEngine(model)):
         np.testing.assert_array_equal(streamed(engine, given), whole, engine.name)

@@ -25,7 +25,7 @@ def tiny_tflite() -> bytes:
 @lru_cache(maxsize=1)
 def float_tflite() -> bytes:
     """A float model that TFLM would run, but that is not an export."""
-    from tinyse.keras import tf, tf_keras
+    from tinyse.train.keras import tf, tf_keras
 
     frame = tf_keras.Input((1, BANDS), batch_size=1)
     model = tf_keras.Model(frame, tf_keras.layers.Dense(BANDS)(frame))

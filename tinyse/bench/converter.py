@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tinyse.errors import ExportError
-from tinyse.export.capture import quiet_stderr
+from tinyse.core.capture import quiet_stderr
+from tinyse.core.errors import ExportError
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def converting() -> Iterator[None]:
 
 def int8_converter(network: Any, frames: Callable[[], Iterator[Any]]) -> Any:
     """TensorFlow's converter of a tf_keras model to int8 alone, inputs and outputs too; ``frames`` calibrate it."""
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

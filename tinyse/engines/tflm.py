@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinyse.core.errors import ModelError
 from tinyse.engines.base import Array, Engine
-from tinyse.errors import ModelError
 from tinyse.export.bundle import Bundle, lone, open_bundle
 from tinyse.export.interpreted import Interpreters
 from tinyse.graph.plan import Carried

@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tinyse.errors import ModelError, RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.export.flatfile import unpack
 from tinyse.export.ports import counted, paired, port, read_ports
 from tinyse.export.reader import read

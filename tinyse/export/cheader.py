@@ -11,17 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinyse.artifacts import versions
-from tinyse.errors import ExportError
+from tinyse.core.artifacts import versions
+from tinyse.core.errors import ExportError
 from tinyse.export.bundle import MOST_PARTS
 from tinyse.export.cparts import DECLARATIONS, held_offset, joined, table
 from tinyse.export.csource import comment, floating, floats, integers, octets, plain
 from tinyse.export.memory import MemoryReport, Place
 from tinyse.export.npulayout import ALIGNMENT
+from tinyse.export.targets import Target
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
 from tinyse.graph.plan import Budget, Exit, Plan, Route, Skip
 from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
-from tinyse.targets import Target
 
 FEATURES = ("magnitude", "log_power", "complex", "samples")
 RESULTS = ("gains", "complex_gains", "samples", "score")
@@ -107,7 +107,7 @@ def tables(ends: Ends) -> list[tuple[str, str, int, str]]:
 
 
 def skips(plan: Plan, ends: Ends, report: MemoryReport) -> bool:
-    """Whether the plan is a Skip RNN's, whose p~ (``tinyse.skip``) follows the answer.
+    """Whether the plan is a Skip RNN's, whose p~ (``tinyse.graph.skip``) follows the answer.
 
     Raises:
         ExportError: input or result are not the ends', or p~ is elsewhere, or not on the grid 1/256 from -128 on.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.export.memory import MemoryReport
 from tinyse.export.npulayout import ALIGNMENT, Move, policy_reads
 from tinyse.graph.plan import Exit, Plan

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tinyse.artifacts import write_text
+from tinyse.core.artifacts import write_text
 from tinyse.export.cheader import header, source
 from tinyse.export.cnetwork import CNetwork, c_network
 from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
 from tinyse.export.reader import read
+from tinyse.export.targets import Target
 from tinyse.graph.plan import Plan
 from tinyse.sound import Ends
-from tinyse.targets import Target
 
 C_FILES = ("model.h", "model.c", "packed.h", "packed.c")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.structure import check_indices, operator_of, tensor_names, type_bytes, type_name
 from tinyse.export.structure import schema as schema
 

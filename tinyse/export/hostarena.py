@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from tinyse.core.errors import ModelError, ToolError
 from tinyse.core.origin import Origin, Source
-from tinyse.errors import ModelError, ToolError
 from tinyse.export.interpreted import reason as tflm_reason
 
 SCRIPT = """import sys

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.export.flatfile import TensorInfo, operator_names, tensor_infos, unpack
 from tinyse.export.npulayout import ALIGNMENT, NpuPart, npu_layout
+from tinyse.export.targets import Target
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Tensor
-from tinyse.targets import Target
 
 
 @dataclass(frozen=True)

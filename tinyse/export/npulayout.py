@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.graph.plan import Exit, Part, Plan, Route
 from tinyse.graph.tensor import Tensor
 from tinyse.npu.payload import Payload, TensorInfo

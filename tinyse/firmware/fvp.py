@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyse.core.errors import ToolError
 from tinyse.core.tools import FVP, FVP_VARIABLE, Installed, find_fvp
-from tinyse.errors import ToolError
-from tinyse.targets import Target
+from tinyse.export.targets import Target
 
 SECONDS = 300
 """Simulated seconds after which a run is given up."""

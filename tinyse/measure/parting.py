@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyse.core.errors import ModelError
 from tinyse.engines.integer import IntegerEngine
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.errors import ModelError
 from tinyse.graph.plan import Carried, run_all
 from tinyse.npu.fault import NpuError
 from tinyse.npu.operations import Operation

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyse.core.errors import ModelError
 from tinyse.engines.npu import NpuEngine
-from tinyse.errors import ModelError
 from tinyse.npu.trace import trace
 
 

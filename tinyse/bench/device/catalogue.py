@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.artifacts import versions
 from tinyse.bench.device.costs import CORE, TARGET, Cost, measure
 from tinyse.bench.device.shapes import SHAPES, Shape
 from tinyse.bench.ours import released_folders
-from tinyse.errors import ModelError, TinyseError
-from tinyse.evaluate.result import Evaluation
-from tinyse.progress import Progress, Step, silent
+from tinyse.core.artifacts import versions
+from tinyse.core.errors import ModelError, TinyseError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.measure.scores.result import Evaluation
 
 
 @dataclass(frozen=True)

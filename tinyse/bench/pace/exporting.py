@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyse.bench.pace.race import Lap, Run
-from tinyse.errors import ModelError, ToolError
+from tinyse.core.capture import quiet_stderr
+from tinyse.core.errors import ModelError, ToolError
 from tinyse.export.bundle import COMPILED, INT8
-from tinyse.export.capture import quiet_stderr
 
 if TYPE_CHECKING:
     from tinyse.graph.model import Model
@@ -51,8 +51,8 @@ def ours(model: Path, folder: Path) -> Run:
 def plain(model: Path, folder: Path) -> Run:
     """TensorFlow's converter with post-training quantization, then the ``vela`` command; nothing is checked."""
     from tinyse.export.origin import synthetic_frames
+    from tinyse.export.targets import load_target
     from tinyse.graph.model import Model
-    from tinyse.targets import load_target
 
     trained = Model.load(model)
     low, high = trained.ranges["features"] if trained.ranges else (0.0, 1.0)
@@ -81,7 +81,7 @@ def keras_model(trained: Model, stateful: bool = False) -> Any:
         ModelError: it holds other layers.
     """
     from tinyse.graph.layers import DenseLayer, LstmLayer
-    from tinyse.keras import tf_keras
+    from tinyse.train.keras import tf_keras
 
     tensor = source = tf_keras.Input(batch_shape=(1, 1, trained.ends.inputs), name=trained.net.input.name)
     for node in trained.net.nodes[1:]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.pace.race import Lap, Run
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 
 STEPS = 6
 """Steps a round; what a step of tinyse costs includes the mixing of one batch."""
@@ -34,17 +34,17 @@ def ours(folder: Path, quantized: bool, gru: bool = False, steps: int = STEPS) -
         quantized: on the integer grids. gru: with GRUs, their states of 16 bits on the grids, in place of LSTMs.
         steps: timed a round, after one that is not.
     """
-    from tinyse.training.lanes import Lanes, use_lanes
+    from tinyse.train.lanes import Lanes, use_lanes
 
     use_lanes()
-    from tinyse.corpus.synthetic import synthetic_corpus
     from tinyse.families import load
-    from tinyse.keras import tf_keras
-    from tinyse.recipe import load_recipe
     from tinyse.sound import Ends
+    from tinyse.sound.corpus.synthetic import synthetic_corpus
+    from tinyse.train.calibration import learn_ranges
+    from tinyse.train.keras import tf_keras
+    from tinyse.train.mixer import Mixer
     from tinyse.train.network import Network
-    from tinyse.training.calibration import learn_ranges
-    from tinyse.training.mixer import Mixer
+    from tinyse.train.recipe import load_recipe
 
     mixing = load_recipe("quick").mixing
     mixer = Mixer(synthetic_corpus(folder, 1), mixing, Ends(), 1)
@@ -83,9 +83,9 @@ def plain(quantized: bool, gru: bool = False, steps: int = STEPS) -> Run:
     """``model.fit`` on ``steps`` batches; with fake quantization where ``quantized``, with GRUs where ``gru``."""
     import numpy as np
 
-    from tinyse.keras import tf_keras
-    from tinyse.recipe import load_recipe
     from tinyse.sound import Ends
+    from tinyse.train.keras import tf_keras
+    from tinyse.train.recipe import load_recipe
 
     mixing = load_recipe("quick").mixing
     frames = int(mixing.seconds * Ends().frames_per_second) - 1
