@@ -1,6 +1,8 @@
 """Networks with branches: labels, removal, order, grids and clusters know nothing of families."""
 
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from branched import NETS, branched, inputs, normed, random_arrays, residual, run, skipping, without_units
