@@ -1,4 +1,4 @@
-"""TensorFlow's converter as the oracle of lowering: a TinyLSTM with every scale the trained one.
+"""TensorFlow's converter as the oracle of lowering: a TinyLSTM by its LSTM and FULLY_CONNECTED, every scale as trained.
 
 The network becomes a batch-1, one-frame ``tf_keras`` model; TFLite's calibrator lays out the tensors, the learnt ranges
 are written over the calibrated ones, and TFLite's quantizer makes the integers.

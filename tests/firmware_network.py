@@ -113,7 +113,7 @@ def build(data: bytes, name: str, folder: Path, pack: Pack = pack_matrix,
     return Program(MACHINES[name], compiled(name, folder, sources), outputs)
 
 
-def compiled(name: str, folder: Path, sources: list[Path]) -> Path:
+def compiled(name: str, folder: Path, sources: list[Path], options: tuple[str, ...] = ()) -> Path:
     """The program that MACHINES[name]'s compiler makes of ``sources``; skips where a tool is missing."""
     machine = MACHINES[name]
     for tool, package in ((machine.compiler, "gcc-arm-none-eabi libnewlib-arm-none-eabi" if machine.run else "gcc"),
@@ -126,7 +126,7 @@ def compiled(name: str, folder: Path, sources: list[Path]) -> Path:
         link = ["-nostartfiles", "--specs=nosys.specs", "-T", str(folder / "link.ld")]
     program = folder / f"{name}.elf"
     command = [machine.compiler, *STRICT, *machine.flags, f"-I{folder}", f"-I{SOURCES}", f"-I{SOURCES.parent}/include",
-               *map(str, sources), *link, "-o", str(program)]
+               *options, *map(str, sources), *link, "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
     return program

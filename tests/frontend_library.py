@@ -76,7 +76,7 @@ class Script:
 def grids(bits: int = 8) -> tuple[Grid, Grid]:
     """Of the input and of the output; 16 bits have the range of 8, in steps of 1/256."""
     first, second = places(bits)
-    return tuple(Grid(place.scale, place.zero_point, np.dtype(place.type).itemsize * 8) for place in (first, second))
+    return Grid(first.scale, first.zero_point, bits), Grid(second.scale, second.zero_point, bits)
 
 
 def places(bits: int) -> tuple[Place, Place]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from tiny_models import tiny_tflite
 
 from tinyse.artifacts import write_manifest
+from tinyse.core.origin import Origin, Source
+from tinyse.export.hostarena import HostArena
 from tinyse.export.vela import compile_model
 from tinyse.profile.budget import frame_budget
 from tinyse.profile.firmware import (
@@ -26,18 +28,15 @@ from tinyse.profile.firmware import (
 from tinyse.profile.results import (
     Bound,
     Bounds,
-    HostArena,
     LayerCost,
     MemoryUse,
     NpuEstimate,
     OperatorCost,
-    Origin,
     Profile,
     Region,
     SimulatedCost,
     Simulation,
     Sizes,
-    Source,
     Traffic,
 )
 from tinyse.profile.skipping import skip_cost
@@ -93,7 +92,8 @@ def with_firmware(profile: Profile, scale: int = 1) -> Profile:
     stages = tuple(StageCost(name, 10.0 * mean, mean, mean + 10) for name, mean in means.items())
     whole = sum(means.values())
     run = FirmwareRun(
-        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, 10, "a signal",
+        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, 10, (10,),
+        "a signal",
         stages, StageCost("frame", 10.0 * whole, whole, whole + 60), False, None, None, None, 5120, 8000, 16384, 640)
     memory = FirmwareMemory(
         Origin(Source.EXACT, "read from the ELF file"), "corstone300", "cpu", 16_000, 9_000, 0, 29_504,

@@ -15,6 +15,7 @@ from tinyse.errors import CorpusError
 from tinyse.evaluate import scoring
 from tinyse.evaluate.metrics import METRICS
 from tinyse.evaluate.pairs import Pair
+from tinyse.sound import DEFAULT
 
 
 class PassAll:
@@ -22,6 +23,7 @@ class PassAll:
 
     name = "pass"
     bands = 128
+    ends, update_rate = DEFAULT, None
 
     def reset(self) -> None:
         pass

@@ -41,14 +41,14 @@ MACHINES = ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name i
 class Keras(KerasEngine):
     """Of networks whose frames are no sound."""
 
-    def _check(self) -> None:
+    def check_ends(self) -> None:
         pass
 
 
 class Integer(IntegerEngine):
     """The same."""
 
-    def _check(self) -> None:
+    def check_ends(self) -> None:
         pass
 
 

@@ -164,12 +164,13 @@ def guest(folder: Path, board: str, *arguments: str, semihosting: bool = True, s
     return code, uart.read_text()
 
 
-@pytest.mark.parametrize("arguments", [(), ("in.wav",), ("a", "b", "c", "--what"), ("a", "b", "c", "--npu", "only")])
+@pytest.mark.parametrize("arguments", [
+    (), ("in.wav",), ("a", "b", "c", "--what"), ("a", "b", "c", "--npu", "only"), ("a", "b", "c", "--exit", "1st")])
 def test_a_command_line_that_is_none(arguments, tmp_path):
     code, uart = guest(tmp_path, "corstone300", "tinyse", *arguments)
     assert code == qemu.EXIT_USAGE
-    assert uart == ("tinyse: error: usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY]\n"
-                    "\x04")
+    assert uart == ("tinyse: error: usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY] "
+                    "[--exit PARTS]\n\x04")
 
 
 @pytest.mark.parametrize("board", ["corstone300", "mps2-an500"])

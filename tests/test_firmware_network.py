@@ -78,7 +78,7 @@ def small(name: str) -> bytes:
 def small_answer(name: str) -> tuple[np.ndarray, np.ndarray]:
     data = small(name)
     x = read(data).inputs[0]
-    inputs = np.concatenate([x.grid.quantize(frames(120, x.channels, 9)), noise(120, x.channels)])
+    inputs = np.concatenate([x.grid.quantize(frames(120, x.size, 9)), noise(120, x.size)])
     return inputs, expected(data, inputs)
 
 
@@ -127,7 +127,7 @@ def with_ranges(cell: float, features: float, hidden: float, logits: float) -> b
     ranges = {"features": (0.0, features), "lstm_0.h": (-hidden, hidden / 2), "lstm_0.c": (-cell, cell / 3),
               "lstm_1.h": (-1.0, 0.0), "lstm_1.c": (0.0, 1 / cell), "dense_0.out": (0.0, hidden),
               "dense_1.out": (-logits, logits * 3)}
-    return written(replace(random_model((24, 16), (16,), 16), ranges=ranges))
+    return written(replace(random_model((24, 16), (16,), 16, quantized=False), ranges=ranges))
 
 
 # Cells of 2^-21 to 2^-10, both tanh scalings, the clip at 10, left shifts, and sums that saturate.

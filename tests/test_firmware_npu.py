@@ -19,7 +19,7 @@ from scipy.io import wavfile
 
 from tinyse.engines.npu import NpuEngine
 from tinyse.errors import ExportError, ModelError, ToolError
-from tinyse.export.cheader import npu_parts
+from tinyse.export.cparts import npu_parts
 from tinyse.firmware import cosim
 from tinyse.firmware.qemu import Run
 from tinyse.firmware.qemu import run as emulate

@@ -13,8 +13,8 @@ from tinyse.keras import tf
 from tinyse.train.network import Network, restore
 
 BANDS, LENGTH, BATCH = 8, 20, 3
-FLOAT = random_model((6, 5), (7,), bands=BANDS, seed=2, quantized=False, skip=True).model
-INTEGER = random_model((6, 5), (7,), bands=BANDS, seed=2, skip=True).model
+FLOAT = random_model((6, 5), (7,), bands=BANDS, seed=2, quantized=False, skip=True)
+INTEGER = random_model((6, 5), (7,), bands=BANDS, seed=2, skip=True)
 
 
 def features(seed: int = 0) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_streaming_equals_the_sequence() -> None:
 
 def test_the_gradient_is_the_recursions() -> None:
     """With the gates given, the packed loops' gradient is the slope of the literal recursion, for every weight."""
-    network = restore(random_model((6, 5), (), bands=BANDS, seed=2, quantized=False, skip=True).model)  # ReLU has kinks
+    network = restore(random_model((6, 5), (), bands=BANDS, seed=2, quantized=False, skip=True))  # ReLU has kinks
     given, target = features(7), np.random.default_rng(1).uniform(size=(LENGTH, BATCH, BANDS)).astype(np.float32)
     gated = Gated(network)
     found = gated.updates(tf.constant(given))

@@ -76,14 +76,14 @@ def test_a_compressed_model_holds_what_its_paper_claims(folder):
     lost, gained = PAPERS[folder.name]
     scores = Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text()))
     assert scores.mean("float", "sdr") - scores.mean("int8", "sdr") <= lost
-    network = read((folder / "model_int8.tflite").read_bytes())
+    graph = read((folder / "model_int8.tflite").read_bytes())
     cycles = [json.loads((each / "profile.json").read_text())["npu"]["cycles"] for each in (DENSE, folder)]
     sizes = json.loads((folder / "profile.json").read_text())["sizes"]
-    assert sizes["weights"] == network.macs
-    assert sizes["nonzero"] == sum(int(np.count_nonzero(matrix)) for matrix in network.matrices)
-    found = SimpleNamespace(weights=network.macs, faster=cycles[0] / cycles[1],
+    assert sizes["weights"] == graph.macs
+    assert sizes["nonzero"] == sum(int(np.count_nonzero(matrix)) for matrix in graph.matrices)
+    found = SimpleNamespace(weights=graph.macs, faster=cycles[0] / cycles[1],
                             encoded=sizes["encoded"],
-                            tiles=sum(tile_macs(matrix) for matrix in network.matrices),
+                            tiles=sum(tile_macs(matrix) for matrix in graph.matrices),
                             rate=scores.update_rate("int8"))
     assert gained(found), found
 

@@ -16,8 +16,8 @@ from tinyse.engines.base import load_engine
 from tinyse.engines.npu import NpuEngine
 from tinyse.export.reader import read
 from tinyse.graph.fixedpoint import quantize_multiplier
-from tinyse.graph.grid import GATE_ONE
 from tinyse.graph.ops import Lstm, MatMul
+from tinyse.graph.products import reals
 from tinyse.measure.parting import compare
 from tinyse.npu import Machine, NpuError, account, weights
 from tinyse.npu.operations import Dma
@@ -71,17 +71,19 @@ def test_sparse_weights_and_odd_widths():
 def exact_multipliers(machine: Machine, data: bytes) -> int:
     """Overwrite the scales of all products with TFLM's, which are double; how many changed."""
     exact, hidden = [], []
+
+    def pairs(factors: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        mantissas, shifts = zip(*map(quantize_multiplier, factors), strict=True)
+        return np.array(mantissas), np.array(shifts)
+
     for op in read(data).ops:
         if isinstance(op, Lstm):
             mantissa, shift = quantize_multiplier(2.0**-30 / op.out.grid.scale)
             hidden.append((mantissa, 31 - shift))
-            scales = [scale * GATE_ONE for gate in op.gates for scale in (
-                op.x.grid.scale * gate.kernel_scale, op.out.grid.scale * gate.recurrent_scale)]
-            exact += [tuple(np.repeat(part, op.units) for part in quantize_multiplier(scale)) for scale in scales]
+            exact += [pairs([grid.scale * scale * 2.0**12] * op.units) for gate in op.gates for grid, scale in (
+                (op.x.grid, gate.kernel_scale), (op.out.grid, gate.recurrent_scale))]
         elif isinstance(op, MatMul):
-            ratios = op.x.grid.scale * op.weights.scales.astype(float) / op.out.grid.scale
-            pairs = [quantize_multiplier(ratio) for ratio in ratios]
-            exact.append(tuple(np.array(part, np.int64) for part in zip(*pairs, strict=True)))
+            exact.append(pairs(reals(op)))
     flash = machine.memory.regions[READ_ONLY] = machine.memory.regions[READ_ONLY].copy()
     changed, operations = 0, []
     for op in machine.operations:

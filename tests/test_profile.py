@@ -10,14 +10,15 @@ from profile_exports import export_into, hand_made
 from tiny_models import float_tflite, tiny_tflite
 
 from tinyse.artifacts import write_json
+from tinyse.core.origin import Origin, Source
 from tinyse.errors import ModelError, TinyseError, ToolError
+from tinyse.export.hostarena import host_arena, parse_allocations
 from tinyse.export.reader import read
 from tinyse.profile import render
-from tinyse.profile.arena import host_arena, parse_allocations
 from tinyse.profile.compare import compare, comparison_json
 from tinyse.profile.layers import layer_costs, operator_costs
 from tinyse.profile.pipeline import profile
-from tinyse.profile.results import Bound, Bounds, Origin, Source
+from tinyse.profile.results import Bound, Bounds
 from tinyse.profile.roofline import draw_roofline
 from tinyse.profile.sizes import model_sizes
 from tinyse.profile.vela import Reports, read_reports
@@ -112,8 +113,8 @@ def test_sizes_against_tflites_own_tensors(tmp_path):
                 found.append(interpreter.get_tensor(index))
             except ValueError:
                 continue
-    graph = read(file.read_bytes())
-    sizes = model_sizes((graph,), file, None, None)
+    graph = read(tiny_tflite())
+    sizes = model_sizes([graph], [file], [], [])
     assert sizes.weights == sum(matrix.size for matrix in found) == 128 * 64 + 3 * 16 * 64 + 16 * 128
     assert sizes.surviving == sizes.nonzero == sum(np.count_nonzero(matrix) for matrix in found)
     assert sizes.bitmask == sizes.nonzero + sizes.weights // 8

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_profile_fvp import standin, transcript
 
+from tinyse.core.origin import Origin, Source
 from tinyse.errors import AudioError, ModelError, TinyseError, ToolError
 from tinyse.export.reader import read
 from tinyse.firmware.elf import memory_of, read_image
@@ -30,7 +31,6 @@ from tinyse.profile.firmware import STAGE_NAMES
 from tinyse.profile.memory import image_memory
 from tinyse.profile.page import html
 from tinyse.profile.pipeline import profile
-from tinyse.profile.results import Origin, Source
 from tinyse.profile.signals import generated, samples, write_signal
 from tinyse.targets import load_target
 
@@ -395,7 +395,7 @@ def beside_arms(share):
 def zeroed_blocks(data, share):
     """The int8 file with ``share`` of the blocks of 16 inputs by 4 outputs of every matrix set to zero."""
     changed, rng = bytearray(data), np.random.default_rng(1)
-    for matrix in read(DENSE.read_bytes()).matrices:
+    for matrix in read(data).matrices:
         at = data.find(matrix.tobytes())
         assert at >= 0 and data.find(matrix.tobytes(), at + 1) < 0
         rows, columns = matrix.shape

@@ -61,7 +61,7 @@ def run(model: Path, audio: Path | None, frames: int, seed: int, target: Path | 
     from tinyse.engines.npu import NpuEngine
     from tinyse.measure.speed import run_frames
 
-    engine = NpuEngine.load(model, checked=False)
+    engine = NpuEngine.load(model, fitting=False)
     count, rate = run_frames(engine, _frames(engine, audio, frames, seed), target)
     click.echo(f"{count} frames on {engine.accelerator} (simulated), {rate:,.0f} frames/s on this host (measured)")
     if target:
@@ -84,7 +84,7 @@ def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed
     from tinyse.engines.npu import NpuEngine
     from tinyse.measure.parting import compare as walk
 
-    result = walk(compiled, integer, _frames(NpuEngine.load(compiled, checked=False), audio, frames, seed))
+    result = walk(compiled, integer, _frames(NpuEngine.load(compiled, fitting=False), audio, frames, seed))
     click.echo(f"{result.frames} frames: {100 * result.share:.3f} % of {result.values} output values equal, "
                f"largest difference {result.worst} LSB (simulated against TFLM)")
     click.echo(f"first quarter {100 * result.early:.3f} % equal, last quarter {100 * result.late:.3f} %")

@@ -41,27 +41,27 @@ class Engine(ABC):
 
     name = ""
 
-    def __init__(self, plan: Plan, ends: Ends, label: str, checked: bool = True) -> None:
-        """Take a plan; check that it fits the ends, but for whoever feeds integers of another kind.
+    def __init__(self, plan: Plan, ends: Ends, label: str, fitting: bool = True) -> None:
+        """Take a plan; check that it fits the ends, unless not ``fitting``: then it has ``step``, and no sound.
 
         Raises:
-            ModelError: another width than the ends', or a result that cannot be theirs.
+            ModelError: not one input, another width than the ends', or a result that cannot be theirs.
         """
         self.plan, self.ends, self.label = plan, ends, label
-        self.runner = Runner(plan)
-        if checked:
+        self.runner, inputs = Runner(plan), plan.inputs
+        if len(inputs) != 1:
+            raise ModelError(f"{label}: {len(inputs)} inputs ({', '.join(t.name for t in inputs)}) where a "
+                             "streaming model has one", "export a streaming model, one frame an invocation")
+        if fitting:
             self.check_ends()
 
     def check_ends(self) -> None:
-        """See that frames of its ends fit.
+        """Hold it to its ends.
 
         Raises:
-            ModelError: another width than the ends', or a result that cannot be theirs.
+            ModelError: another width than theirs, or a result that cannot be theirs.
         """
-        inputs, ends = self.plan.inputs, self.ends
-        if len(inputs) != 1:
-            raise ModelError(f"{self.label}: {len(inputs)} inputs ({', '.join(t.name for t in inputs)}) where a "
-                             "streaming model has one", "export a streaming model, one frame an invocation")
+        ends = self.ends
         wanted = ends.outputs + (self.gate is not None)
         if self.bands != ends.inputs or self.outputs != wanted:
             raise ModelError(f"{self.label}: {self.bands} values to {self.outputs}, its ends are {ends.inputs} to "

@@ -17,21 +17,21 @@ class IntegerEngine(Engine):
 
     name = "integer"
 
-    def __init__(self, plan: Plan, ends: Ends, label: str = "model", checked: bool = True) -> None:
-        super().__init__(plan, ends, label, checked)
+    def __init__(self, plan: Plan, ends: Ends, label: str = "model", fitting: bool = True) -> None:
+        super().__init__(plan, ends, label, fitting)
         states: dict[str, Array] = {}
         self.references = [Reference(graph, states) for graph in plan.graphs]
         self.reset()
 
     @staticmethod
-    def load(path: Path | str, checked: bool = True) -> IntegerEngine:
+    def load(path: Path | str, fitting: bool = True) -> IntegerEngine:
         """Read an int8 .tflite file or an export's folder.
 
         Raises:
             ModelError: an operator that is none of ours, or a damaged file.
         """
         bundle = open_bundle(path)
-        return IntegerEngine(bundle.graph_plan(), bundle.ends, bundle.label, checked)
+        return IntegerEngine(bundle.graph_plan(), bundle.ends, bundle.label, fitting)
 
     def rewind(self) -> None:
         """Every state to its zero point."""

@@ -25,26 +25,26 @@ class NpuEngine(Engine):
 
     name = "npu"
 
-    def __init__(self, bundle: Bundle, checked: bool = True) -> None:
-        """Load the parts of a compiled bundle.
+    def __init__(self, bundle: Bundle, fitting: bool = True) -> None:
+        """Load the parts of a compiled bundle; ``fitting``: hold it to its ends.
 
         Raises:
             ModelError: a corrupt stream, or a network that does not fit its ends.
         """
-        super().__init__(bundle.plan, bundle.ends, bundle.label, checked)
+        super().__init__(bundle.plan, bundle.ends, bundle.label, fitting)
         self.machines = Machines(bundle.plan, bundle.data, [str(file) for file in bundle.files])
         self._carried = Carried(bundle.plan, self.machines.invoke)
         self.accelerator = self.machine.payload.accelerator.name
         self.reset()
 
     @staticmethod
-    def load(path: Path | str, checked: bool = True) -> NpuEngine:
+    def load(path: Path | str, fitting: bool = True) -> NpuEngine:
         """Read a ``*_vela.tflite`` file or an export's folder, checked against the manifest where there is one.
 
         Raises:
             ModelError: a damaged or unsupported file, or not the one that the manifest hashed.
         """
-        return NpuEngine(open_bundle(path, compiled=True), checked)
+        return NpuEngine(open_bundle(path, compiled=True), fitting)
 
     @property
     def machine(self) -> Machine:

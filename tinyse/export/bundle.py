@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.errors import ModelError, RecipeError
-from tinyse.export.ports import paired, port, read_ports
+from tinyse.export.flatfile import unpack
+from tinyse.export.ports import counted, paired, port, read_ports
 from tinyse.export.reader import read
 from tinyse.graph.plan import Always, Plan, Ports, Skip, policy_json, policy_of
-from tinyse.npu.payload import Payload
 from tinyse.npu.payload import parse as parse_payload
 from tinyse.sound import DEFAULT, Ends
 
 INT8, COMPILED, MANIFEST = "model_int8.tflite", "model_vela.tflite", "manifest.json"
+MOST_PARTS = 32
+"""The C library tells by the bits of a word which parts ran."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,10 @@ def part_file(name: str, part: int, parts: int) -> str:
     return name if parts == 1 else f"part_{part}_{name}"
 
 
-def compiled_files(folder: Path) -> tuple[Path, ...]:
-    """Vela's files of an export's folder, one a part; none where it was made for a processor."""
-    described = manifest_of(folder).get("plan")
-    parts = int(described.get("parts", 1)) if isinstance(described, Mapping) else 1
-    found = tuple(folder / part_file(COMPILED, part, parts) for part in range(parts))
+def part_files(folder: Path, name: str) -> tuple[Path, ...]:
+    """Files of an export's folder, one a part: INT8, or COMPILED, of which there are none for a processor."""
+    parts = _count(manifest_of(folder).get("plan"), folder)
+    found = tuple(folder / part_file(name, part, parts) for part in range(parts))
     return found if all(path.is_file() for path in found) else ()
 
 
@@ -97,7 +98,7 @@ def open_bundle(path: Path | str, compiled: bool = False) -> Bundle:
     manifest = manifest_of(folder)
     described = manifest.get("plan")
     listed = described if isinstance(described, Mapping) else {}
-    parts = int(listed.get("parts", 1))
+    parts = _count(described, folder)
     files = [folder / part_file(name, part, parts) for part in range(parts)]
     if not path.is_dir() and path not in files:  # one part of several, or a file that the manifest does not know
         files, listed = [path], {}
@@ -125,16 +126,19 @@ def _plan(ports: tuple[Ports, ...], listed: Mapping[str, Any], ends: Ends) -> Pl
     return Plan(ports, (result.name,), Skip(result.name, ends.outputs) if skips else Always())
 
 
+def _count(described: object, folder: Path) -> int:
+    parts = described.get("parts", 1) if isinstance(described, Mapping) else 1
+    if not isinstance(parts, int) or not 1 <= parts <= MOST_PARTS:
+        raise ModelError(f"{folder / MANIFEST}: plan: {parts!r} parts", "export the model again")
+    return parts
+
+
 def compiled_ports(data: bytes, name: str = "model") -> Ports:
     """The ends of a file that Vela compiled."""
-    return payload_ports(parse_payload(data), name)
-
-
-def payload_ports(payload: Payload, name: str) -> Ports:
-    """The ends of a compiled network that has been taken apart."""
+    payload = parse_payload(data)
     inputs, outputs = ([port(info.name, info.dtype.name, info.shape, [info.scale], info.zero_point, name)
                         for info in ends] for ends in (payload.inputs, payload.outputs))
-    return paired(name, inputs, outputs)
+    return paired(name, inputs, outputs, counted(unpack(data, name)))
 
 
 def manifest_of(folder: Path, needed: bool = False) -> dict[str, Any]:

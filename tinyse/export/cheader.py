@@ -1,70 +1,31 @@
 """Writes ``model.h`` and ``model.c``: the model, the front end's tables and everything a driver must know.
 
 The header states the contract (sizes, grids, state layout, alignment, who owns what); the source holds data
-only. Both are plain C11 and C++17. The flatbuffers of all parts are emitted once, in a row: on NPU targets each
-part's driver payload and weights are 16-byte aligned parts of them, given by their offsets.
+only. Both are plain C11 and C++17.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tinyse.artifacts import versions
 from tinyse.errors import ExportError
+from tinyse.export.bundle import MOST_PARTS
+from tinyse.export.cparts import DECLARATIONS, held_offset, joined, table
 from tinyse.export.csource import comment, floating, floats, integers, octets, plain
 from tinyse.export.memory import MemoryReport, Place
-from tinyse.export.npulayout import ALIGNMENT, Move, policy_reads
+from tinyse.export.npulayout import ALIGNMENT
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
 from tinyse.graph.plan import Budget, Exit, Plan, Route, Skip
 from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
 from tinyse.targets import Target
 
-
-@dataclass(frozen=True)
-class NpuParts:
-    """Byte offsets and sizes inside the compiled file: driver payload (COP1) and read-only data."""
-
-    payload_offset: int
-    payload_bytes: int
-    weights_offset: int
-    weights_bytes: int
-
-
-def npu_parts(data: bytes) -> NpuParts:
-    """Find the driver payload and the read-only data in a Vela-compiled file.
-
-    Raises:
-        ExportError: they are not 16-byte aligned, so that an NPU could not read them in place.
-    """
-    from tinyse.export.structure import schema
-
-    raw = schema().Model.GetRootAsModel(data, 0)
-    graph = raw.Subgraphs(0)
-    places = []
-    for slot in (0, 1):
-        buffer = raw.Buffers(graph.Tensors(graph.Operators(0).Inputs(slot)).Buffer())
-        if buffer.Offset() > 1:
-            places += [buffer.Offset(), buffer.Size()]
-        else:
-            places += [buffer._tab.Vector(buffer._tab.Offset(4)), buffer.DataLength()]
-    parts = NpuParts(*places)
-    if parts.payload_offset % ALIGNMENT or parts.weights_offset % ALIGNMENT:
-        raise ExportError("Vela's file does not keep its command stream and weights 16-byte aligned",
-                          "install ethos-u-vela 5.x")
-    return parts
-
-
 FEATURES = ("magnitude", "log_power", "complex", "samples")
 RESULTS = ("gains", "complex_gains", "samples", "score")
 """Places of the kinds are the values of TINYSE_FEATURE and TINYSE_RESULT."""
-
-
-MAX_PARTS = 32
-"""The C library tells by the bits of a word which parts ran."""
 
 
 def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport, target: Target, source: str) -> str:
@@ -101,7 +62,7 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         "NETWORK_STATE_BYTES": report.state_bytes,
         "ARENA_BYTES": report.arena_bytes, "BLOCK_BYTES": report.block_bytes,
         "FAST_SCRATCH_BYTES": report.fast_bytes, "ALIGNMENT": ALIGNMENT,
-        "MODEL_BYTES": len(_joined(files)), "NPU": int(target.has_npu), "PARTS": len(plan.parts),
+        "MODEL_BYTES": len(joined(files)), "NPU": int(target.has_npu), "PARTS": len(plan.parts),
         "PLANNED": policy.count if isinstance(policy, Budget) else len(plan.parts),
         "EXIT": int(isinstance(policy, Exit)), "ROUTE": int(isinstance(policy, Route)),
     }
@@ -111,12 +72,12 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         choice = plan.tensor(policy.choice)
         names |= {"ROUTE_NESTED": int(policy.nested), "CHOICE_BYTES": choice.grid.dtype.itemsize}
         if target.has_npu:
-            names["CHOICE_OFFSET"] = _held(report, policy.choice)
+            names["CHOICE_OFFSET"] = held_offset(report, policy.choice)
     width = max(map(len, names))
     defines = "\n".join(f"#define TINYSE_{name:<{width}} {value}" for name, value in names.items())
     return HEADER.format(banner=_banner("model.h", files, target, source), defines=defines,
                          tables="".join(DECLARATION.format(*table) for table in tables(ends)),
-                         contract=comment(_contract(ends, plan, target)), npu=NPU_PARTS if target.has_npu else "")
+                         contract=comment(_contract(ends, plan, target)), npu=DECLARATIONS if target.has_npu else "")
 
 
 def persistent(report: MemoryReport) -> tuple[Place, ...]:
@@ -153,8 +114,8 @@ def skips(plan: Plan, ends: Ends, report: MemoryReport) -> bool:
     """
     given, answers = (place.bytes * 8 // _bits(place) for place in (report.input, report.output))
     skip = isinstance(plan.policy, Skip)
-    if len(plan.parts) > MAX_PARTS:
-        raise ExportError(f"a plan of {len(plan.parts)} parts", f"the C library runs up to {MAX_PARTS}")
+    if len(plan.parts) > MOST_PARTS:
+        raise ExportError(f"a plan of {len(plan.parts)} parts", f"the C library runs up to {MOST_PARTS}")
     if answers != ends.outputs + skip:
         raise ExportError(f"the network gives {answers} values for {ends.outputs} bands", "export it with tinyse")
     if given != ends.inputs:
@@ -177,47 +138,9 @@ def source(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         f"{floating(state.scale)}, {state.tensor} }}, /* {plain(state.name)}, {state.type} */"
         for state in persistent(report))
     return SOURCE.format(banner=_banner("model.c", files, target, trained), states=states,
-                         parts=_parts(files, plan, report) if target.has_npu else "",
+                         parts=table(files, plan, report) if target.has_npu else "",
                          tables="".join(DEFINITION.format(*table) for table in tables(ends)),
-                         model=octets(_joined(files)))
-
-
-def _parts(files: Sequence[bytes], plan: Plan, report: MemoryReport) -> str:
-    """The table of compiled parts, and of what is copied for each."""
-    moves, rows, start = [], [], 0
-    scores = policy_reads(plan) if isinstance(plan.policy, Exit) else ("",) * len(files)
-    for index, (data, part) in enumerate(zip(files, report.parts, strict=True)):
-        inside = npu_parts(data)
-        copies = [_moves(f"{when}_{index}", each) for when, each in (("before", part.before), ("after", part.after))]
-        moves += [text for text, _ in copies]
-        score = "0, 0"
-        if scores[index]:
-            score = f"{_held(report, scores[index])}u, {plan.tensor(scores[index]).grid.dtype.itemsize}"
-        rows.append(f"  {{ {start + inside.payload_offset}u, {inside.payload_bytes}u, "
-                    f"{start + inside.weights_offset}u, {inside.weights_bytes}u, {part.arena_bytes}u, "
-                    f"{part.fast_bytes}u, {copies[0][1]}, {copies[1][1]}, {score} }}, /* {plain(plan.parts[index].name)} */")
-        start += _up(len(data))
-    return PARTS.format(moves="".join(moves), rows="\n".join(rows))
-
-
-def _moves(name: str, moves: Sequence[Move]) -> tuple[str, str]:
-    if not moves:
-        return "", "NULL, 0"
-    rows = "\n".join(f"  {{ {move.arena}u, {move.block}u, {move.bytes}u }}," for move in moves)
-    return f"static const tinyse_move {name}[] = {{\n{rows}\n}};\n", f"{name}, {len(moves)}"
-
-
-def _held(report: MemoryReport, name: str) -> int:
-    return next(place.offset for place in report.held if place.name == name and place.offset is not None)
-
-
-def _joined(files: Sequence[bytes]) -> bytes:
-    """All files, each at a multiple of 16."""
-    return b"".join([*(data.ljust(_up(len(data)), b"\0") for data in files[:-1]), files[-1]])
-
-
-def _up(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+                         model=octets(joined(files)))
 
 
 def band_rows(ends: Ends) -> tuple[list[int], list[int], list[float]]:
@@ -279,52 +202,18 @@ def _contract(ends: Ends, plan: Plan, target: Target) -> list[str]:
                    "the smallest n with n * max(P, 1) >= 128; the frames between keep its states and its mask."]
     if target.has_npu:
         return [*common, "",
-                "The caller owns an arena of TINYSE_ARENA_BYTES, aligned to TINYSE_ALIGNMENT, and TINYSE_BLOCK_BYTES behind",
-                "it, that keep their contents between frames. Before the first frame fill every state with its zero",
-                "point (an int8 hidden state does NOT start at byte 0). Input and output may overlap each other and",
-                "scratch: write the input before every run. tinyse_parts are the network's parts, each a command stream;",
-                "before a part runs, copy its moves `before` from the block into the arena, and after it its moves",
-                "`after` back. A part that does not run leaves what it writes as it was. NPU regions: 0 weights, 1 arena,",
-                "2 fast scratch (the arena again where a part has no fast_bytes)."]
+                "The caller owns an arena of TINYSE_ARENA_BYTES, aligned to TINYSE_ALIGNMENT, and behind it",
+                "TINYSE_BLOCK_BYTES; both keep their contents between frames. Before the first frame fill every",
+                "state with its zero point (an int8 hidden state does NOT start at byte 0). Input and output may",
+                "overlap each other and scratch: write the input before every run. tinyse_parts are the network's",
+                "parts, a command stream each: before one runs, copy its moves `before` from the block into the",
+                "arena; after it, its moves `after` back. A part that does not run leaves what it writes as it was.",
+                "NPU regions: 0 weights, 1 arena, 2 fast scratch (the arena again where a part has no fast_bytes)."]
     return [*common, "",
             "Run tinyse_model with TFLM in an arena of TINYSE_ARENA_BYTES (what its reference kernels ask for on a",
             "64-bit host; optimised kernels may want more), aligned to TINYSE_ALIGNMENT. TFLM places the states:",
             "offsets are TINYSE_NO_OFFSET, `tensor` is the index in the model. Reset restores their zero points."]
 
-
-NPU_PARTS = """
-/* A copy between arena and block, both in bytes from the start of the arena. */
-typedef struct tinyse_move {
-  uint32_t arena;
-  uint32_t block;
-  uint32_t bytes;
-} tinyse_move;
-
-/* A compiled part: its driver payload (COP1) and read-only data (weights, scales, tables), aligned, in tinyse_model. */
-typedef struct tinyse_part {
-  uint32_t payload;          /* offset in tinyse_model */
-  uint32_t payload_bytes;
-  uint32_t weights;          /* region 0; offset in tinyse_model */
-  uint32_t weights_bytes;
-  uint32_t arena_bytes;      /* region 1 */
-  uint32_t fast_bytes;       /* region 2; 0: the arena again */
-  const tinyse_move *before; /* from the block into the arena */
-  uint32_t befores;
-  const tinyse_move *after; /* from the arena into the block */
-  uint32_t afters;
-  uint32_t score; /* where TINYSE_EXIT is 1: offset of the score that may end the frame, and its size; else 0 */
-  uint32_t score_bytes;
-} tinyse_part;
-
-extern const tinyse_part tinyse_parts[TINYSE_PARTS];
-"""
-
-PARTS = """{moves}
-const tinyse_part tinyse_parts[TINYSE_PARTS] = {{
-{rows}
-}};
-
-"""
 
 DECLARATION = "extern const {0} tinyse_{1}[{2}];\n"
 DEFINITION = "const {0} tinyse_{1}[{2}] = {{\n{3}\n}};\n\n"

@@ -20,7 +20,7 @@ class Place:
     """A tensor that outlives an invocation or crosses its border.
 
     Attributes:
-        name: "lstm_0.h", "lstm_0.c", "features", "mask"; of a state that is a pair, its past's; of a held tensor, its own.
+        name: "lstm_0.h", "lstm_0.c", "features", "mask"; that of a pair's past, or of a held tensor.
         type: "int8" or "int16". bytes: its size.
         scale, zero_point: its grid; a state starts at its zero point, **not** at 0.
         offset: bytes from the start of the arena, behind which the block is; None where TFLM chooses the place.
@@ -103,7 +103,7 @@ class MemoryReport:
 
 def cpu_memory(plan: Plan, int8: Sequence[Path], target: Target) -> MemoryReport:
     """Memory of an export whose int8 files, one a part, TFLM runs on the processor; arenas as TFLM asks on the host."""
-    from tinyse.profile.arena import host_arena
+    from tinyse.export.hostarena import host_arena
 
     size = sum(path.stat().st_size for path in int8)
     files = [_File(path) for path in int8]

@@ -1,4 +1,4 @@
-"""Where the tensors of a plan's compiled parts lie: an arena that all parts use in turn, behind it a block that persists.
+"""Where the tensors of a plan's compiled parts lie: an arena that they share, and behind it a block that persists.
 
 Vela plans each part's arena for itself and reuses what it can, input over output too. So what must outlive a part's
 run lies in the block: the network's input, states, tensors that cross parts, the result. It is copied into the arena
@@ -30,7 +30,7 @@ RESULT: Key = (-1, "\0result")
 
 @dataclass(frozen=True)
 class Move:
-    """A copy of ``bytes`` between the arena and the block; both from the start of the arena, behind which the block is."""
+    """A copy between arena and block; all in bytes, both places from the start of the arena."""
 
     arena: int
     block: int
@@ -136,7 +136,8 @@ def _part(plan: Plan, index: int, payload: Payload, offsets: Mapping[Key, int]) 
     pasts, fresh = ([getattr(state, end) for state in part.states] for end in ("past", "fresh"))
     ins = _places(part, (*part.inputs, *pasts), payload.inputs, "inputs")
     outs = _places(part, (*part.outputs, *fresh), payload.outputs, "outputs")
-    inner = [Move(info.address, offsets[(index, info.name)], info.size) for info in payload.states] if several else []
+    kept = {info.name: info for info in payload.states}  # Vela lists a state of an LSTM more than once
+    inner = [Move(info.address, offsets[(index, name)], info.size) for name, info in kept.items()] if several else []
     before = [Move(place, offsets[(-1, tensor.name)], tensor.bytes)
               for tensor, place in zip((*part.inputs, *pasts), ins, strict=True) if (-1, tensor.name) in offsets]
     after = []

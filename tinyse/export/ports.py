@@ -28,7 +28,7 @@ def read_ports(data: bytes, name: str = "model") -> Ports:
     model = unpack(data, name)
     infos, graph = tensor_infos(model), model.subgraphs[0]
     inputs, outputs = ([_tensor(infos[index], name) for index in ends] for ends in (graph.inputs, graph.outputs))
-    return paired(name, inputs, outputs, _counted(model))
+    return paired(name, inputs, outputs, counted(model))
 
 
 def paired(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], count: int | None = None) -> Ports:
@@ -85,7 +85,8 @@ def _tensor(info: TensorInfo, label: str) -> Tensor:
     return port(info.name, info.type, info.shape, info.scales, info.zero_point, label)
 
 
-def _counted(model: object) -> int | None:
+def counted(model: object) -> int | None:
+    """How many states a file says that it has, int8 or compiled; None where it does not say."""
     for note in getattr(model, "metadata", None) or []:
         if note.name in (STATES, STATES.encode()):
             data = model.buffers[note.buffer].data  # type: ignore[attr-defined]

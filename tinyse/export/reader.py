@@ -46,6 +46,8 @@ def read(data: bytes, name: str = "model") -> Graph:
         return _File(model, name).graph()
     except _Refusal as error:
         raise ModelError(f"{name}: {error}", HINT) from None
+    except ModelError as error:
+        raise ModelError(str(error), error.hint or HINT) from None
     except (IndexError, ValueError, TypeError, AttributeError, ArithmeticError, KeyError) as error:
         raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
 
@@ -114,12 +116,7 @@ class _File:
             raise _Refusal("no such operator in a network")
         if len(op.outputs) != 1:
             raise _Refusal(f"{len(op.outputs)} outputs, not one")
-        try:
-            return row(self, op, [int(index) for index in op.inputs], int(op.outputs[0]))
-        except AttributeError:
-            if op.builtinOptions is None:
-                raise _Refusal("has no options") from None
-            raise
+        return row(self, op, [int(index) for index in op.inputs], int(op.outputs[0]))
 
     def activation(self, index: int) -> Tensor:
         """A tensor that is computed, or an input."""
@@ -202,8 +199,14 @@ def _stored(model: Any, tensor: Any, types: dict[int, str], name: str) -> _Store
 Row = Callable[[_File, Any, list[int], int], Op | None]
 
 
+def _options(op: Any) -> Any:
+    if op.builtinOptions is None:
+        raise _Refusal("no options")
+    return op.builtinOptions
+
+
 def _fused(op: Any) -> Fused:
-    code = op.builtinOptions.fusedActivationFunction
+    code = _options(op).fusedActivationFunction
     if code not in _FUSED:
         raise _Refusal(f"fused {names(schema().ActivationFunctionType).get(code, code)}")
     return _FUSED[code]
@@ -216,13 +219,13 @@ def _unfused(op: Any) -> None:
 
 def _matmul(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y = file.activation(ins[0]), file.activation(out)
-    if op.builtinOptions.weightsFormat:
+    if _options(op).weightsFormat:
         raise _Refusal("shuffled weights")
     return MatMul((x,), y, file.weights(ins, x, 0), _fused(op))
 
 
 def _conv(file: _File, op: Any, ins: list[int], out: int) -> Op:
-    options, deep = op.builtinOptions, hasattr(op.builtinOptions, "depthMultiplier")
+    options, deep = _options(op), hasattr(_options(op), "depthMultiplier")
     source, pad = file.pads.pop(ins[0], (ins[0], (0, 0)))
     stride, dilation = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
     x, y = file.activation(source), file.activation(out)
@@ -256,7 +259,7 @@ def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
         raise _Refusal("peephole, projection or layer-norm tensors")
     if x.shape[:-1] != (1, 1):
         raise _Refusal(f"{x.name} is {list(x.shape)}, where [1, 1, channels] is one frame")
-    if op.builtinOptions.fusedActivationFunction != TANH:
+    if _options(op).fusedActivationFunction != TANH:
         raise _Refusal("an activation other than TANH")
     gates = []
     for gate in range(4):
@@ -271,7 +274,7 @@ def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
         raise _Refusal("an effective hidden scale other than its output's")
     state_names = () if (hidden.name, cell.name) == (f"{y.name}.h", f"{y.name}.c") else (hidden.name, cell.name)
     return Lstm((x,), y, (gates[0], gates[1], gates[2], gates[3]), cell.grid.scale,
-                float(op.builtinOptions.cellClip), state_names)
+                float(_options(op).cellClip), state_names)
 
 
 def _elementwise(kind: type[Op]) -> Row:
@@ -293,7 +296,7 @@ def _prelu(file: _File, op: Any, ins: list[int], out: int) -> Op:
 
 
 def _maxpool(file: _File, op: Any, ins: list[int], out: int) -> Op:
-    options, x = op.builtinOptions, file.activation(ins[0])
+    options, x = _options(op), file.activation(ins[0])
     kernel, stride = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
     if options.padding == SAME and any(map(any, same_pads(x.shape, kernel, stride, (1, 1)))):
         raise _Refusal(f"pads {x.name}")
@@ -304,11 +307,11 @@ def _maxpool(file: _File, op: Any, ins: list[int], out: int) -> Op:
 def _concat(file: _File, op: Any, ins: list[int], out: int) -> Op:
     parts, y = tuple(file.activation(index) for index in ins), file.activation(out)
     _unfused(op)
-    return Concat(parts, y, int(op.builtinOptions.axis) % len(y.shape))
+    return Concat(parts, y, int(_options(op).axis) % len(y.shape))
 
 
 def _slice(file: _File, op: Any, ins: list[int], out: int) -> Op:
-    x, y, options = file.activation(ins[0]), file.activation(out), op.builtinOptions
+    x, y, options = file.activation(ins[0]), file.activation(out), _options(op)
     begin, strides = file.constant(ins[1], "int32"), file.constant(ins[3], "int32")
     if (strides != 1).any() or options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask:
         raise _Refusal("steps other than 1, or axes that come or go")

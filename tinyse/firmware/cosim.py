@@ -1,7 +1,7 @@
 """The host's end of the co-simulated NPU: firmware sends its arena through one named pipe, and gets it back
 through another as the NPU would have left it::
 
-    with serve(["export/model_vela.tflite"], folder) as (request, reply):   # a file a part; names of the pipes in folder
+    with serve(["export/model_vela.tflite"], folder) as (request, reply):   # the pipes
         ...                                # run QEMU in folder with --npu request reply
 
 The wire format is stated in docs/ethos-u-driver.md; the firmware's end is ``firmware/src/cosim.c``.

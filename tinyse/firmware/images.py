@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyse.errors import ExportError
-from tinyse.export.bundle import compiled_files
+from tinyse.export.bundle import COMPILED, part_files
 from tinyse.firmware.build import Backend, Built, boards, build
 from tinyse.firmware.flash import PLACES
 from tinyse.firmware.project import sources_dir, write_project
@@ -30,7 +30,7 @@ class Images:
     @property
     def compiled(self) -> tuple[Path, ...]:
         """The Vela-compiled files, one a part; none where the target has no NPU."""
-        return compiled_files(self.export)
+        return part_files(self.export, COMPILED)
 
     def backend(self, backend: str) -> Built:
         """The image with that backend.

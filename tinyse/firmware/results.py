@@ -119,7 +119,8 @@ def parse(text: str) -> Results:
     npu, adapters = record.take("npu"), record.take("timing_adapters")
     results = Results(
         record.text("board"), record.text("core"), record.text("backend"), record.text("kernels"),
-        record.integer("frames"), record.integer("updates"), record.integers("parts"), _plain(Counter, "counter", record.take("counter")), ticks,
+        record.integer("frames"), record.integer("updates"), record.integers("parts"),
+        _plain(Counter, "counter", record.take("counter")), ticks,
         _plain(Ticks, "frame", record.take("frame")), None if npu is None else _plain(NpuCounts, "npu", npu),
         None if adapters is None else _adapters(adapters), record.integer("arena_bytes"),
         record.integer("state_bytes"), _plain(Stack, "stack", record.take("stack")))

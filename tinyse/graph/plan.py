@@ -210,9 +210,12 @@ class Plan:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """What the network is given a frame: inputs of parts that no part writes."""
-        written = {tensor.name for part in self.parts for tensor in part.outputs}
-        found = {tensor.name: tensor for part in self.parts for tensor in part.inputs if tensor.name not in written}
+        """What the network is given a frame: inputs of parts that no part before them writes."""
+        found: dict[str, Tensor] = {}
+        written: set[str] = set()
+        for part in self.parts:
+            found |= {tensor.name: tensor for tensor in part.inputs if tensor.name not in written}
+            written |= {tensor.name for tensor in part.outputs}
         return tuple(found.values())
 
     @property

@@ -135,7 +135,7 @@ def compare(compiled: Path | str, integer: Path | str, frames: Iterable[Ints]) -
     Raises:
         ModelError: either file cannot run, or they are not the same network.
     """
-    engine, tflm = NpuEngine.load(compiled, checked=False), TflmEngine.load(integer, checked=False)
+    engine, tflm = NpuEngine.load(compiled, False), TflmEngine.load(integer, False)
     if (tflm.bands, tflm.outputs) != (engine.bands, engine.outputs):
         raise NpuError(f"{compiled} has {engine.bands} bands, {integer} has {tflm.bands}",
                        hint="give two forms of one network")
@@ -182,7 +182,7 @@ def _part(frame: int, op: Operation, tap: str, ours: Ints, theirs: Ints) -> Part
 def _inside(integer: Path | str) -> IntegerEngine | None:
     """The integer reference, or None for a network that no Graph can hold."""
     try:
-        return IntegerEngine.load(integer, checked=False)
+        return IntegerEngine.load(integer, fitting=False)
     except ModelError:
         return None
 

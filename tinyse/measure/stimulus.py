@@ -17,7 +17,7 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     """Quantized features of a sound file, one array [bands] a hop.
 
     Raises:
-        AudioError: the file cannot be read. ModelError: the model takes other frames than its ends give.
+        AudioError: the file cannot be read. ModelError: the network does not fit its ends.
     """
     from tinyse.sound import Analysis, features
     from tinyse.sound.audio import AudioReader, hops_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.artifacts import sha256, write_json
-from tinyse.export.bundle import MANIFEST, open_bundle, plan_json
+from tinyse.export.bundle import MANIFEST, plan_json
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.profile.locate import Located, manifest_target
 from tinyse.targets import Target
@@ -21,8 +21,7 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
         ModelError: the int8 file is damaged. ExportError: the network cannot be packed or placed.
         ToolError: CMSIS cannot be fetched.
     """
-    assert found.int8 is not None
-    export = found.int8.parent
+    export = found.int8[0].parent
     if not all((export / name).is_file() for name in MODEL) or manifest_target(export) != target.name:
         export = folder / "export"
         _write_sources(found, target, export)
@@ -32,10 +31,9 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
     from tinyse.export.csources import write_c
 
-    assert found.int8 is not None
-    bundle = open_bundle(found.int8)
-    compiled = [found.compiled] if target.has_npu and found.compiled is not None else []
+    bundle = found.bundle()
+    compiled = found.compiled if target.has_npu else ()
     folder.mkdir(parents=True)
-    write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8))
+    write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8[0]))
     write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict(),
                                    "plan": plan_json(bundle.plan)})

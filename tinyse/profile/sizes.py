@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinyse.core.origin import Origin, Source
 from tinyse.graph.graph import Graph
 from tinyse.profile.layers import constant_bytes
-from tinyse.profile.results import Origin, Sizes, Source
+from tinyse.profile.results import Sizes
 from tinyse.profile.vela import Reports
 
 
-def model_sizes(graphs: Sequence[Graph], int8: Path | None, compiled: Path | None, reports: Reports | None) -> Sizes:
-    """Count the weights of ``graphs``, which ``int8`` holds, and read what Vela made of them; None is not there."""
+def model_sizes(graphs: Sequence[Graph], int8: Sequence[Path], compiled: Sequence[Path],
+                reports: Sequence[Reports]) -> Sizes:
+    """Count the weights of ``graphs``, which ``int8`` holds; read what Vela made of them; None is not there."""
     weights, zeros = (sum(getattr(graph, key) for graph in graphs) for key in ("weights", "zeros"))
     nonzero = weights - zeros
     return Sizes(
@@ -21,7 +23,7 @@ def model_sizes(graphs: Sequence[Graph], int8: Path | None, compiled: Path | Non
         nonzero=nonzero if int8 else None,
         surviving=nonzero if int8 else None,
         bitmask=nonzero + sum(-(-matrix.size // 8) for graph in graphs for matrix in graph.matrices) if int8 else None,
-        encoded=int(reports.number("total_npu_encoded_weights")) if reports else None,
-        constants=constant_bytes(reports) if reports else None,
-        int8_file=int8.stat().st_size if int8 else None,
-        vela_file=compiled.stat().st_size if compiled else None)
+        encoded=sum(int(each.number("total_npu_encoded_weights")) for each in reports) if reports else None,
+        constants=sum(constant_bytes(each) for each in reports) if reports else None,
+        int8_file=sum(path.stat().st_size for path in int8) if int8 else None,
+        vela_file=sum(path.stat().st_size for path in compiled) if compiled else None)
