@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyse.export.interpreted import interpreter
 from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph.floating import calibrate
 from tinyse.graph.graph import Graph
 from tinyse.graph.model import Model, tinylstm
+from tinyse.graph.reference import Reference
 from tinyse.sound import Bands, Ends
 
 
@@ -68,6 +70,23 @@ def changed(model: Model, **arrays: np.ndarray) -> Model:
 def written(model: Model) -> bytes:
     """The int8 .tflite of a model of one part."""
     return write(model.plan().graphs[0])
+
+
+def integers(data: bytes, inputs: np.ndarray) -> np.ndarray:
+    """What the integer reference makes of int8 frames [count, inputs] from the start: [count, outputs]."""
+    graph = read(data)
+    reference, x, y = Reference(graph), graph.inputs[0], graph.outputs[0]
+    return np.stack([reference.run({x.name: frame.reshape(x.shape)})[y.name].ravel() for frame in inputs])
+
+
+def streamed(data: bytes, inputs: np.ndarray) -> np.ndarray:
+    """What TFLM makes of int8 frames [count, inputs] from the start: [count, outputs]."""
+    runs, outputs = interpreter(data), []
+    for frame in inputs:
+        runs.set_input(frame.reshape(1, 1, -1), 0)
+        runs.invoke()
+        outputs.append(runs.get_output(0).ravel().copy())
+    return np.stack(outputs)
 
 
 @lru_cache

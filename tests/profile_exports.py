@@ -11,6 +11,8 @@ from pathlib import Path
 from tiny_models import tiny_tflite
 
 from tinyse.artifacts import write_manifest
+from tinyse.core.origin import Origin, Source
+from tinyse.export.hostarena import HostArena
 from tinyse.export.vela import compile_model
 from tinyse.profile.budget import frame_budget
 from tinyse.profile.firmware import (
@@ -26,18 +28,15 @@ from tinyse.profile.firmware import (
 from tinyse.profile.results import (
     Bound,
     Bounds,
-    HostArena,
     LayerCost,
     MemoryUse,
     NpuEstimate,
     OperatorCost,
-    Origin,
     Profile,
     Region,
     SimulatedCost,
     Simulation,
     Sizes,
-    Source,
     Traffic,
 )
 from tinyse.profile.skipping import skip_cost

@@ -10,13 +10,14 @@ from profile_exports import export_into, hand_made
 from tiny_models import float_tflite, tiny_tflite
 
 from tinyse.artifacts import write_json
+from tinyse.core.origin import Origin, Source
 from tinyse.errors import ModelError, TinyseError, ToolError
+from tinyse.export.hostarena import host_arena, parse_allocations
 from tinyse.profile import render
-from tinyse.profile.arena import host_arena, parse_allocations
 from tinyse.profile.compare import compare, comparison_json
 from tinyse.profile.layers import layer_costs, operator_costs
 from tinyse.profile.pipeline import profile
-from tinyse.profile.results import Bound, Bounds, Origin, Source
+from tinyse.profile.results import Bound, Bounds
 from tinyse.profile.roofline import draw_roofline
 from tinyse.profile.sizes import model_sizes, weight_matrices
 from tinyse.profile.vela import Reports, read_reports

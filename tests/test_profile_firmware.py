@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_profile_fvp import standin, transcript
 
+from tinyse.core.origin import Origin, Source
 from tinyse.errors import AudioError, ModelError, TinyseError, ToolError
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.results import parse
@@ -29,7 +30,6 @@ from tinyse.profile.firmware import STAGE_NAMES
 from tinyse.profile.memory import image_memory
 from tinyse.profile.page import html
 from tinyse.profile.pipeline import profile
-from tinyse.profile.results import Origin, Source
 from tinyse.profile.signals import generated, samples, write_signal
 from tinyse.profile.sizes import weight_matrices
 from tinyse.targets import load_target

@@ -52,7 +52,7 @@ def test_errors_name_file_key_value_and_remedy(text, line, tmp_path):
 def test_a_missing_recipe_names_the_built_in_ones():
     with pytest.raises(RecipeError) as caught:
         load_recipe("nope")
-    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: full, ")
+    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: demo, full, ")
 
 
 def test_set_errors():

@@ -17,10 +17,12 @@ from tiny_models import tiny_tflite, tiny_trained
 import tinyse.run as chain_module
 from tinyse.chain import Chain, Outcome
 from tinyse.cli import main
+from tinyse.core.origin import Origin, Source
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.errors import RecipeError, ToolError
+from tinyse.export.hostarena import HostArena
 from tinyse.profile.execution import Options
-from tinyse.profile.results import HostArena, Origin, Profile, Sizes, Source
+from tinyse.profile.results import Profile, Sizes
 
 EXACT = Origin(Source.EXACT, "counted in the files")
 

@@ -18,12 +18,11 @@ from tinyse.errors import RecipeError
 from tinyse.export.pipeline import export_run
 from tinyse.gated import governors, pick
 from tinyse.graph.groups import Structure, structure_groups
-from tinyse.graph.model import tinylstm
+from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.shrink import shrink, widths
 from tinyse.graph.units import units_of
 from tinyse.keras import tf
 from tinyse.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
-from tinyse.model import TrainedModel
 from tinyse.parity import measure_parity
 from tinyse.recipe import SkipPart, load_recipe
 from tinyse.train.network import Network
@@ -182,12 +181,12 @@ def test_recipes_without_skip_are_as_they_were():
 def test_a_dense_start_gets_an_open_gate_and_keeps_its_mask():
     dense = random_model((6,), (5,), bands=8, quantized=False)
     network = Network(tinylstm(8, (6,), (5,), 9))
-    take_weights(network, dense.model)
-    assert np.array_equal(network.twin("dense_1").kernel[:, :-1], dense.layers[-1].arrays["kernel"])
+    take_weights(network, dense)
+    assert np.array_equal(network.twin("dense_1").kernel[:, :-1], dense.arrays["dense_1/kernel"])
     assert network.twin("dense_1").bias.numpy()[-1] == 1.0
     back = Network(tinylstm(8, (6,), (5,), 8))
     take_weights(back, network.export(dense.ends, None, {}))
-    assert np.array_equal(back.twin("dense_1").kernel, dense.layers[-1].arrays["kernel"])
+    assert np.array_equal(back.twin("dense_1").kernel, dense.arrays["dense_1/kernel"])
 
 
 @pytest.mark.parametrize("structure", list(Structure))
@@ -210,8 +209,8 @@ def test_no_structure_may_prune_the_gate(structure):
 def test_a_run_reaches_its_rate(whole):
     logged = [float(row["update_rate"]) for row in rows(whole.folder) if row["update_rate"]]
     assert logged[-1] == pytest.approx(0.5, abs=0.12)
-    model = TrainedModel.load(whole.model)
-    assert model.skip and TrainedModel.load(whole.float_model).skip
+    model = Model.load(whole.model)
+    assert model.net.skip and Model.load(whole.float_model).net.skip
     assert model.meta["val_update_rate"] == pytest.approx(0.5, abs=0.12)
 
 
@@ -220,8 +219,8 @@ def test_a_resumed_run_is_the_same(whole, corpus, tmp_path):
 
 
 def test_the_export_streams_what_was_trained(whole, corpus):
-    model = TrainedModel.load(whole.model)
-    small = shrink(model.model)
+    model = Model.load(whole.model)
+    small = shrink(model)
     assert widths(small)["dense_1"] == 129 and widths(small)["lstm_0"] < 24
     made = export_run(whole.folder, "ethos-u55-128")
     parity = measure_parity(whole.model, made.folder / "model_int8.tflite", Corpus.open(corpus), frames=150)

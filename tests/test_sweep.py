@@ -25,7 +25,7 @@ from tinyse.cli import main
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.dense import dense_model
 from tinyse.errors import ModelError, RecipeError, TinyseError
-from tinyse.model import TrainedModel
+from tinyse.graph.model import Model
 from tinyse.progress import silent
 from tinyse.recipe import ClusterPart, SkipPart
 from tinyse.sweep import pipeline, workers
@@ -144,7 +144,7 @@ def test_a_released_int8_model_is_what_points_start_from(tmp_path: Path, corpus:
     assert Path(dense.floating) == Path(dense.folder) / "float.npz" and not Path(dense.floating).exists()
     chain = Chain(Path(dense.folder), silent)
     assert point_model(dense, chain, silent) == Path(dense.source)
-    np.testing.assert_array_equal(TrainedModel.load(dense.floating).layers[0].arrays["kernel"],
+    np.testing.assert_array_equal(Model.load(dense.floating).arrays["lstm_0/kernel"],
                                   dense_model(Path(dense.source), "from").arrays["lstm_0/kernel"])
 
 

@@ -36,10 +36,11 @@ def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profil
     header, rows = table_rows(evaluation, LABELS)
     manifest, plan = manifest_of(run, needed=True), open_bundle(int8).graph_plan()
     dense = Model.load(run / "float.npz")
+    family = FAMILIES.get(dense.family, dense.family)
     hop, framing = f"one {1000 * dense.ends.period:g} ms hop", dense.ends.framing
     return f"""# {name}
 
-A streaming int8 speech enhancer, {FAMILIES.get(dense.family, dense.family)}: {framing.rate / 1000:g} kHz, {hop} in, {hop} out,
+A streaming int8 speech enhancer, {family}: {framing.rate / 1000:g} kHz, {hop} in, {hop} out,
 {1000 * framing.frame / framing.rate:g} ms of latency.
 
 ## Scores: measured (host)

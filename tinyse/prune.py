@@ -118,7 +118,8 @@ class GroupMasks:
     def update(self, step: int) -> None:
         """Choose the masks for the sparsity wanted at ``step``."""
         target = self.schedule.target(step)
-        self.masks = [block_mask(v.numpy(), self.block, target) for v in self.variables]
+        matrices = [v.numpy() for v in self.variables]
+        self.masks = [block_mask(m.reshape(-1, m.shape[-1]), self.block, target).reshape(m.shape) for m in matrices]
 
     def apply(self) -> None:
         """Zero what is pruned."""
@@ -174,7 +175,7 @@ class MagnitudePruning:
 
     def __init__(self, network: Any, schedule: Schedule, block: tuple[int, int] = (1, 1)) -> None:
         self.schedule = schedule
-        self.layers = {layer.name: layer for layer in network.stack}
+        self.layers = {layer.name: layer for layer in network.stack if layer.get_prunable_weights()}
         self.masks: dict[str, GroupMasks | TfmotMasks] = {}
         for name, layer in self.layers.items():
             try:

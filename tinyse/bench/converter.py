@@ -1,4 +1,4 @@
-"""TensorFlow's own way from a Keras model to an int8 .tflite: what others do, and what ``tinyse export`` goes without."""
+"""TensorFlow's own way from a Keras model to an int8 .tflite, which ``tinyse export`` goes without."""
 
 from __future__ import annotations
 

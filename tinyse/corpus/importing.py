@@ -23,8 +23,8 @@ from tinyse.corpus.mix import active_level
 from tinyse.corpus.splits import Piece, assign, by_file, check_ratios, notes, untrainable
 from tinyse.corpus.store import KINDS, RATE, Corpus, NewClip, disjoint, to_int16
 from tinyse.errors import AudioError, CorpusError
-from tinyse.frontend import FrontEndSpec
 from tinyse.progress import Progress, Step, silent
+from tinyse.sound.framing import Framing
 from tinyse.workers import Workers
 
 RATIOS = (0.8, 0.1, 0.1)
@@ -206,7 +206,7 @@ def _load(path: Path) -> npt.NDArray[np.float32]:
 
 
 def _fit(samples: npt.NDArray[np.float32], kind: str) -> tuple[Pcm | None, str]:
-    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= FrontEndSpec().frame:  # training asks for a frame
+    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= Framing().frame:  # training asks for a frame
         return None, "is too short"
     if active_level(samples) < 10 ** (SILENT_RMS_DB / 20):
         return None, f"is silent: below {SILENT_RMS_DB:g} dB of full scale"

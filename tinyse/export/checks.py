@@ -65,7 +65,7 @@ def check_npu(graphs: Sequence[Graph]) -> None:
 
 
 def check_stream(plan: Plan, files: Sequence[bytes], frames: Ints, labels: Sequence[str]) -> tuple[StreamProof, Ints]:
-    """Prove on TFLM that states persist between frames, that reset restores them, and that the integer reference agrees.
+    """Prove on TFLM that states persist, that reset restores them, and that the integer reference agrees.
 
     Args:
         plan: graphs. files: the int8 .tflite of each. frames: [count, inputs] on the input's grid, in order.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.errors import ExportError
-from tinyse.export.network import TensorInfo, operator_names, tensor_infos, unpack
+from tinyse.export.flatfile import TensorInfo, operator_names, tensor_infos, unpack
 from tinyse.export.npulayout import ALIGNMENT, NpuPart, npu_layout
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Tensor
@@ -103,7 +103,7 @@ class MemoryReport:
 
 def cpu_memory(plan: Plan, int8: Sequence[Path], target: Target) -> MemoryReport:
     """Memory of an export whose int8 files, one a part, TFLM runs on the processor; arenas as TFLM asks on the host."""
-    from tinyse.profile.arena import host_arena
+    from tinyse.export.hostarena import host_arena
 
     size = sum(path.stat().st_size for path in int8)
     files = [_File(path) for path in int8]

@@ -1,8 +1,8 @@
 """Export: a trained run to everything that a target needs, proven on the way, kept only when all of it holds.
 
 Stages, in order: convert (ranges carried exactly) -> check (work, zeros, streaming on TFLM), both in origin.py ->
-compile (Vela, NPU targets; streaming on the simulator) -> memory -> C. All is written into a temporary folder beside the destination,
-which takes the destination's place at the end: a failed export costs nothing.
+compile (Vela, NPU targets; streaming on the simulator) -> memory -> C. All is written into a temporary folder beside
+the destination, which takes the destination's place at the end: a failed export costs nothing.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinyse.core.origin import Origin, Source
 from tinyse.profile.firmware import FirmwareRun, FrameBudget, Share
-from tinyse.profile.results import Origin, Source
 from tinyse.sound import DEFAULT
 from tinyse.targets import Target
 

@@ -15,7 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from tinyse import __version__
-from tinyse.doctor import FVP_VARIABLE
+from tinyse.core.origin import Origin, Source
+from tinyse.core.tools import FVP_VARIABLE
 from tinyse.errors import ExportError, ModelError, TinyseError, ToolError
 from tinyse.firmware import fvp, qemu
 from tinyse.firmware.build import COMPILER, Built, build
@@ -26,7 +27,6 @@ from tinyse.profile.budget import frame_budget
 from tinyse.profile.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun, StageCost
 from tinyse.profile.locate import Located
 from tinyse.profile.memory import firmware_memory
-from tinyse.profile.results import Origin, Source
 from tinyse.profile.signals import write_signal
 from tinyse.sound import DEFAULT
 from tinyse.targets import Target

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinyse.core.origin import Origin
 from tinyse.firmware.results import NpuCounts
-from tinyse.profile.results import Origin
 
 STAGE_NAMES = {"transform": "window, FFT", "features": "magnitude, mel, power", "quantize": "quantize",
                "network": "network", "mask": "mask", "synthesis": "inverse FFT, overlap-add"}

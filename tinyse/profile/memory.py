@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tinyse.core.origin import Origin, Source
 from tinyse.firmware.build import Built
 from tinyse.firmware.elf import Image, Kind, is_ram, memory_of, read_image
 from tinyse.profile.firmware import FirmwareMemory, MemoryBudget, Placement
-from tinyse.profile.results import Origin, Source
 from tinyse.targets import Holds, Target
 
 HOMES = {"model": Holds.MODEL, "arena": Holds.ARENA, "code": Holds.CODE, "stack": Holds.STACK}

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinyse.artifacts import versions
+from tinyse.core.origin import Source
 from tinyse.profile.firmware import STAGE_NAMES
-from tinyse.profile.results import Profile, Source
+from tinyse.profile.results import Profile
 from tinyse.profile.roofline import draw_roofline
 from tinyse.profile.table import Table
 from tinyse.targets import Target

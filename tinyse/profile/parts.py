@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tinyse.core.origin import Origin
+from tinyse.export.hostarena import HostArena
 from tinyse.profile.firmware import FirmwareRun
-from tinyse.profile.results import HostArena, MemoryUse, NpuEstimate, Origin, SimulatedCost, Simulation, Traffic
+from tinyse.profile.results import MemoryUse, NpuEstimate, SimulatedCost, Simulation, Traffic
 from tinyse.targets import Holds
 
 UNKNOWN = "rates of the parts: the firmware did not run; all costs are of a frame that runs every part"

@@ -10,12 +10,15 @@ from importlib import metadata
 from pathlib import Path
 
 from tinyse.artifacts import sha256
+from tinyse.core.origin import Origin, Source
 from tinyse.errors import ModelError
-from tinyse.profile import arena, layers, locate, simulated, sizes, vela
+from tinyse.export import hostarena
+from tinyse.export.hostarena import HostArena
+from tinyse.profile import layers, locate, simulated, sizes, vela
 from tinyse.profile.execution import Executed, Options, execute
 from tinyse.profile.parts import UNKNOWN as UNKNOWN_PARTS
 from tinyse.profile.parts import part_costs, whole_arena, whole_estimate, whole_simulation
-from tinyse.profile.results import HostArena, NpuEstimate, Origin, Profile, Simulation, Source
+from tinyse.profile.results import NpuEstimate, Profile, Simulation
 from tinyse.profile.skipping import UNKNOWN, skip_cost
 from tinyse.sound import DEFAULT
 from tinyse.targets import Target, load_target
@@ -144,4 +147,4 @@ def _arena(found: locate.Located, skipped: list[str]) -> HostArena | None:
     if not found.int8:
         skipped.append("arena: TFLM on the host runs the int8 file; profile the export folder")
         return None
-    return whole_arena([arena.host_arena(path) for path in found.int8])
+    return whole_arena([hostarena.host_arena(path) for path in found.int8])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from tinyse.core.origin import Origin, Source
 from tinyse.profile.budget import LATENCY_LIMIT_MS, LATENCY_PAPER_MS
 from tinyse.profile.firmware import STAGE_NAMES, FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun, Share
-from tinyse.profile.results import NpuEstimate, Origin, Profile, Source
+from tinyse.profile.results import NpuEstimate, Profile
 from tinyse.profile.skipping import SkipCost, SkipRate
 from tinyse.profile.table import Table, percent
 

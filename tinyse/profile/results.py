@@ -6,25 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tinyse.core.origin import Origin
+from tinyse.export.hostarena import HostArena
 from tinyse.sound.ends import DEFAULT
 
 if TYPE_CHECKING:
     from tinyse.profile.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
     from tinyse.profile.parts import PartCosts
     from tinyse.profile.skipping import SkipCost
-
-
-class Source(StrEnum):
-    """What kind of thing produced a number; numbers of two kinds never share a column."""
-
-    MEASURED = "measured"
-    EMULATED = "emulated"
-    ASSUMED = "emulated x assumed CPI"
-    SIMULATED = "simulated"
-    SIMULATED_MEAN = "simulated x update rate"
-    ESTIMATED = "estimated"
-    ESTIMATED_MEAN = "estimated x update rate"
-    EXACT = "exact"
 
 
 class Bound(StrEnum):
@@ -35,20 +24,6 @@ class Bound(StrEnum):
     DECODE = "weight decoding"
     MACS = "MACs"
     OUTPUT = "elementwise"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Source and tool of a group of numbers, such as (estimated, Vela 5.2.0)."""
-
-    source: Source
-    tool: str
-    where: str = ""
-
-    @property
-    def label(self) -> str:
-        """The word that stands beside every number: ``estimated``, ``measured (host)``."""
-        return f"{self.source} ({self.where})" if self.where else str(self.source)
 
 
 @dataclass(frozen=True)
@@ -209,17 +184,6 @@ class NpuEstimate:
     memories: tuple[MemoryUse, ...]
     regions: tuple[Region, ...]
     frames_per_second: float = DEFAULT.frames_per_second
-
-
-@dataclass(frozen=True)
-class HostArena:
-    """TFLM's arena for the int8 model on the host, bytes; ``parts`` as its recording allocator names them."""
-
-    origin: Origin
-    total: int
-    head: int
-    tail: int
-    parts: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)

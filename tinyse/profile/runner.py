@@ -20,6 +20,7 @@ from hashlib import sha256 as digest
 from pathlib import Path
 
 from tinyse.artifacts import write_bytes
+from tinyse.core.origin import Origin, Source
 from tinyse.errors import ModelError, ToolError
 from tinyse.firmware import fvp
 from tinyse.firmware.elf import read_image
@@ -28,7 +29,6 @@ from tinyse.firmware.vendor import Archive, cache_dir, fetched
 from tinyse.profile import hook
 from tinyse.profile.firmware import RunnerRun
 from tinyse.profile.locate import is_compiled
-from tinyse.profile.results import Origin, Source
 from tinyse.targets import Target
 
 WHEEL = Archive(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyse import __version__
-from tinyse.profile.results import NpuEstimate, Origin, SimulatedCost, Simulation, Source
+from tinyse.core.origin import Origin, Source
+from tinyse.profile.results import NpuEstimate, SimulatedCost, Simulation
 
 if TYPE_CHECKING:
     from tinyse.npu.account import OpAccount

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinyse.core.origin import Origin, Source
 from tinyse.graph.graph import Graph
 from tinyse.profile.layers import constant_bytes
-from tinyse.profile.results import Origin, Sizes, Source
+from tinyse.profile.results import Sizes
 from tinyse.profile.vela import Reports
 
 
 def model_sizes(graphs: Sequence[Graph], int8: Sequence[Path], compiled: Sequence[Path],
                 reports: Sequence[Reports]) -> Sizes:
-    """Count the weights of ``graphs``, which ``int8`` holds, and read what Vela made of them; what is not there is None.
-    """
+    """Count the weights of ``graphs``, which ``int8`` holds; read what Vela made of them; None is not there."""
     weights, zeros = (sum(getattr(graph, key) for graph in graphs) for key in ("weights", "zeros"))
     nonzero = weights - zeros
     return Sizes(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinyse.core.origin import Origin, Source
 from tinyse.profile.firmware import FirmwareRun
-from tinyse.profile.results import NpuEstimate, Origin, Simulation, Source
+from tinyse.profile.results import NpuEstimate, Simulation
 from tinyse.sound import DEFAULT
 
 UNKNOWN = "update rate: the firmware did not run; all costs are of a frame that runs the network"
