@@ -13,13 +13,14 @@ from tinyse.artifacts import write_json
 from tinyse.core.origin import Origin, Source
 from tinyse.errors import ModelError, TinyseError, ToolError
 from tinyse.export.hostarena import host_arena, parse_allocations
+from tinyse.export.reader import read
 from tinyse.profile import render
 from tinyse.profile.compare import compare, comparison_json
 from tinyse.profile.layers import layer_costs, operator_costs
 from tinyse.profile.pipeline import profile
 from tinyse.profile.results import Bound, Bounds
 from tinyse.profile.roofline import draw_roofline
-from tinyse.profile.sizes import model_sizes, weight_matrices
+from tinyse.profile.sizes import model_sizes
 from tinyse.profile.vela import Reports, read_reports
 from tinyse.targets import load_target
 
@@ -112,12 +113,13 @@ def test_sizes_against_tflites_own_tensors(tmp_path):
                 found.append(interpreter.get_tensor(index))
             except ValueError:
                 continue
-    sizes = model_sizes(file, None, None)
+    graph = read(file.read_bytes())
+    sizes = model_sizes([graph], [file], [], [])
     assert sizes.weights == sum(matrix.size for matrix in found) == 128 * 64 + 3 * 16 * 64 + 16 * 128
     assert sizes.surviving == sizes.nonzero == sum(np.count_nonzero(matrix) for matrix in found)
     assert sizes.bitmask == sizes.nonzero + sizes.weights // 8
     assert (sizes.encoded, sizes.vela_file, sizes.int8_file) == (None, None, len(tiny_tflite()))
-    assert len(list(weight_matrices(file))) == 17
+    assert len(graph.matrices) == 17
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=5, max_size=5))

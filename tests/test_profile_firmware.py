@@ -19,6 +19,7 @@ from test_profile_fvp import standin, transcript
 
 from tinyse.core.origin import Origin, Source
 from tinyse.errors import AudioError, ModelError, TinyseError, ToolError
+from tinyse.export.reader import read
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.results import parse
 from tinyse.profile import execution, render
@@ -31,7 +32,6 @@ from tinyse.profile.memory import image_memory
 from tinyse.profile.page import html
 from tinyse.profile.pipeline import profile
 from tinyse.profile.signals import generated, samples, write_signal
-from tinyse.profile.sizes import weight_matrices
 from tinyse.targets import load_target
 
 qemu = pytest.mark.qemu
@@ -395,7 +395,7 @@ def beside_arms(share):
 def zeroed_blocks(data, share):
     """The int8 file with ``share`` of the blocks of 16 inputs by 4 outputs of every matrix set to zero."""
     changed, rng = bytearray(data), np.random.default_rng(1)
-    for matrix in weight_matrices(DENSE):
+    for matrix in read(data).matrices:
         at = data.find(matrix.tobytes())
         assert at >= 0 and data.find(matrix.tobytes(), at + 1) < 0
         rows, columns = matrix.shape

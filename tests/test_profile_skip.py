@@ -10,13 +10,13 @@ import pytest
 from firmware_images import NPU, export, needs_compiler, needs_qemu
 from profile_exports import hand_made, with_firmware, with_skipping
 
+from tinyse.export.bundle import open_bundle
 from tinyse.profile import page, render
 from tinyse.profile.compare import compare, comparison_json, table
 from tinyse.profile.execution import Options
 from tinyse.profile.firmware import SKIPPED
 from tinyse.profile.pipeline import profile
 from tinyse.profile.results import Profile
-from tinyse.profile.skipping import is_skipping
 
 MEANS = """\
 Skip RNN's network on a signal, estimated x update rate (Vela 5.2.0)
@@ -133,9 +133,8 @@ def npu_of(found: Profile) -> Profile:
 def test_the_models_say_which_is_which():
     plain, skips = export("snapped", NPU), export("skipping", NPU)
     for folder, wanted in ((plain, False), (skips, True)):
-        assert is_skipping(folder / "model_int8.tflite", None) is wanted
-        assert is_skipping(None, folder / "model_vela.tflite") is wanted
-    assert not is_skipping(None, None)
+        for compiled in (False, True):
+            assert (open_bundle(folder, compiled).gate is not None) is wanted
 
 
 def test_without_a_run_there_is_no_rate():
