@@ -217,7 +217,7 @@ def test_compiled_file_alone_says_what_it_cannot_tell(export, tmp_path):
 
 
 @pytest.mark.parametrize(("spoil", "match"), [
-    (lambda folder: (folder / "model_int8.tflite").write_bytes(b"\0" * 64), "is not the file that was exported"),
+    (lambda folder: (folder / "model_int8.tflite").write_bytes(b"\0" * 64), "differs from what manifest.json hashed"),
     (lambda folder: (folder / "manifest.json").write_text("{"), "is no manifest"),
     (lambda folder: next(folder.glob("vela/*_debug.xml")).unlink(), r"0 files \*_debug.xml"),
     (lambda folder: next(folder.glob("vela/*_debug.xml")).write_text("<debug>"), "is no debug database"),
