@@ -14,6 +14,7 @@ from npu_models import Graph, compile_model, dense, lstm, random_values, schema
 from tinyse.cli import main
 from tinyse.core.errors import ModelError
 from tinyse.engines import load_engine
+from tinyse.engines.integer import IntegerEngine
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
 from tinyse.export.reader import read
@@ -126,7 +127,7 @@ CASES = {
               "t0 is float32, not quantized to int8", None),
     "uint8": (chain("LOGISTIC", given={"dtype": "uint8"}, result={"dtype": "uint8"}),
               "t0 is uint8, not quantized to int8", None),
-    "dynamic": (changed(assign("x.shape", [1, -1, B])), "t0 has the shape [1, -1, 128]", None),
+    "dynamic": (changed(assign("x.shape", [1, -1, B])), "t0 is [1, -1, 128], not one frame", None),
     "five frames": (changed(assign("x.shape", [1, 5, B])), "640 values to 128, its ends are 128 to 128",
                     f"{LSTM} t15: t0 is [1, 5, 128], where [1, 1, channels] is one frame"),
     "no scale": (changed(assign("x.quantization", None)), "t0 has the scales [], not one above 0", None),
@@ -140,8 +141,7 @@ CASES = {
                "CUSTOM t1: no such operator in a network"),
     "beyond 127": (chain("STABLEHLO_ABS"), "TFLM cannot run this file: Didn't find op for builtin opcode "
                    "'STABLEHLO_ABS'", "STABLEHLO_ABS t1: no such operator in a network"),
-    "no operators": (chain(), "its outputs reach from 0 to 7.65, where a mask is 0 to 1",
-                     "output t0 is written by no operator"),
+    "no operators": (chain(), "t0 is input and output alike: no operator is between them", None),
     "no sigmoid": (chain("RELU", result=FEATURE), "its outputs reach from 0 to 7.65, where a mask is 0 to 1",
                    "RELU t1: no such operator in a network"),
     "no graph": (no_graph(), "the file is damaged: it holds no graph", None),
@@ -245,6 +245,36 @@ def test_an_lstm_beside_the_chain_is_refused(tmp_path):
 
 
 NOTHING = "no result depends on earlier frames: nothing persists between invocations"
+
+
+def test_a_state_as_a_second_input_and_output_runs_everywhere(tmp_path):
+    """Where inputs and outputs pair up in order, by shape and grid, they are states: the caller's to carry."""
+    graph = Graph()
+    x, state, fresh = (graph.tensor((1, 1, 1, B), **FEATURE) for _ in range(3))
+    mask = graph.tensor((1, 1, 1, B), **MASK)
+    graph.op("ADD", [x, state], [fresh], "AddOptions")
+    graph.op("LOGISTIC", [fresh], [mask])
+    data = graph.build([x, state], [mask, fresh])
+    (tmp_path / "int8.tflite").write_bytes(data)
+    (tmp_path / "vela.tflite").write_bytes(compile_model(data))
+    frames = np.random.default_rng(0).uniform(0, 0.5, (12, B)).astype(np.float32)
+    tflm, npu, own = (load_engine(tmp_path / "int8.tflite"), load_engine(tmp_path / "vela.tflite"),
+                      IntegerEngine.load(tmp_path / "int8.tflite"))
+    first = [tflm.mask(frame) for frame in frames]
+    for engine in (npu, own):
+        np.testing.assert_array_equal(first, [engine.mask(frame) for frame in frames])
+    assert not np.array_equal(first, [tflm.mask(frame) for frame in frames]), "it remembers"
+    tflm.reset()
+    np.testing.assert_array_equal(first, [tflm.mask(frame) for frame in frames])
+    sound = tmp_path / "in.wav"
+    soundfile.write(sound, np.zeros(1600), 16000)
+    for words in (["enhance", sound, tmp_path / "out.wav", "--model", tmp_path / "int8.tflite"],
+                  ["profile", tmp_path / "int8.tflite", "--static", "--target", "ethos-u55-128"],
+                  ["npu", "run", tmp_path / "vela.tflite", "--frames", "5", "--trace", tmp_path / "maps.npz"],
+                  ["npu", "compare", tmp_path / "vela.tflite", tmp_path / "int8.tflite", "--frames", "20"]):
+        done = CliRunner().invoke(main, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+    assert "no parting: every value that both write is equal" in done.output
 
 
 def test_a_dense_network_is_exported_as_what_it_is_not(tmp_path):

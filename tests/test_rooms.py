@@ -1,4 +1,4 @@
-"""The rooms of the house: what each may import, lazily or not; no circles, no loose modules, files of some 300 lines."""
+"""The rooms of the house: what each may import, lazily or not; no circles, nothing loose, files of some 300 lines."""
 
 from __future__ import annotations
 

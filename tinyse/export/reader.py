@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.export.flatfile import names, operator_names, schema, unpack
+from tinyse.export.ports import pair_up
 from tinyse.export.structure import check_values, tensor_names
 from tinyse.export.writer import FUSED, OPERATORS, SAME, STATES, TANH, same_pads
 from tinyse.graph.graph import Graph, check
@@ -99,8 +100,9 @@ class _File:
                 raise _Refusal(f"{kind} {written}: {error}") from None
             ops += [made] if made is not None else []
         notes = [(_text(note.name), self._bytes(note.buffer)) for note in self.model.metadata or []]
-        states = int(dict(notes).get(STATES, b"0"))
         ins, outs = ([self.activation(index) for index in ends] for ends in (self.flat.inputs, self.flat.outputs))
+        counted = dict(notes).get(STATES)
+        states = int(counted) if counted is not None else len(ins) - 1 if ins and pair_up(ins, outs) else 0
         if not 0 <= states <= min(len(ins), len(outs)):
             raise _Refusal(f"{states} states among {len(ins)} inputs and {len(outs)} outputs")
         first, last = len(ins) - states, len(outs) - states
