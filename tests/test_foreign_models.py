@@ -140,7 +140,8 @@ CASES = {
                "CUSTOM t1: no such operator in a network"),
     "beyond 127": (chain("STABLEHLO_ABS"), "TFLM cannot run this file: Didn't find op for builtin opcode "
                    "'STABLEHLO_ABS'", "STABLEHLO_ABS t1: no such operator in a network"),
-    "no operators": (chain(), "its outputs reach from 0 to 7.65, where a mask is 0 to 1", "output t0 is written by no operator"),
+    "no operators": (chain(), "its outputs reach from 0 to 7.65, where a mask is 0 to 1",
+                     "output t0 is written by no operator"),
     "no sigmoid": (chain("RELU", result=FEATURE), "its outputs reach from 0 to 7.65, where a mask is 0 to 1",
                    "RELU t1: no such operator in a network"),
     "no graph": (no_graph(), "the file is damaged: it holds no graph", None),
