@@ -18,7 +18,7 @@ from tinyse.graph.net import Net
 from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
 from tinyse.keras import tf, tf_keras
-from tinyse.train.network import Network, restore
+from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES, LOOPS = 120, ("gru", "lstm")
 
@@ -78,6 +78,16 @@ def test_exact_equals_the_integer_reference(kind: str) -> None:
         integers = np.rint(values / np.float32(out.scale)).astype(int) + out.zero_point
         assert np.ptp(integers) > 0
         np.testing.assert_array_equal(integers, [results[number] for results in wanted])
+
+
+@pytest.mark.parametrize("kind", ["dense", "gru-before-16"])
+def test_an_exact_stream_of_raw_features_is_the_sequence(kind: str) -> None:
+    """Features outside the input's range too: they saturate."""
+    model, given = quantized(kind)
+    grid = model.plan().inputs[0].grid
+    assert given.min() < grid.low and given.max() > grid.high
+    stream = StreamingNetwork(model)
+    np.testing.assert_array_equal(np.stack([stream.step(frame) for frame in given]), exact(kind)[-1])
 
 
 @pytest.mark.parametrize("kind", NETS)
