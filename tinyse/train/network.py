@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.fold import fold
-from tinyse.graph.grid import Grid, nearest
+from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net
 from tinyse.graph.normalizer import normalizable, unnormalized
@@ -277,7 +277,7 @@ class StreamingNetwork:
         for name, value in given.items():
             if self._grid is not None and name == source:
                 # TensorFlow multiplies by 1 / scale, which takes a feature on a boundary across it
-                value = nearest(value, self._grid.scale) * np.float32(self._grid.scale)
+                value = self._grid.dequantize(self._grid.quantize(value))
             values[name] = tf.constant(np.reshape(value, (1, 1, *shapes[name])), tf.float32)
         made, self._states = self._run(part, values, self._states)
         return {name: value.numpy()[0, 0] for name, value in made.items() if name not in given}
