@@ -99,6 +99,24 @@ def test_an_error_in_a_recipe_names_the_key(values: dict, line: str, tmp_path: P
     assert caught.value.line().startswith(line)
 
 
+@pytest.mark.parametrize(("layer", "said"), [
+    ('b.lstm(b.reshape(b.x, (1, 1, 24)), 1)', "an LSTM of one unit, on which Vela crashes"),
+    ('b.depthwise(b.x, (1, 5), (1, 4))', "a depthwise convolution of stride 1, 4, where the NPU takes at most 3"),
+    ('b.dense(b.reshape(b.x, (1, 1, 24)), 70000)', "is longer than 65535"),
+])
+def test_what_no_target_runs_is_refused_before_training(layer: str, said: str, tmp_path: Path) -> None:
+    corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder
+    text = MINE[:MINE.index("def net")] + f"""def net() -> Net:
+    b = Build(ENDS.shape)
+    x = b.pool({layer}, (0, 0))
+    return b.done(mask=b.reshape(b.dense(x, 24, "sigmoid"), ENDS.result_shape))
+"""
+    recipe = load_recipe("quick", {"family": mine(tmp_path, text), "family_options": "{}"})
+    with pytest.raises(RecipeError, match=said) as caught:
+        train(recipe, tmp_path / "run", corpus)
+    assert caught.value.line().startswith("family: ") and not (tmp_path / "run").exists()
+
+
 def test_a_user_s_network_trains_and_runs_as_integers(tmp_path: Path) -> None:
     """Norms, a gate, a GRU and two exits: float, then on the grids; the model's integers are the network's."""
     corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder

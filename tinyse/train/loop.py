@@ -37,7 +37,7 @@ from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
 from tinyse.train.resume import resume_run, save_run
 from tinyse.train.skipping import Budget, GatedLanes
-from tinyse.train.start import Start, check_ends, load_start, take_weights
+from tinyse.train.start import Start, check_ends, check_net, load_start, take_weights
 from tinyse.train.validation import Validation
 
 LOG_EVERY = 10
@@ -314,6 +314,7 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
     check_ends(recipe.ends)
     net = load(recipe.family).net(recipe.family_options, recipe.ends)
+    check_net(recipe.net(), recipe.ends)
     begins = not checkpoint.exists()
     source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, net) if source is not None else None
