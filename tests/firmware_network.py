@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tinyse.export.cpacked import packed_header, packed_source
-from tinyse.export.network import parse
-from tinyse.export.packing import PackedNetwork, pack
+from tinyse.export.cnetwork import c_network
+from tinyse.export.coperator import Pack
+from tinyse.export.packing import pack_matrix
+from tinyse.export.reader import read
 
 SOURCES = Path(__file__).parent.parent / "firmware" / "src"
 TESTS = Path(__file__).parent
-FILES = ("network_cpu.c", "kernels_portable.c", "kernels_scalar.c", "kernels_dsp.c", "kernels_mve.c")
+KERNELS = ("operators.c", *sorted(path.name for path in SOURCES.glob("kernels_*.c")))
+FILES = ("network_cpu.c", *KERNELS)
 STRICT = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion",
           "-Werror", "-DTINYSE_BACKEND=0")
 
@@ -95,29 +97,36 @@ class Program:
         return (folder / "masks.bin").read_bytes()
 
 
-def build(data: bytes, name: str, folder: Path, packed: PackedNetwork | None = None,
+def build(data: bytes, name: str, folder: Path, pack: Pack = pack_matrix,
           harness: str = "network_harness.c", files: tuple[str, ...] = FILES) -> Program:
-    """Compile ``data``'s packed network for MACHINES[name] in ``folder``; skips where a tool is missing."""
+    """Compile ``data``'s network for MACHINES[name] in ``folder``; skips where a tool is missing."""
+    network = c_network(read(data), pack=pack)
+    bands, outputs = network.plan.inputs[0].size, network.plan.result.size
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "packed.h").write_text(network.header(data))
+    (folder / "packed.c").write_text(network.source(data))
+    (folder / "model.h").write_text("\n".join(f"#define TINYSE_{key} {value}" for key, value in {
+        "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": bands, "ROW": bands, "ROWS": 1, "INPUTS": bands,
+        "OUTPUTS": outputs, "FEATURE": 0, "RESULT": 0, "INPUT_BITS": 8, "OUTPUT_BITS": 8, "SKIP": outputs - bands,
+        "NPU": 0, "PARTS": 1}.items()) + "\n")
+    sources = [*(SOURCES / file for file in files), folder / "packed.c", TESTS / harness]
+    return Program(MACHINES[name], compiled(name, folder, sources), outputs)
+
+
+def compiled(name: str, folder: Path, sources: list[Path], options: tuple[str, ...] = ()) -> Path:
+    """The program that MACHINES[name]'s compiler makes of ``sources``; skips where a tool is missing."""
     machine = MACHINES[name]
     for tool, package in ((machine.compiler, "gcc-arm-none-eabi libnewlib-arm-none-eabi" if machine.run else "gcc"),
                           *([(machine.run[0], "qemu-system-arm")] if machine.run else [])):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is missing: apt-get install {package}")
-    folder.mkdir(parents=True, exist_ok=True)
-    packed = packed or pack(parse(data))
-    (folder / "packed.h").write_text(packed_header(packed, data))
-    (folder / "packed.c").write_text(packed_source(packed, data))
-    (folder / "model.h").write_text("\n".join(f"#define TINYSE_{key} {value}" for key, value in {
-        "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": packed.bands, "OUTPUTS": packed.outputs,
-        "SKIP": packed.outputs - packed.bands, "NPU": 0}.items()) + "\n")
     link = []
     if machine.run:
         (folder / "link.ld").write_text(LINK.format(memory=machine.memory))
         link = ["-nostartfiles", "--specs=nosys.specs", "-T", str(folder / "link.ld")]
     program = folder / f"{name}.elf"
     command = [machine.compiler, *STRICT, *machine.flags, f"-I{folder}", f"-I{SOURCES}", f"-I{SOURCES.parent}/include",
-               *(str(SOURCES / file) for file in files), str(folder / "packed.c"), str(TESTS / harness), *link,
-               "-o", str(program)]
+               *options, *map(str, sources), *link, "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
-    return Program(machine, program, packed.outputs)
+    return program

@@ -6,6 +6,7 @@ import atexit
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +16,12 @@ import pytest
 
 from tinyse.export.cheader import header, source
 from tinyse.export.memory import MemoryReport, Place
-from tinyse.firmware.vendor import DSP_SOURCES, vendor
-from tinyse.frontend import FrontEndSpec
 from tinyse.export.targets import load_target
+from tinyse.firmware.vendor import DSP_SOURCES, vendor
+from tinyse.graph.grid import Grid
+from tinyse.graph.plan import Always, Plan, Ports, Skip
+from tinyse.graph.tensor import Tensor
+from tinyse.sound import Ends
 
 ROOT = Path(__file__).resolve().parents[1] / "firmware"
 PARTS = Path(__file__).resolve().parent / "firmware_frontend"
@@ -47,29 +51,100 @@ class Answer:
     samples: np.ndarray
     mask: np.ndarray
     counts: np.ndarray
+    scores: np.ndarray
 
 
-def model_folder(folder: Path, spec: FrontEndSpec, skip: bool = False) -> Path:
+class Script:
+    """A network that answers with what it was given, and keeps what it was asked."""
+
+    name = "script"
+
+    def __init__(self, answers: np.ndarray) -> None:
+        self.answers = answers
+        self.asked: list[np.ndarray] = []
+        self.reset()
+
+    def reset(self) -> None:
+        self._next: Iterator[np.ndarray] = iter(self.answers)
+
+    def mask(self, feature: np.ndarray) -> np.ndarray:
+        self.asked.append(feature)
+        answer = next(self._next)
+        return grids(8 * answer.dtype.itemsize)[1].dequantize(answer)
+
+
+def grids(bits: int = 8) -> tuple[Grid, Grid]:
+    """Of the input and of the output; 16 bits have the range of 8, in steps of 1/256."""
+    first, second = places(bits)
+    return Grid(first.scale, first.zero_point, bits), Grid(second.scale, second.zero_point, bits)
+
+
+def places(bits: int) -> tuple[Place, Place]:
+    """The network's input and output, of one value each."""
+    if bits == 8:
+        return replace(INPUT, bytes=1), replace(OUTPUT, bytes=1)
+    return (replace(INPUT, type="int16", bytes=2, scale=INPUT.scale / 256, zero_point=0),
+            replace(OUTPUT, type="int16", bytes=2, scale=OUTPUT.scale / 256, zero_point=0))
+
+
+def noise(hops: int, ends: Ends, seed: int = 0) -> np.ndarray:
+    """Noise whose level wanders over 60 dB."""
+    rng = np.random.default_rng(seed)
+    level = 10 ** rng.uniform(-3, 0, (hops, 1))
+    return (0.3 * level * rng.standard_normal((hops, ends.framing.hop))).astype(np.float32)
+
+
+def decibels(signal: np.ndarray, wanted: np.ndarray) -> float:
+    """Energy of the difference over that of what was wanted."""
+    error = np.sum(np.square(signal.astype(float) - wanted))
+    return 10 * np.log10(max(error, 1e-200) / np.sum(np.square(wanted.astype(float))))
+
+
+@lru_cache
+def dsp_objects(core: str) -> list[str]:
+    """CMSIS-DSP for ``core``, compiled once a session: it does not depend on the ends."""
+    folder, parts = Path(tempfile.mkdtemp(prefix=f"tinyse-dsp-{core}-")), vendor()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    found = []
+    for name in DSP_SOURCES:
+        found.append(str(folder / f"{Path(name).stem}.o"))
+        subprocess.run([*CORES[core], *FLAGS, *_includes(), "-w", "-c", str(parts.dsp / name), "-o", found[-1]],
+                       check=True, capture_output=True)
+    return found
+
+
+def _includes() -> list[str]:
+    parts = vendor()
+    return ["-isystem", f"{parts.dsp}/Include", "-isystem", f"{parts.dsp}/PrivateInclude", "-isystem",
+            f"{parts.core}/Include"]
+
+
+def model_folder(folder: Path, ends: Ends, skip: bool = False, bits: int = 8) -> Path:
     """model.h, model.c and packed.h of an export without a network; of a Skip RNN with ``skip``."""
+    given, answer = places(bits)
+    given = replace(given, bytes=given.bytes * ends.inputs)
+    answer = replace(answer, bytes=answer.bytes * (ends.outputs + skip))
     report = MemoryReport("cortex-m7", "measured", 64, 0, 16, 16, 0, 0, (Place("s", "int8", 4, 1.0, 0, 0, 2),),
-                          INPUT, replace(OUTPUT, bytes=spec.bands + skip))
+                          given, answer)
     target = load_target("cortex-m7")
-    (folder / "model.h").write_text(header(bytes(16), spec, report, target, "0" * 64))
-    (folder / "model.c").write_text(source(bytes(16), spec, report, target, "0" * 64))
+    given, answer = (Tensor(place.name, (place.bytes * 8 // bits,), Grid(place.scale, place.zero_point, bits))
+                     for place in (given, answer))
+    plan = Plan((Ports("network", (given,), (answer,)),), ("mask",), Skip("mask", ends.outputs) if skip else Always())
+    for name, write in (("model.h", header), ("model.c", source)):
+        (folder / name).write_text(write([bytes(16)], plan, ends, report, target, "0" * 64))
     (folder / "packed.h").write_text("#define TINYSE_PACKED_ARENA_BYTES 64\n")
     return folder
 
 
-def compiled(core: str, spec: FrontEndSpec, folder: Path, skip: bool = False) -> subprocess.CompletedProcess[str]:
+def compiled(core: str, ends: Ends, folder: Path, skip: bool = False,
+             bits: int = 8) -> subprocess.CompletedProcess[str]:
     """Compile and link ``folder``/driver; the strict warnings hold for our sources."""
     if not shutil.which(CORES[core][0]):
         package = "gcc" if core == "host" else "gcc-arm-none-eabi libnewlib-arm-none-eabi"
         pytest.skip(f"{CORES[core][0]} is missing: apt-get install {package}")
-    parts = vendor()
-    model_folder(folder, spec, skip)
+    model_folder(folder, ends, skip, bits)
     common = [*CORES[core], *FLAGS, f"-I{ROOT}/include", f"-I{ROOT}/src", f"-I{folder}", f"-I{PARTS}",
-              "-isystem", f"{parts.dsp}/Include", "-isystem", f"{parts.dsp}/PrivateInclude",
-              "-isystem", f"{parts.core}/Include"]
+              *_includes()]
     ours = [ROOT / "src" / "frontend.c", ROOT / "src" / "tinyse.c", PARTS / "network.c", PARTS / "driver.c",
             folder / "model.c"]
     if core == "host":
@@ -80,36 +155,36 @@ def compiled(core: str, spec: FrontEndSpec, folder: Path, skip: bool = False) ->
         code, data = MACHINES[core.split("-")[0]][1:3]
         link = ["-nostartfiles", "--specs=nano.specs", "-T", str(PARTS / "target.ld"), f"-Wl,--defsym=CODE={code}",
                 f"-Wl,--defsym=RAM={data}", "-Wl,--no-warn-rwx-segments", "-lm"]
-    for number, file in enumerate([*ours, *(parts.dsp / name for name in DSP_SOURCES)]):
-        strict = STRICT if file in ours else ["-w"]
-        done = subprocess.run([*common, *strict, "-c", str(file), "-o", str(folder / f"{number}_{file.stem}.o")],
+    for number, file in enumerate(ours):
+        done = subprocess.run([*common, *STRICT, "-c", str(file), "-o", str(folder / f"{number}_{file.stem}.o")],
                               capture_output=True, text=True, check=False)
         if done.returncode:
             return done
-    return subprocess.run([*common, *map(str, sorted(folder.glob("*.o"))), *link, "-o", str(folder / "driver")],
-                          capture_output=True, text=True, check=False)
+    objects = [*map(str, sorted(folder.glob("*.o"))), *dsp_objects(core)]
+    return subprocess.run([*common, *objects, *link, "-o", str(folder / "driver")], capture_output=True, text=True,
+                          check=False)
 
 
 @lru_cache
-def library(core: str, spec: FrontEndSpec, skip: bool = False) -> Path:
+def library(core: str, ends: Ends, skip: bool = False, bits: int = 8) -> Path:
     """The folder of a driver for ``core``; built once a session."""
     folder = Path(tempfile.mkdtemp(prefix=f"tinyse-frontend-{core}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    done = compiled(core, spec, folder, skip)
+    done = compiled(core, ends, folder, skip, bits)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def run(core: str, spec: FrontEndSpec, samples: np.ndarray, masks: np.ndarray, mode: int = FLOATS,
-        reset_at: int = MAX_HOPS, fail_at: int = 0, skip: bool = False) -> Answer:
-    """Stream ``samples`` [hops, hop] with the network's answers ``masks`` int8 [calls, bands], of a Skip RNN [calls,
-    bands + 1]. Calls are counted from the last reset on."""
-    driver = library(core, spec, skip) / "driver"
+def run(core: str, ends: Ends, samples: np.ndarray, masks: np.ndarray, mode: int = FLOATS,
+        reset_at: int = MAX_HOPS, fail_at: int = 0, skip: bool = False, bits: int = 8) -> Answer:
+    """Stream ``samples`` [hops, hop] with the network's answers ``masks`` [calls, outputs], of a Skip RNN [calls,
+    outputs + 1]. Calls are counted from the last reset on."""
+    driver = library(core, ends, skip, bits) / "driver"
     hops = len(samples)
-    given = np.zeros((MAX_HOPS, spec.hop), np.float32)
+    given = np.zeros((MAX_HOPS, ends.framing.hop), np.float32)
     wide = given.view(np.int16) if mode == INTEGERS else given
-    wide[:hops, : spec.hop] = samples
-    answers = np.zeros((MAX_HOPS, spec.bands + skip), np.int8)
+    wide[:hops, : ends.framing.hop] = samples
+    answers = np.zeros((MAX_HOPS, ends.outputs + skip), f"int{bits}")
     answers[: len(masks)] = masks
     head = np.array([mode, hops, reset_at, fail_at, 0], "<u4")
     with tempfile.TemporaryDirectory() as folder:
@@ -125,19 +200,20 @@ def run(core: str, spec: FrontEndSpec, samples: np.ndarray, masks: np.ndarray, m
                               stdin=subprocess.DEVNULL)
         assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}"
         raw = Path(folder, "out.bin").read_bytes()
-    return _answer(raw, core, spec, hops, mode, skip)
+    return _answer(raw, core, ends, hops, mode, skip, bits)
 
 
-def _answer(raw: bytes, core: str, spec: FrontEndSpec, hops: int, mode: int, skip: bool) -> Answer:
+def _answer(raw: bytes, core: str, ends: Ends, hops: int, mode: int, skip: bool, bits: int) -> Answer:
     fields, offset = [], 0
-    for kind, width in ((np.uint32, 1), (np.uint32, 7), (np.float32, spec.bands), (np.int8, spec.bands),
-                        (np.int8, spec.bands + skip), (np.uint32, 2), (np.float32, spec.hop)):
+    for kind, width in ((np.uint32, 1), (np.uint32, 7), (np.float32, ends.row), (f"int{bits}", ends.inputs),
+                        (f"int{bits}", ends.outputs + skip), (np.uint32, 2), (np.float32, ends.outputs),
+                        (np.float32, ends.framing.hop)):
         values = np.frombuffer(raw, kind, MAX_HOPS * width, offset).reshape(MAX_HOPS, width)
         offset += values.nbytes
         fields.append(values[:hops])
     assert offset == len(raw)
-    status, ticks, bands, feature, mask, counts, samples = fields
+    status, ticks, bands, feature, mask, counts, scores, samples = fields
     nanoseconds = 0.0 if core == "host" else MACHINES[core.split("-")[0]][3]
     if mode == INTEGERS:
-        samples = samples.view(np.int16)[:, : spec.hop]
-    return Answer(status[:, 0], ticks * nanoseconds / 32, bands, feature, samples, mask, counts)
+        samples = samples.view(np.int16)[:, : ends.framing.hop]
+    return Answer(status[:, 0], ticks * nanoseconds / 32, bands, feature, samples, mask, counts, scores)

@@ -1,11 +1,14 @@
-/* Activations of every int16 and rescalings of the values given, to compare with tinyse/export/fixedpoint.py.
+/* Activations of every int16 and rescalings of the values given, to compare with tinyse/graph/fixedpoint.py.
  * frames.bin: int32 [4096] values, then (mantissa, shift) pairs. masks.bin: int16 [65536] sigmoid, int16 [31][65536]
  * tanh for powers 0..30 (order of values as given), then int32 [4096] per pair. */
 #define HARNESS_PARTS
 #include "network_harness.c"
 
-#include "kernels_mve.c"
+#include "packed.h"
 #include "fixedpoint.h"
+#ifdef TINYSE_KERNELS_MVE
+#include "kernels_mve.h"
+#endif
 
 #define VALUES 4096
 

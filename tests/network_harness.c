@@ -1,9 +1,8 @@
 /* The network alone: int8 frames from frames.bin, masks to masks.bin, ticks of every frame to ticks.bin.
  * A host program, or an image for QEMU with its own start and a few semihosting calls. */
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-#include "network.h"
 
 #ifdef __arm__
 
@@ -87,8 +86,10 @@ static uint32_t ticks(void) {
 
 #ifndef HARNESS_PARTS
 
+#include "network.h"
+
 static _Alignas(TINYSE_ARENA_ALIGNMENT) uint8_t arena[TINYSE_NETWORK_BYTES];
-static _Alignas(16) int8_t feature[TINYSE_BANDS], mask[TINYSE_OUTPUTS];
+static _Alignas(16) int8_t feature[TINYSE_INPUTS], mask[TINYSE_OUTPUTS];
 
 int main(void) {
   stream in = open("frames.bin", 0), out = open("masks.bin", 1), times = open("ticks.bin", 1);
@@ -99,7 +100,8 @@ int main(void) {
   tinyse_network_reset(arena);
   while (read(in, feature, sizeof feature)) {
     const uint32_t before = ticks();
-    if (tinyse_network_run(arena, NULL, feature, mask) != TINYSE_OK) {
+    uint32_t ran;
+    if (tinyse_network_run(arena, NULL, 0, feature, mask, &ran) != TINYSE_OK || ran != 1) {
       return 2;
     }
     const uint32_t spent = ticks() - before;

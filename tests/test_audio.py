@@ -12,10 +12,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse import audio, audiofile
-from tinyse.audio import AudioFormat, AudioReader, Resampler, hops_of, pcm_blocks, pcm_bytes
-from tinyse.audiofile import audio_writer
 from tinyse.core.errors import AudioError, TinyseError
+from tinyse.sound import audio, audiofile
+from tinyse.sound.audio import AudioFormat, AudioReader, Resampler, hops_of, pcm_blocks, pcm_bytes
+from tinyse.sound.audiofile import audio_writer
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinyse.sound import Ends
 from tinyse.sound.corpus.clips import RATE
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.frontend import FrontEndSpec
-from tinyse.train.recipe import MixingPart
 from tinyse.train import augment
 from tinyse.train.mixer import Mixer
+from tinyse.train.recipe import MixingPart
 
 
 def _wave(seed: int, samples: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_another_voice_is_the_same_wave_played_at_another_rate(rate, samples):
 def test_each_share_changes_the_batch_and_none_does_not(tmp_path):
     corpus = synthetic_corpus(tmp_path, 1)
     plain = MixingPart(seconds=0.5, generated=0.0)
-    mixer = Mixer(corpus, plain, FrontEndSpec(), 1)
+    mixer = Mixer(corpus, plain, Ends(), 1)
     base = mixer.batch(3, 0, 4).waves
     mixer.part = dataclasses.replace(plain, voice=0.0, room=0.0, narrow=0.0, overload=0.0)
     assert np.array_equal(mixer.batch(3, 0, 4).waves, base)

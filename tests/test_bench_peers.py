@@ -14,8 +14,8 @@ from tinyse.bench.ours import Model
 from tinyse.bench.packages import installed
 from tinyse.bench.peers import PEERS
 from tinyse.bench.speed import measure
-from tinyse.engines.keras import KerasEngine
 from tinyse.core.errors import ModelError, ToolError
+from tinyse.engines.keras import KerasEngine
 
 RATE = 16000
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from export_models import exported
 
-from tinyse.export.cheader import mel_rows
+from tinyse.export.cheader import band_rows
 from tinyse.export.csource import comment, floating
-from tinyse.frontend import FrontEndSpec, analysis_window, mel_matrix
+from tinyse.sound import Bands, Ends, analysis_window, band_matrix
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wconversion"]
 TARGETS = ["ethos-u55-128", "cortex-m7"]
@@ -49,7 +49,7 @@ int main(void) {
   if ((uintptr_t)tinyse_model % TINYSE_ALIGNMENT) return 1;
   fwrite(tinyse_model, 1, sizeof tinyse_model, stdout);
   fwrite(tinyse_analysis_window, 1, sizeof tinyse_analysis_window, stdout);
-  fwrite(tinyse_mel_weights, 1, sizeof tinyse_mel_weights, stdout);
+  fwrite(tinyse_band_weights, 1, sizeof tinyse_band_weights, stdout);
   for (int i = 0; i < TINYSE_STATES; ++i) fwrite(&tinyse_states[i].zero_point, 4, 1, stdout);
   return 0;
 }
@@ -59,9 +59,9 @@ int main(void) {
                     str(program)], check=True)
     out = subprocess.run([str(program)], capture_output=True, check=True).stdout
     model = (folder / ("model_vela.tflite" if "ethos" in target else "model_int8.tflite")).read_bytes()
-    spec = FrontEndSpec(bands=16)
+    spec = Ends(bands=Bands(count=16))
     memory = json.loads((folder / "memory.json").read_text())
-    expected = (model + analysis_window(spec).tobytes() + np.array(mel_rows(spec)[2], np.float32).tobytes()
+    expected = (model + analysis_window(spec.framing).tobytes() + np.array(band_rows(spec)[2], np.float32).tobytes()
                 + np.array([state["zero_point"] for state in memory["states"]], np.int32).tobytes())
     assert out == expected
 
@@ -79,17 +79,19 @@ def test_header_states_the_contract():
 def test_payload_and_weights_are_aligned_parts_of_the_model():
     from tinyse.npu.payload import load
 
-    folder, names = exported("ethos-u55-128"), defines(exported("ethos-u55-128"))
+    folder = exported("ethos-u55-128")
     model = (folder / "model_vela.tflite").read_bytes()
-    place = {name: int(names[f"TINYSE_{name}"]) for name in
-             ("PAYLOAD_OFFSET", "PAYLOAD_BYTES", "WEIGHTS_OFFSET", "WEIGHTS_BYTES")}
+    row = re.search(r"tinyse_parts\[TINYSE_PARTS\] = \{\n  \{ ([^}]+) \}", (folder / "model.c").read_text())[1]
+    place, size, weights_place, weights_size, arena, fast, *moves = re.sub(r"(\d)u", r"\1", row).split(", ")
     payload = load(folder / "model_vela.tflite")
-    assert place["PAYLOAD_OFFSET"] % 16 == 0 and place["WEIGHTS_OFFSET"] % 16 == 0
-    assert model[place["PAYLOAD_OFFSET"]:][:4] == b"COP1"
-    stream = place["PAYLOAD_OFFSET"] + payload.stream_offset
+    assert int(place) % 16 == 0 and int(weights_place) % 16 == 0
+    assert model[int(place):][:4] == b"COP1"
+    stream = int(place) + payload.stream_offset
+    assert stream + 4 * len(payload.words) <= int(place) + int(size)
     assert model[stream:stream + 4 * len(payload.words)] == payload.words.tobytes()
-    weights = model[place["WEIGHTS_OFFSET"]:][:place["WEIGHTS_BYTES"]]
-    assert weights == payload.read_only.tobytes()
+    assert model[int(weights_place):][:int(weights_size)] == payload.read_only.tobytes()
+    assert (int(arena), int(fast)) == (-(-payload.arena_bytes // 16) * 16, payload.fast_bytes)
+    assert moves == ["NULL", "0", "NULL", "0", "0", "0"], "a lone part without pairs: no copies"
 
 
 def test_banner_names_tools_and_model():
@@ -102,14 +104,14 @@ def test_banner_names_tools_and_model():
         assert digest in banner and "ethos-u-vela 5" in banner and "tinyse 0" in banner
 
 
-def test_mel_rows_rebuild_the_matrix():
-    for spec in (FrontEndSpec(), FrontEndSpec(bands=16)):
-        start, count, weights = mel_rows(spec)
-        matrix, place = np.zeros((spec.bins, spec.bands), np.float32), 0
+def test_band_rows_rebuild_the_matrix():
+    for spec in (Ends(), Ends(bands=Bands(count=16))):
+        start, count, weights = band_rows(spec)
+        matrix, place = np.zeros((spec.framing.bins, spec.width), np.float32), 0
         for band, (first, length) in enumerate(zip(start, count, strict=True)):
             matrix[first:first + length, band] = weights[place:place + length]
             place += length
-        np.testing.assert_array_equal(matrix, mel_matrix(spec))
+        np.testing.assert_array_equal(matrix, band_matrix(spec.bands, spec.framing))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -128.0, 1 / 256, 1e-12, 3.0e20, np.float32(0.1), 2.0**24])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyse.audio import AudioReader
-from tinyse.containers import mp3_frame
 from tinyse.core.errors import AudioError
-from tinyse.sound import Ahead
+from tinyse.sound.audio import AudioReader
+from tinyse.sound.containers import mp3_frame
+from tinyse.sound.source import Ahead
 
 WAVE = np.random.default_rng(0).uniform(-0.3, 0.3, 48000)
 KINDS = {

@@ -6,15 +6,15 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
+from tinyse.core.errors import AudioError, CorpusError
+from tinyse.sound import DEFAULT
 from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.layouts import LAYOUTS, find_jobs
 from tinyse.sound.corpus.rooms import BEFORE, PEAK, response_of
 from tinyse.sound.corpus.store import Corpus, disjoint
-from tinyse.core.errors import AudioError, CorpusError
-from tinyse.frontend import FrontEndSpec
-from tinyse.train.recipe import MixingPart
 from tinyse.train import augment
 from tinyse.train.mixer import Mixer
+from tinyse.train.recipe import MixingPart
 
 RATE = 16000
 NUMBER = iter(range(10**6))
@@ -165,14 +165,14 @@ def test_a_corpus_of_several_sets_with_rooms_and_shares(tmp_path):
     splits = {name: set(clips.texts("split")) for name, clips in corpus.all.groups("package").items()}
     assert splits["own"] == {"train"} and splits["librispeech"] == {"train", "validation", "test"}
     mixer = Mixer(corpus, MixingPart(seconds=0.5, room=1.0, generated=0.0, babble=0.0, shares=("own=0.75",)),
-                  FrontEndSpec(), 1)
+                  DEFAULT, 1)
     rng = np.random.default_rng(0)
     chances = np.diff(mixer._speaker_share, prepend=0)
     own = [index for index, name in enumerate(corpus.clips("speech", "train").groups("source")) if name in "ab"]
     assert chances[own].sum() == pytest.approx(0.75) and chances.sum() == pytest.approx(1)
     assert all(np.isfinite(mixer.mixture(rng)[0]).all() for _ in range(20))
     with pytest.raises(CorpusError, match="'dns' has neither speech nor noise"):
-        Mixer(corpus, MixingPart(shares=("dns=0.5",)), FrontEndSpec(), 1)
+        Mixer(corpus, MixingPart(shares=("dns=0.5",)), DEFAULT, 1)
 
 
 def test_rooms_alone_are_added_and_need_a_folder(tmp_path):

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.layouts import Job, find_jobs
 from tinyse.sound.corpus.reading import read_job
 from tinyse.sound.corpus.store import Corpus, disjoint
-from tinyse.core.errors import CorpusError, TinyseError
 
 RATE = 16000
 

@@ -13,12 +13,12 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
+from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.sound.corpus import reading, shards
 from tinyse.sound.corpus.importing import import_corpus, reasons
 from tinyse.sound.corpus.ledger import Ledger
 from tinyse.sound.corpus.reading import read_job
 from tinyse.sound.corpus.store import Corpus
-from tinyse.core.errors import CorpusError, TinyseError
 
 RATE = 16000
 

@@ -8,23 +8,24 @@ import numpy as np
 import pytest
 
 from tinyse.core.artifacts import sha256
+from tinyse.core.errors import RecipeError, TrainingError
+from tinyse.graph.model import tinylstm
+from tinyse.sound import Ends, gains
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.core.errors import RecipeError, TrainingError
-from tinyse.frontend import FrontEndSpec, lift
-from tinyse.train.keras import tf, tf_keras
-from tinyse.train.loss import MASK_FLOOR
-from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.train.recipe import load_recipe
 from tinyse.train import train
 from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import Lanes
+from tinyse.train.loss import MASK_FLOOR
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
+from tinyse.train.recipe import load_recipe
 from tinyse.train.start import Start, take_weights
 
-SPEC = FrontEndSpec()
-WIDTHS = NetworkSpec(128, (12,), (8,))
+SPEC = Ends()
+WIDTHS = tinylstm(128, (12,), (8,), 128)
 TINY = {
     "network.lstm": "[12]", "network.dense": "[8]", "mixing.seconds": "0.3", "mixing.batch": "4",
     "mixing.generated": "0", "train.float_steps": "0", "train.compress_steps": "8", "train.validate_every": "4",
@@ -43,7 +44,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def start():
     tf_keras.utils.set_random_seed(5)
-    return Start(EnhancerNetwork(WIDTHS).export(SPEC, None, {}), "hash")
+    return Start(Network(WIDTHS).export(SPEC, None, {}), "hash")
 
 
 def recipe(folder, **changes):
@@ -66,14 +67,14 @@ def losses(folder):
 def test_the_term_is_the_distance_of_compressed_spectra(start):
     rng = np.random.default_rng(0)
     features = rng.uniform(0, 2, (4, 3, 128)).astype(np.float32)
-    noisy = rng.uniform(0, 2, (4, 3, SPEC.bins)).astype(np.float32)
+    noisy = rng.uniform(0, 2, (4, 3, SPEC.framing.bins)).astype(np.float32)
     mask = rng.uniform(0.05, 1, (4, 3, 128)).astype(np.float32)
     teacher = Teacher(start, 0.5, SPEC)
-    network = EnhancerNetwork(WIDTHS)
+    network = Network(WIDTHS)
     take_weights(network, start.model)
     own = network(tf.constant(features.transpose(1, 0, 2))).numpy().transpose(1, 0, 2)
     target = teacher.enhanced(tf.constant(features), tf.constant(noisy))
-    expected = [(lift(m, SPEC) + MASK_FLOOR) ** 0.3 * noisy for m in (own, mask)]
+    expected = [(gains(m, SPEC) + MASK_FLOOR) ** 0.3 * noisy for m in (own, mask)]
     np.testing.assert_allclose(target, expected[0], rtol=1e-3, atol=1e-4)
     assert float(teacher.loss(tf.constant(mask), target, tf.constant(noisy))) == pytest.approx(
         0.5 * np.mean((expected[0] - expected[1]) ** 2), rel=1e-3)
@@ -83,7 +84,7 @@ def test_the_term_is_the_distance_of_compressed_spectra(start):
 @pytest.mark.parametrize("loss", ["compressed", "si_sdr"])
 def test_the_term_comes_on_top_of_either_loss(corpus, start, loss):
     mixer = Mixer(Corpus.open(corpus), recipe("x").mixing, SPEC, 1)
-    teacher, network = Teacher(start, 1000.0, SPEC), EnhancerNetwork(WIDTHS)
+    teacher, network = Teacher(start, 1000.0, SPEC), Network(WIDTHS)
     lanes = [Lanes(network, mixer, loss, 4, teacher=who) for who in (None, teacher)]
     alone, taught = (one.gradient_step(0)[0] for one in lanes)
     for one in lanes:
@@ -92,15 +93,15 @@ def test_the_term_comes_on_top_of_either_loss(corpus, start, loss):
     for lane in range(2):
         batch = mixer.batch(0, lane, 2)
         features, noisy = tf.constant(batch.features), tf.constant(batch.noisy)
-        mask, _ = network.run(features, network.zero_states(2))
-        terms.append(float(teacher.loss(mask, teacher.enhanced(features, noisy), noisy)))
+        results, _ = network.run(features, network.zero_states(2))
+        terms.append(float(teacher.loss(results[-1], teacher.enhanced(features, noisy), noisy)))
     assert taught - alone == pytest.approx(np.mean(terms), rel=1e-2) and min(terms) > 0.01
 
 
 def test_a_quantized_student_comes_closer_to_its_teacher(corpus, start):
     mixer = Mixer(Corpus.open(corpus), recipe("x").mixing, SPEC, 1)
     teacher = Teacher(start, 1000.0, SPEC)
-    network = EnhancerNetwork(WIDTHS)
+    network = Network(WIDTHS)
     network.quantize(learn_ranges(network, mixer, 4, 0))
     lanes = Lanes(network, mixer, "compressed", 4, teacher=teacher)
     optimizer = tf_keras.optimizers.Adam(0.01)
@@ -109,7 +110,7 @@ def test_a_quantized_student_comes_closer_to_its_teacher(corpus, start):
     target = teacher.enhanced(features, noisy)
 
     def distance():
-        return float(teacher.loss(network.run(features, network.zero_states(2))[0], target, noisy))
+        return float(teacher.loss(network.run(features, network.zero_states(2))[0][-1], target, noisy))
 
     before = distance()
     for _ in range(20):
@@ -150,7 +151,7 @@ def test_another_teacher_is_no_teacher_to_resume_with(corpus, dense, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(asked, out, corpus, halt)
     tf_keras.utils.set_random_seed(9)
-    EnhancerNetwork(WIDTHS).export(SPEC, None, {}).save(dense / "float.npz")
+    Network(WIDTHS).export(SPEC, None, {}).save(dense / "float.npz")
     with pytest.raises(TrainingError) as caught:
         train(asked, out, corpus, resume=True)
     assert f"train.start: {dense} is not the model that this run began with" in caught.value.line()

@@ -42,8 +42,8 @@ def noise(seconds: float = 0.5) -> Path:
 @pytest.mark.parametrize(("board", "backend"), IMAGES)
 def test_the_bound_holds_what_the_painted_stack_shows(board, backend):
     built = image(board, backend)
-    model = npu_model() if backend == "npu" else None
-    stack = run(built.elf, board, noise(), npu_model=model).results.stack
+    models = [npu_model()] if backend == "npu" else []
+    stack = run(built.elf, board, noise(), npu_models=models).results.stack
     whole, hop = deepest(built.folder, "tinyse_start"), deepest(built.folder, "tinyse_process_int16")
     assert stack.used <= whole.bytes <= stack.bytes
     assert whole.bytes <= 1.2 * stack.used + 32, "a bound that nothing comes near is a wrong graph"
@@ -58,7 +58,7 @@ def test_the_bound_counts_assembly_and_pointers_that_gcc_knows_nothing_of():
     path = deepest(image("corstone300", "npu").folder, "tinyse_network_run").path
     assert path[1][0] in ("cosim.c:run_npu", "ethosu.c:run_npu")
     naked = deepest(image("corstone300").folder, "tinyse_kernel_multiply").path
-    assert naked[-1][0].startswith("kernels_mve.c:") and naked[-1][1] == 40  # push {r0, r4-r11, lr}
+    assert naked[-1][0].startswith("kernels_product_mve.c:") and naked[-1][1] == 40  # push {r0, r4-r11, lr}
 
 
 @needs_compiler

@@ -17,12 +17,12 @@ from firmware_audio import read_wav, write_wav
 from firmware_chain import FULL_SCALE, IMAGES, Heard, Listener, decibels, heard, int16, streamed, tflm
 from firmware_images import NPU, export, needs_compiler, needs_qemu, npu_model, scratch
 
+from tinyse.engines.enhance import enhance_file, enhance_signal
+from tinyse.engines.npu import NpuEngine
+from tinyse.graph.model import Model
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import corpus_dir
-from tinyse.engines.npu import NpuEngine
-from tinyse.engines.enhance import enhance_file, enhance_signal
-from tinyse.model import TrainedModel
-from tinyse.network import StreamingNetwork
+from tinyse.train.network import StreamingNetwork
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
 DENSE = str(Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense")
@@ -97,7 +97,7 @@ def test_network_bytes_are_the_simulators_and_the_same_on_every_core(model):
 
 def test_network_bytes_are_those_of_the_quantization_aware_network():
     run, engine = link("m55", "snapped"), tflm("snapped")
-    keras = StreamingNetwork(TrainedModel.load(export_run_of("snapped")))
+    keras = StreamingNetwork(Model.load(export_run_of("snapped")))
     masks = np.array([keras.step(engine.input.dequantize(feature)) for feature in run.features])
     np.testing.assert_array_equal(np.rint(masks * 256).astype(int), run.masks.astype(int) - engine.output.zero_point)
 

@@ -1,4 +1,4 @@
-"""The C library's gate against `tinyse.graph.skip`, with a network that answers as told: host under sanitizers, and QEMU."""
+"""The C library's gate against `tinyse.graph.skip`, with a network that answers as told: host, sanitized, and QEMU."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from frontend_library import MAX_HOPS, OUTPUT, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.engines.tflm import Affine
-from tinyse.frontend import FrontEndSpec, StreamingEnhancer
+from tinyse.graph.grid import Grid
 from tinyse.graph.skip import SkipGate
+from tinyse.sound import Bands, Ends, Framing, StreamingEnhancer
 
-SPEC = FrontEndSpec(frame=32, hop=16, fft=32, bands=4)
-MASK = Affine(OUTPUT.scale, OUTPUT.zero_point, np.dtype(np.int8))
+SPEC = Ends(Framing(frame=32, hop=16, fft=32), Bands(count=4))
+MASK = Grid(OUTPUT.scale, OUTPUT.zero_point)
 CORES = ["host", *(pytest.param(core, marks=pytest.mark.qemu) for core in ("m55", "m7"))]
 
 
 def answers(pauses: list[int], seed: int = 0) -> np.ndarray:
     """int8 [MAX_HOPS, bands + 1]: masks, and P as it is told, over and over."""
-    masks = np.random.default_rng(seed).integers(-128, 128, (MAX_HOPS, SPEC.bands + 1)).astype(np.int8)
+    masks = np.random.default_rng(seed).integers(-128, 128, (MAX_HOPS, SPEC.width + 1)).astype(np.int8)
     masks[:, -1] = np.resize(pauses, MAX_HOPS) - 128
     return masks
 
@@ -27,7 +27,7 @@ def answers(pauses: list[int], seed: int = 0) -> np.ndarray:
 def told(hops: int, script: np.ndarray, reset_at: int, fail_at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By `SkipGate`: outputs that hold in each hop [hops, bands + 1], counts [hops, 2], and where a hop is lost."""
     gate, calls, held = SkipGate(), 0, None
-    outputs, counts, lost = np.zeros((hops, SPEC.bands + 1), np.int8), np.zeros((hops, 2), np.uint32), []
+    outputs, counts, lost = np.zeros((hops, SPEC.width + 1), np.int8), np.zeros((hops, 2), np.uint32), []
     for hop in range(hops):
         if hop == reset_at:
             gate, calls = SkipGate(), 0
@@ -37,7 +37,7 @@ def told(hops: int, script: np.ndarray, reset_at: int, fail_at: int) -> tuple[np
             calls += 1
             gate.ran(int(held[-1]) + 128)
             if calls == fail_at:
-                held, lost[-1] = np.full(SPEC.bands + 1, -128, np.int8), True
+                held, lost[-1] = np.full(SPEC.width + 1, -128, np.int8), True
                 gate.ran(256)
                 gate.frames, gate.updates = gate.frames - 1, gate.updates - 1
         else:
@@ -47,7 +47,7 @@ def told(hops: int, script: np.ndarray, reset_at: int, fail_at: int) -> tuple[np
 
 
 def sound(hops: int) -> np.ndarray:
-    return (0.1 * np.random.default_rng(2).standard_normal((hops, SPEC.hop))).astype(np.float32)
+    return (0.1 * np.random.default_rng(2).standard_normal((hops, SPEC.framing.hop))).astype(np.float32)
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,7 +74,7 @@ def test_pause_is_what_the_contract_says(p):
 class Held:
     """An engine that answers with the masks it was given, and counts what it was asked for."""
 
-    name, bands = "held", SPEC.bands
+    name, bands = "held", SPEC.width
 
     def __init__(self, masks: np.ndarray) -> None:
         self._masks = masks

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from export_models import frames, random_model
-from firmware_network import MACHINES, Program, build
+from export_models import frames, integers, random_model, streamed, written
+from firmware_network import KERNELS, MACHINES, Program, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tinyse.export.cnetwork import c_network
+from tinyse.export.coperator import Pack
+from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
+from tinyse.export.reader import read
+from tinyse.graph.fixedpoint import quantize_multiplier, rescale, sigmoid16, tanh16
+from tinyse.graph.model import Model
+from tinyse.sound import features, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import corpus_dir
-from tinyse.export import checks, tflite
-from tinyse.export.fixedpoint import rescale, sigmoid16, tanh16
-from tinyse.export.integer import IntegerNetwork
-from tinyse.export.network import parse
-from tinyse.export.packing import TILE, PackedLayer, PackedMatrix, PackedNetwork, pack, pack_matrix
-from tinyse.frontend import features, stft
-from tinyse.model import TrainedModel
 
 DENSE = Path(__file__).parent.parent / "models" / "tinylstm-dense" / "model_int8.tflite"
 EMULATED = ("mve", "m55-portable", "dsp")
@@ -39,12 +40,12 @@ def noise(count: int, bands: int, seed: int = 0) -> np.ndarray:
 
 def expected(data: bytes, inputs: np.ndarray) -> np.ndarray:
     """What TFLM answers; the integer reference must agree before C is asked."""
-    masks = checks.stream(checks.interpreter(data), inputs)
-    np.testing.assert_array_equal(IntegerNetwork(data).run(inputs), masks)
+    masks = streamed(data, inputs)
+    np.testing.assert_array_equal(integers(data, inputs), masks)
     return masks
 
 
-def blocked(model: TrainedModel, zeros: float, rows: int, seed: int = 0) -> TrainedModel:
+def blocked(model: Model, zeros: float, rows: int, seed: int = 0) -> Model:
     """``model`` with a share of its blocks of 16 inputs x ``rows`` outputs zero."""
     rng = np.random.default_rng(seed)
 
@@ -54,9 +55,8 @@ def blocked(model: TrainedModel, zeros: float, rows: int, seed: int = 0) -> Trai
         kept[:, :: max(1, outputs // (4 * rows))] = True  # a gate of zeros alone has no scale
         return kernel * np.repeat(np.repeat(kept, TILE, 0), rows, 1)[:inputs, :outputs].astype(np.float32)
 
-    return replace(model, layers=tuple(
-        replace(layer, arrays={name: array if name == "bias" else mask(array) for name, array in layer.arrays.items()})
-        for layer in model.layers))
+    return replace(model, arrays={name: mask(array) if name in model.matrices else array
+                                  for name, array in model.arrays.items()})
 
 
 SMALL = {
@@ -71,43 +71,33 @@ CASES = [("odd widths", None), ("odd widths", 1), ("one unit", None), ("two chun
 
 @lru_cache
 def small(name: str) -> bytes:
-    return tflite.to_int8(SMALL[name]())
+    return written(SMALL[name]())
 
 
 @lru_cache
 def small_answer(name: str) -> tuple[np.ndarray, np.ndarray]:
     data = small(name)
-    network = parse(data)
-    bands = network.input.shape[-1]
-    inputs = np.concatenate([network.features.quantize(frames(120, bands, 9)), noise(120, bands)])
+    x = read(data).inputs[0]
+    inputs = np.concatenate([x.grid.quantize(frames(120, x.size, 9)), noise(120, x.size)])
     return inputs, expected(data, inputs)
 
 
-def repacked(packed: PackedNetwork, change: Callable[[PackedMatrix], PackedMatrix]) -> PackedNetwork:
-    """``packed`` with every matrix changed."""
-    def layer(one: PackedLayer) -> PackedLayer:
-        names = [name for name in ("kernel", "recurrent", "weights") if hasattr(one, name)]
-        return replace(one, **{name: change(getattr(one, name)) for name in names})
-
-    return replace(packed, layers=tuple(map(layer, packed.layers)))
-
-
-def in_blocks(data: bytes, block: int | None) -> PackedNetwork:
-    """Packed with this block everywhere; None: as export chooses."""
-    return repacked(pack(parse(data)), lambda matrix: pack_matrix(matrix.name, matrix.unpack(), matrix.start, block))
+def in_blocks(block: int | None) -> Pack:
+    """Packs with this block everywhere; None: as export chooses."""
+    return partial(pack_matrix, block=block)
 
 
 @pytest.mark.parametrize("name, block", CASES)
 @pytest.mark.parametrize("machine", ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in EMULATED)])
 def test_small_networks_have_tflms_bits(name, block, machine, tmp_path):
     inputs, masks = small_answer(name)
-    program = build(small(name), machine, tmp_path, in_blocks(small(name), block))
+    program = build(small(name), machine, tmp_path, in_blocks(block))
     np.testing.assert_array_equal(program.run(inputs)[0], masks)
 
 
 def test_blocks_are_left_out_where_the_tests_say_so():
     for block in (None, 4, 1):
-        matrices = in_blocks(small("blocks"), block).matrices
+        matrices = c_network(read(small("blocks")), pack=in_blocks(block)).matrices
         assert {matrix.block for matrix in matrices} == {block or 4}
         assert all(matrix.present < 0.8 * matrix.total for matrix in matrices)
 
@@ -121,7 +111,7 @@ def test_every_activation_and_many_rescalings_are_the_references(machine, tmp_pa
                              np.zeros(10)]).astype(np.int32)
     mantissas = [2**30, 2**30 + 1, 2**31 - 1, *rng.integers(2**30, 2**31, 3)]
     pairs = [(mantissa, shift) for mantissa in mantissas for shift in (0, -1, -2, -3, -7, -14, -22, -31)]
-    program = build(small("one unit"), machine, tmp_path, harness="kernels_harness.c", files=())
+    program = build(small("one unit"), machine, tmp_path, harness="kernels_harness.c", files=KERNELS)
     answer = program.pipe(values.tobytes() + np.array(pairs, np.int32).tobytes())
     gates = np.frombuffer(answer[:32 * 2**17], np.int16).reshape(32, -1)
     every = np.arange(-2**15, 2**15)
@@ -132,19 +122,12 @@ def test_every_activation_and_many_rescalings_are_the_references(machine, tmp_pa
         np.testing.assert_array_equal(result, rescale(values, *pair), f"{pair}")
 
 
-@lru_cache
-def _tree() -> tuple[TrainedModel, object]:
-    model = random_model((24, 16), (16,), 16)
-    return model, tflite._calibrated(model)
-
-
 def with_ranges(cell: float, features: float, hidden: float, logits: float) -> bytes:
     """A network whose cell powers, shifts and saturations are not those of a trained one."""
-    model, tree = _tree()
     ranges = {"features": (0.0, features), "lstm_0.h": (-hidden, hidden / 2), "lstm_0.c": (-cell, cell / 3),
               "lstm_1.h": (-1.0, 0.0), "lstm_1.c": (0.0, 1 / cell), "dense_0.out": (0.0, hidden),
               "dense_1.out": (-logits, logits * 3)}
-    return tflite._quantize(tflite._with_ranges(tree, model, ranges))
+    return written(replace(random_model((24, 16), (16,), 16, quantized=False), ranges=ranges))
 
 
 # Cells of 2^-21 to 2^-10, both tanh scalings, the clip at 10, left shifts, and sums that saturate.
@@ -160,11 +143,12 @@ def test_extreme_ranges_have_tflms_bits(ranges, machine, tmp_path):
 
 
 def test_the_extremes_reach_what_they_are_for():
-    layers = [layer for ranges in EXTREMES for layer in pack(parse(with_ranges(*ranges))).layers[:2]]
-    powers = {layer.cell_power for layer in layers}
+    lstms = [op for ranges in EXTREMES for op in read(with_ranges(*ranges)).lstms]
+    powers = {-round(math.log2(op.cell_scale)) for op in lstms}
     assert min(powers) < 12 < max(powers) and 12 in powers and 13 in powers
-    assert {scale.shift >= 0 for layer in layers for scale in (*layer.input, *layer.hidden)} == {True, False}
-    assert any(-layer.cell_low < 32767 for layer in layers)
+    assert {quantize_multiplier(scale * 4096)[1] >= 0 for op in lstms for gate in op.gates for scale in (
+        op.x.grid.scale * gate.kernel_scale, op.out.grid.scale * gate.recurrent_scale)} == {True, False}
+    assert any(op.cell_clip / op.cell_scale < 32767 for op in lstms)
 
 
 size = st.floats(-3.0, 3.0).map(lambda power: 2.0**power)
@@ -174,7 +158,7 @@ size = st.floats(-3.0, 3.0).map(lambda power: 2.0**power)
 @given(st.floats(-6.0, 5.0).map(lambda power: 2.0**power), size, size, size, st.integers(0, 99))
 def test_any_ranges_have_the_references_bits(tmp_path, cell, features, hidden, logits, seed):
     data, inputs = with_ranges(cell, features, hidden, logits), noise(60, 16, seed)
-    np.testing.assert_array_equal(build(data, "sanitized", tmp_path).run(inputs)[0], IntegerNetwork(data).run(inputs))
+    np.testing.assert_array_equal(build(data, "sanitized", tmp_path).run(inputs)[0], integers(data, inputs))
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +170,7 @@ def program(tmp_path_factory) -> Callable[[str], Program]:
 @lru_cache
 def full_answer() -> tuple[np.ndarray, np.ndarray]:
     data = DENSE.read_bytes()
-    inputs = np.concatenate([parse(data).features.quantize(frames(200, 128, 3)), noise(100, 128)])
+    inputs = np.concatenate([read(data).inputs[0].grid.quantize(frames(200, 128, 3)), noise(100, 128)])
     return inputs, expected(data, inputs)
 
 
@@ -197,15 +181,15 @@ def test_the_shipped_model_has_tflms_bits(program, machine):
     np.testing.assert_array_equal(program(machine).run(inputs)[0], masks)
 
 
-def pruned(share: float, rows: int = 4) -> PackedNetwork:
-    """tinylstm-dense without the ``share`` of its blocks; only to count instructions, it hears nothing."""
-    def without(matrix: PackedMatrix) -> PackedMatrix:
-        weights = matrix.unpack()
-        blocks = np.abs(weights.astype(np.int64)).reshape(matrix.rows // rows, rows, -1, TILE).sum(axis=(1, 3))
+def pruned(share: float, rows: int = 4) -> Pack:
+    """Packs without the ``share`` of blocks; only to count instructions, such a network hears nothing."""
+    def without(name: str, weights: np.ndarray, start: np.ndarray) -> PackedMatrix:
+        padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % TILE)))
+        blocks = np.abs(padded.astype(np.int64)).reshape(len(padded) // rows, rows, -1, TILE).sum(axis=(1, 3))
         kept = blocks > np.quantile(blocks, share)
-        return pack_matrix(matrix.name, weights * np.repeat(np.repeat(kept, rows, 0), TILE, 1), matrix.start)
+        return pack_matrix(name, padded * np.repeat(np.repeat(kept, rows, 0), TILE, 1), start)
 
-    return repacked(pack(parse(DENSE.read_bytes())), without)
+    return without
 
 
 # Ceilings a little above what was counted, docs/kernels.md. TFLM with CMSIS-NN takes 306,859 for the dense network.
@@ -216,7 +200,7 @@ CEILINGS = {("mve", 0.0): 0.53 * 306_859, ("mve", 0.85): 0.185 * 306_859, ("dsp"
 @pytest.mark.qemu
 @pytest.mark.parametrize("machine, share", CEILINGS)
 def test_instructions_of_a_frame(machine, share, tmp_path):
-    built = build(DENSE.read_bytes(), machine, tmp_path, pruned(share) if share else None)
+    built = build(DENSE.read_bytes(), machine, tmp_path, pruned(share) if share else pack_matrix)
     first, second = (built.run(noise(8, 128))[1] for _ in range(2))
     np.testing.assert_array_equal(first, second)  # emulated instructions are deterministic
     assert 0.5 * CEILINGS[machine, share] < first.max() < CEILINGS[machine, share]
@@ -240,7 +224,7 @@ def speech(count: int) -> np.ndarray:
     waves = [mixture.noisy for mixture in test_mixtures(folders[0], count_per_snr=10, snrs=(0.0, 12.0))]
     made = np.concatenate([features(stft(wave)) for wave in waves])[:count]
     assert len(made) == count
-    return parse(DENSE.read_bytes()).features.quantize(made)
+    return read(DENSE.read_bytes()).inputs[0].grid.quantize(made)
 
 
 @lru_cache

@@ -7,10 +7,10 @@ import pytest
 
 from tests.export_models import frames, random_model
 from tinyse.engines.keras import KerasEngine
+from tinyse.graph.model import Model, tinylstm
 from tinyse.train.gated import Gated, pick
 from tinyse.train.keras import tf
-from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec, restore
+from tinyse.train.network import Network, restore
 
 BANDS, LENGTH, BATCH = 8, 20, 3
 FLOAT = random_model((6, 5), (7,), bands=BANDS, seed=2, quantized=False, skip=True)
@@ -21,7 +21,7 @@ def features(seed: int = 0) -> np.ndarray:
     return np.stack([frames(LENGTH, BANDS, seed + n) for n in range(BATCH)], 1)
 
 
-def literal(network: EnhancerNetwork, given: np.ndarray, ran: np.ndarray, run=None):
+def literal(network: Network, given: np.ndarray, ran: np.ndarray, run=None):
     """The paper's state update, frame by frame: new states and mask where ``ran`` is 1, the old where it is 0."""
     run = run or tf.function(network.run)
     states = network.zero_states(BATCH)
@@ -29,15 +29,16 @@ def literal(network: EnhancerNetwork, given: np.ndarray, ran: np.ndarray, run=No
     for frame, g in zip(given, tf.constant(ran, tf.float32), strict=True):
         new, after = run(tf.constant(frame[np.newaxis]), states)
         keep = g[:, tf.newaxis]
-        states = tf.nest.map_structure(lambda a, b, keep=keep: keep * a + (1 - keep) * b, after, states)
-        mask = keep * new[0, :, :-1] + (1 - keep) * mask
+        held = g[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        states = tf.nest.map_structure(lambda a, b, held=held: held * a + (1 - held) * b, after, states)
+        mask = keep * new[-1][0, :, :-1] + (1 - keep) * mask
         masks.append(mask)
-        gates.append(new[0, :, -1])
+        gates.append(new[-1][0, :, -1])
     return tf.stack(masks), tf.stack(gates)
 
 
 @pytest.mark.parametrize("model", [FLOAT, INTEGER], ids=["float", "integer"])
-def test_the_sequence_is_the_papers_recursion(model: TrainedModel) -> None:
+def test_the_sequence_is_the_papers_recursion(model: Model) -> None:
     network = restore(model)
     given = features()
     masks, ran = Gated(network).masks(tf.constant(given))
@@ -76,7 +77,7 @@ def test_the_gradient_is_the_recursions() -> None:
     _, ran = gated.masks(tf.constant(given))
     with tf.GradientTape() as tape:
         packed, _ = network.run(pick(tf.constant(given), found.frames), network.zero_states(BATCH))
-        masks = pick(packed, found.governor)[..., :-1]
+        masks = pick(packed[-1], found.governor)[..., :-1]
         loss = tf.reduce_mean(tf.square(masks - target))
     fast = tape.gradient(loss, network.trainable_weights)
     rng, run = np.random.default_rng(2), tf.function(network.run)
@@ -93,9 +94,9 @@ def test_the_gradient_is_the_recursions() -> None:
 
 
 def test_an_open_gate_is_the_dense_network() -> None:
-    network = EnhancerNetwork(NetworkSpec(BANDS, (6, 5), (7,), skip=True))
+    network = Network(tinylstm(BANDS, (6, 5), (7,), BANDS + 1))
     given = tf.constant(features(3))
     masks, ran = Gated(network).masks(given)
     assert bool(tf.reduce_all(ran))
     dense, _ = network.run(given, network.zero_states(BATCH))
-    assert np.abs(masks - dense[..., :-1]).max() < 1e-6
+    assert np.abs(masks - dense[-1][..., :-1]).max() < 1e-6

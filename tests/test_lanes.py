@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
+from tinyse.graph.model import tinylstm
+from tinyse.sound import Ends
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.frontend import FrontEndSpec
-from tinyse.train.keras import tf_keras
-from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.train.recipe import load_recipe
 from tinyse.train.calibration import learn_ranges
+from tinyse.train.keras import tf_keras
 from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
+from tinyse.train.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +20,12 @@ def mixer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     synthetic_corpus(folder, seed=3)
     part = load_recipe("quick", {"mixing.seconds": "0.3", "mixing.batch": "4", "mixing.generated": "0"}).mixing
-    return Mixer(Corpus.open(folder), part, FrontEndSpec(), 1)
+    return Mixer(Corpus.open(folder), part, Ends(), 1)
 
 
 def network(mixer, quantized=True, seed=1):
     tf_keras.utils.set_random_seed(seed)
-    net = EnhancerNetwork(NetworkSpec(128, (12,), (8,)))
+    net = Network(tinylstm(128, (12,), (8,), 128))
     if quantized:
         net.quantize(learn_ranges(net, mixer, 4, 0))
     return net

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.sound.corpus.mix import active_level
-from tinyse.level import Level
+from tinyse.sound.level import Level
 
 
 def measured(wave: np.ndarray, pieces: int = 1) -> Level:

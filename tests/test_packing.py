@@ -1,4 +1,4 @@
-"""Packed matrices: nothing is lost, blocks of zeros are left out, and the arena holds what the kernels use."""
+"""Packed matrices: nothing is lost, and blocks of zeros are left out."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from export_models import exported, random_model
+from export_models import exported, random_model, written
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.core.errors import ModelError
-from tinyse.export import tflite
-from tinyse.export.cpacked import gate_tables, packed_header, packed_source
-from tinyse.export.network import DenseLayer, LstmLayer, Network, parse
-from tinyse.export.packing import BLOCKS, TILE, PackedDense, PackedLookup, PackedLstm, instructions, pack, pack_matrix
+from tinyse.export.cnetwork import c_network, gate_tables
+from tinyse.export.packing import BLOCKS, TILE, instructions, pack_gates, pack_matrix
+from tinyse.export.reader import read
 
 
 def blocky(rows: int, columns: int, zeros: float, block: int, seed: int) -> np.ndarray:
@@ -27,11 +26,6 @@ def blocky(rows: int, columns: int, zeros: float, block: int, seed: int) -> np.n
     weights = rng.integers(-127, 128, (rows, columns)).astype(np.int8)
     kept = rng.random((-(-rows // block), -(-columns // TILE))) >= zeros
     return weights * np.repeat(np.repeat(kept, block, 0), TILE, 1)[:rows, :columns]
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return parse((exported("cortex-m7") / "model_int8.tflite").read_bytes())
 
 
 @given(st.integers(1, 9).map(lambda n: 8 * n), st.integers(1, 70), st.floats(0, 1), st.sampled_from(BLOCKS),
@@ -81,76 +75,13 @@ def test_what_kernels_cannot_take_is_refused():
         pack_matrix("m", np.zeros((8, 8), np.int8), np.full(8, 2**31))
 
 
-def test_sums_that_tflm_would_overflow_are_refused():
-    bare = _bare([8], [], 16)
-    lstm = bare.layers[0]
-    gate = replace(lstm.gates[0], bias=np.full(8, 2**30, np.int32))
-    with pytest.raises(ModelError, match="lstm_0.kernel: sums leave 31 bits"):
-        pack(replace(bare, layers=(replace(lstm, gates=(gate, *lstm.gates[1:])), *bare.layers[1:])))
-
-
-def test_layers_hold_the_networks_numbers(network):
-    packed = pack(network)
-    assert [type(layer) for layer in packed.layers] == [PackedLstm, PackedLstm, PackedDense, PackedDense, PackedLookup]
-    for layer, source in zip(packed.layers, network.layers, strict=True):
-        if isinstance(source, LstmLayer):
-            units = np.arange(source.units)
-            for gate in range(4):
-                rows = units // 8 * 32 + gate * 8 + units % 8
-                kernel, recurrent = source.gates[gate].kernel, source.gates[gate].recurrent
-                np.testing.assert_array_equal(layer.kernel.unpack()[rows, :kernel.shape[1]], kernel)
-                np.testing.assert_array_equal(layer.recurrent.unpack()[rows, :source.units], recurrent)
-                folded = source.gates[gate].bias - source.x.zero_point * kernel.sum(axis=1, dtype=np.int64)
-                np.testing.assert_array_equal(layer.kernel.start[rows], folded)
-        elif isinstance(source, DenseLayer):
-            np.testing.assert_array_equal(
-                layer.weights.unpack()[:len(source.weights), :source.weights.shape[1]], source.weights)
-
-
-@given(st.lists(st.integers(1, 90), min_size=1, max_size=3), st.lists(st.integers(1, 90), max_size=2),
-       st.integers(1, 60))
-def test_arena_regions_are_aligned_and_apart(lstm, dense, bands):
-    packed = pack(_bare(lstm, dense, bands))
-    widest = max(*lstm, *dense, bands, 1)
-    regions = [(layer.h, layer.units) for layer in packed.layers if isinstance(layer, PackedLstm)]
-    regions += [(layer.c, 2 * (-(-layer.units // 8) * 8)) for layer in packed.layers if isinstance(layer, PackedLstm)]
-    padded = -(-widest // TILE) * TILE
-    regions += [(place, padded) for place in packed.buffers] + [(place, 2 * padded) for place in packed.operands]
-    regions.append((packed.sums, 4 * packed.sum_count))
-    regions.sort()
-    assert all(place % 16 == 0 for place, _ in regions)
-    assert all(place + size <= after for (place, size), (after, _) in zip(regions, regions[1:], strict=False))
-    assert regions[-1][0] + regions[-1][1] == packed.arena_bytes
-    assert packed.state_bytes == packed.buffers[0]
-    assert packed.sum_count >= max(matrix.rows for matrix in packed.matrices if "dense" in matrix.name)
-
-
-def _bare(lstm: list[int], dense: list[int], bands: int) -> Network:
-    """A network of zeros of these widths, without a converter."""
-    from tinyse.export.network import Gate, LogisticLayer, TensorInfo
-    from tinyse.export.quantization import Affine
-
-    layers, width, grid = [], bands, Affine(2.0**-7, 3)
-    for units in lstm:
-        gate = Gate(np.zeros((units, width), np.int8), 0.01, np.zeros((units, units), np.int8), 0.01,
-                    np.zeros(units, np.int32))
-        layers.append(LstmLayer("l", grid, grid, 2.0**-12, 10.0, (gate, gate, gate, gate), 0, 0))
-        width = units
-    for units in (*dense, bands):
-        layers.append(DenseLayer("d", grid, grid, np.zeros((units, width), np.int8), np.full(units, 0.01, np.float32),
-                                 np.zeros(units, np.int32), False))
-        width = units
-    layers.append(LogisticLayer("s", grid, grid))
-    end = TensorInfo(0, "x", "int8", (1, 1, bands), (1.0,), 0, False, False)
-    return Network(tuple(layers), (), (), end, end)
-
-
-def test_a_network_that_does_not_fit_together_is_refused():
-    bare = _bare([8], [], 16)
-    with pytest.raises(ModelError, match="takes 16 values, not 8"):
-        pack(Network((bare.layers[0], bare.layers[0]), (), (), bare.input, bare.output))
-    with pytest.raises(ModelError, match="gives 8 values for 16"):
-        pack(Network(bare.layers[:1], (), (), bare.input, bare.output))
+@given(st.integers(1, 40), st.integers(1, 5))
+def test_gates_are_packed_unit_by_unit(units, columns):
+    values = np.arange(4 * units * columns).reshape(4 * units, columns) + 1
+    packed = pack_gates(values, units).reshape(-1, 4, 8, columns)
+    for gate, unit in np.ndindex(4, units):
+        np.testing.assert_array_equal(packed[unit // 8, gate, unit % 8], values[gate * units + unit])
+    assert np.count_nonzero(packed) == values.size
 
 
 def test_manifest_and_header_say_the_same():
@@ -170,17 +101,18 @@ def test_manifest_and_header_say_the_same():
 def test_compiles_without_a_warning(compiler, flags, tmp_path):
     if not shutil.which(compiler):
         pytest.skip(f"{compiler} is missing: apt-get install gcc g++")
-    done = subprocess.run([compiler, *flags, "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-c",
-                           str(exported("cortex-m7") / "packed.c"), "-o", str(tmp_path / "p.o")], capture_output=True,
-                          text=True, check=False)
+    sources = Path(__file__).parent.parent / "firmware" / "src"
+    done = subprocess.run([compiler, *flags, "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror",
+                           f"-I{sources}", "-c", str(exported("cortex-m7") / "packed.c"), "-o", str(tmp_path / "p.o")],
+                          capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_same_model_gives_the_same_text():
-    data = tflite.to_int8(random_model((9,), (7,), 10, seed=4))
-    packed = pack(parse(data))
-    assert packed_source(packed, data) == packed_source(pack(parse(data)), data)
-    assert packed_header(packed, data) == packed_header(pack(parse(data)), data)
+    data = written(random_model((9,), (7,), 10, seed=4))
+    first, second = (c_network(read(data)) for _ in range(2))
+    assert first.source(data) == second.source(data)
+    assert first.header(data) == second.header(data)
 
 
 def test_gate_table_rises_to_its_end():

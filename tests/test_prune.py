@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.network import EnhancerNetwork, NetworkSpec
+from tests.twin_nets import everything
+from tinyse.graph.model import tinylstm
+from tinyse.train.network import Network
 from tinyse.train.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
 
 SCHEDULE = Schedule(0.75, begin=2, end=10, every=2)
 
 
 def network():
-    return EnhancerNetwork(NetworkSpec(16, (32, 16), (16,)))
+    return Network(tinylstm(16, (32, 16), (16,), 16))
 
 
 @pytest.mark.parametrize("block", [(1, 1), (4, 4), (1, 16), (16, 1)])
@@ -39,11 +41,11 @@ def test_pruned_weights_stay_zero_when_the_optimizer_moves_them():
     method = MagnitudePruning(net, SCHEDULE)
     for step in range(12):
         method.after_step(step)
-    gone = [v.numpy() == 0 for v in net.lstms[0].get_prunable_weights()]
-    for variable in net.lstms[0].get_prunable_weights():
+    gone = [v.numpy() == 0 for v in net.twin("lstm_0").get_prunable_weights()]
+    for variable in net.twin("lstm_0").get_prunable_weights():
         variable.assign_add(np.ones(variable.shape, np.float32))
     method.after_step(12)
-    for variable, zero in zip(net.lstms[0].get_prunable_weights(), gone, strict=True):
+    for variable, zero in zip(net.twin("lstm_0").get_prunable_weights(), gone, strict=True):
         assert np.array_equal(variable.numpy() == 0, zero)
 
 
@@ -60,7 +62,7 @@ def test_masks_survive_a_checkpoint():
 
 @pytest.mark.parametrize("block", [(1, 1), (4, 4)])
 def test_our_masks_agree_with_tfmot(block):
-    layer = network().lstms[0]
+    layer = network().twin("lstm_0")
     ours, theirs = GroupMasks(layer, SCHEDULE, block), TfmotMasks(layer, SCHEDULE, block)
     for step in (4, 8, 10):
         ours.update(step)
@@ -85,3 +87,18 @@ def test_block_mask_zeroes_the_weakest_blocks(rows, columns, high, wide, sparsit
     assert len(means.get(0.0, [])) == round(sparsity * blocks)
     if 0.0 in means and 1.0 in means:
         assert max(means[0.0]) <= min(means[1.0]) + 1e-6
+
+
+@pytest.mark.parametrize("block", [(1, 1), (3, 2)])
+def test_convolutions_and_grus_are_pruned_too_and_slopes_are_not(block):
+    """A convolution's inputs are what its taps see, one after the other."""
+    net = Network(everything())
+    method = MagnitudePruning(net, Schedule(0.5, begin=2, end=10, every=2), block)
+    for step in range(13):
+        method.after_step(step)
+    shares = method.sparsity()
+    assert set(shares) == {name for name, array in net.net.arrays.items() if array.matrix}
+    kernel = net.twin("conv_1").array("kernel").numpy()
+    assert kernel.ndim == 4 and shares["conv_1/kernel"] == pytest.approx(0.5, abs=0.05)
+    blocks = (kernel == 0).reshape(36 // block[0], block[0], 6 // block[1], block[1])
+    assert np.array_equal(blocks.any((1, 3)), blocks.all((1, 3)))

@@ -12,19 +12,21 @@ import pytest
 from export_models import random_model
 
 from tinyse.core.artifacts import sha256, write_json
-from tinyse.measure.card import card
-from tinyse.train.dense import dense_file, dense_model
 from tinyse.core.errors import ModelError
-from tinyse.measure.scores.result import Evaluation
 from tinyse.export.origin import INT8
-from tinyse.groups import Structure
-from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.offline import prune_offline
-from tinyse.measure.parity import Parity
+from tinyse.export.reader import read
+from tinyse.export.writer import write
+from tinyse.graph.groups import Structure
+from tinyse.graph.model import Model, tinylstm
+from tinyse.graph.offline import prune_offline
+from tinyse.measure.card import card
 from tinyse.measure.costs.pipeline import profile
-from tinyse.train.recipe import load_recipe
+from tinyse.measure.parity import Parity
+from tinyse.measure.scores.result import Evaluation
 from tinyse.studies.release import reproducible
+from tinyse.train.dense import dense_file, dense_model
+from tinyse.train.network import Network
+from tinyse.train.recipe import load_recipe
 from tinyse.train.start import take_weights
 
 REPOSITORY = Path(__file__).parents[1]
@@ -72,17 +74,17 @@ def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
         reproducible(point, models, "unit")
     dense = dense_model(dense_file(DENSE, "from"), "from")
     for skip in (False, True):
-        network = EnhancerNetwork(NetworkSpec(skip=skip))
+        network = Network(tinylstm(128, (256, 256), (128,), 128 + skip))
         take_weights(network, dense)
-        network.export(dense.frontend, None, {}).save(point / "float.npz")
-        assert TrainedModel.load(point / "float.npz").skip == skip
+        network.export(dense.ends, None, {}).save(point / "float.npz")
+        assert (Model.load(point / "float.npz").net.skip is not None) == skip
         assert reproducible(point, models, "unit").train.start == "models/tinylstm-dense"
 
 
 @pytest.mark.parametrize("rate", [None, 0.25])
 def test_the_card_has_layers_costs_and_where_to_start(point, tmp_path, rate):
     int8 = tmp_path / INT8
-    int8.write_bytes(prune_offline((DENSE / INT8).read_bytes(), 0.5, Structure.WEIGHT, (1, 1), "dense").data)
+    int8.write_bytes(write(prune_offline(read((DENSE / INT8).read_bytes()), 0.5, Structure.WEIGHT, (1, 1)).graph))
     found = Evaluation.from_dict(json.loads((DENSE / "evaluation.json").read_text()))
     if rate is not None:
         found = replace(found, clips=tuple(replace(clip, updates={"int8": rate}) for clip in found.clips))

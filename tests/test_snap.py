@@ -4,10 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.frontend import FrontEndSpec
-from tinyse.grid import Grid, gate_scales
-from tinyse.model import LayerWeights, TrainedModel
-from tinyse.snap import snap, snap_ranges, snap_scale
+from tinyse.graph.grid import Grid, gate_scales, snap_scale
+from tinyse.graph.model import Model, tinylstm
+from tinyse.graph.snap import snap, snap_ranges
+from tinyse.sound import Ends
+
+NET = tinylstm(6, (4,), (), 6)
 
 SCALES = st.floats(2.0**-20, 100, width=32)
 
@@ -22,7 +24,7 @@ def test_products_of_snapped_scales_are_exact_in_float32(a, b):
 
 @given(st.floats(-30, 0), st.floats(0.01, 30))
 def test_snapped_ranges_give_snapped_grids_that_cover_them(low, high):
-    ranges = snap_ranges({"features": (low, high), "lstm_0.c": (-3.0, 3.0), "lstm_0.h": (-0.9, 0.8)})
+    ranges = snap_ranges(NET, {"features": (low, high), "lstm_0.c": (-3.0, 3.0), "lstm_0.h": (-0.9, 0.8)})
     before, after = Grid.of_range(low, high), Grid.of_range(*ranges["features"])
     assert after.scale == snap_scale(before.scale) and after.zero_point == before.zero_point
     assert ranges["lstm_0.c"] == (-3.0, 3.0)
@@ -32,12 +34,11 @@ def test_snapped_ranges_give_snapped_grids_that_cover_them(low, high):
 def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
     rng = np.random.default_rng(0)
     kernel = (rng.laplace(size=(6, 16)) * (rng.random((6, 16)) < 0.7)).astype(np.float32)
-    arrays = {"kernel": kernel, "recurrent_kernel": rng.laplace(size=(4, 16)).astype(np.float32),
-              "bias": rng.normal(size=16).astype(np.float32)}
-    layer = LayerWeights("lstm", "lstm_0", arrays)
-    model = TrainedModel((layer,), FrontEndSpec(), {"features": (0.0, 3.0), "lstm_0.h": (-0.5, 0.5)}, {})
-    snapped = snap(model)
-    found = snapped.layers[0].arrays
+    whole = {name: rng.laplace(size=array.shape).astype(np.float32) for name, array in NET.arrays.items()}
+    ranges = {"features": (0.0, 3.0), "lstm_0.h": (-0.5, 0.5), "lstm_0.c": (-2.0, 2.0), "dense_0.out": (-4.0, 4.0)}
+    snapped = snap(Model(NET, {**whole, "lstm_0/kernel": kernel}, Ends(), ranges))
+    found = {name: snapped.arrays[f"lstm_0/{name}"] for name in ("kernel", "recurrent_kernel", "bias")}
+    bias = whole["lstm_0/bias"]
     scale = gate_scales(found["kernel"])
     np.testing.assert_array_equal(scale, snap_scale(scale))
     steps = found["kernel"] / np.repeat(scale, 4)
@@ -46,12 +47,12 @@ def test_a_snapped_model_lies_on_its_grids_and_keeps_its_zeros():
     np.testing.assert_array_equal(np.round(kernel / np.repeat(scale, 4)), steps)
     unit = np.repeat(scale, 4) * Grid.of_range(*snapped.ranges["features"]).scale
     whole = found["bias"] / unit
-    np.testing.assert_allclose(whole, np.round(arrays["bias"] / unit), atol=1e-3)
-    again = snap(snapped).layers[0].arrays
+    np.testing.assert_allclose(whole, np.round(bias / unit), atol=1e-3)
+    again = {name: snap(snapped).arrays[f"lstm_0/{name}"] for name in found}
     for name, array in found.items():
         np.testing.assert_array_equal(array, again[name])
 
 
 def test_a_float_model_is_left_alone():
-    model = TrainedModel((), FrontEndSpec(), None, {})
+    model = Model(NET, {name: np.ones(array.shape, np.float32) for name, array in NET.arrays.items()}, Ends())
     assert snap(model) is model

@@ -78,7 +78,7 @@ def test_clock_and_timing_are_those_of_velas_own_file(name):
 
 def test_derived_numbers_of_the_default_target():
     target = load_target("ethos-u55-128")
-    assert target.cycles_per_hop == 8_000_000
+    assert target.cycles_in(0.016) == 8_000_000
     assert target.bytes_per_cycle(target.memory("model")) == 1.0
     assert target.bytes_per_cycle(target.memory("arena")) == 8.0
     assert target.bytes_per_cycle(target.memory("code")) == 0.0

@@ -5,20 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.groups import Structure, array_scales, masks, structure_groups
+from tinyse.graph.groups import Structure, array_scales, masks, structure_groups
+from tinyse.graph.model import tinylstm
+from tinyse.graph.units import units_of
 from tinyse.train.keras import tf, tf_keras
-from tinyse.network import EnhancerNetwork, NetworkSpec
+from tinyse.train.network import Network
 from tinyse.train.prune import Schedule
 from tinyse.train.threshold import ThresholdPruning, inverse_softplus, softplus
 
 SCHEDULE = Schedule(0.75, begin=2, end=62, every=2)
-SHAPES = {"lstm_0/kernel": (16, 32), "lstm_0/recurrent_kernel": (8, 32), "lstm_0/bias": (32,),
-          "dense_0/kernel": (8, 6), "dense_0/bias": (6,), "dense_1/kernel": (6, 16), "dense_1/bias": (16,)}
+NET = tinylstm(16, (8,), (6,), 16)
 
 
 def network(seed=1):
     tf_keras.utils.set_random_seed(seed)
-    return EnhancerNetwork(NetworkSpec(16, (16, 8), (8,)))
+    return Network(tinylstm(16, (16, 8), (8,), 16))
 
 
 def pull(net, target):
@@ -172,20 +173,19 @@ def test_a_weight_may_return_until_masks_freeze():
     descend(method, net, target, 31, 32, rate=0.0)
     returned = (before == 0) & (masks(method.groups, method.kept)["lstm_0/kernel"] == 1)
     assert returned.any()
-    assert np.all(net.lstms[0].kernel.numpy()[returned] != 0), "each returns with the value it had"
+    assert np.all(net.twin("lstm_0").kernel.numpy()[returned] != 0), "each returns with the value it had"
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5))
 def test_groups_partition_every_matrix(bands, units, hidden, high, wide):
-    shapes = {"lstm_0/kernel": (bands, 4 * units), "lstm_0/recurrent_kernel": (units, 4 * units),
-              "lstm_0/bias": (4 * units,), "dense_0/kernel": (units, hidden), "dense_0/bias": (hidden,),
-              "dense_1/kernel": (hidden, bands), "dense_1/bias": (bands,)}
+    net = tinylstm(bands, (units,), (hidden,), bands)
+    labels = units_of(net)
     rng = np.random.default_rng(bands)
-    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    arrays = {name: rng.normal(size=array.shape).astype(np.float32) for name, array in net.arrays.items()}
     weights = sum(a.size for name, a in arrays.items() if "kernel" in name)
     for structure in (Structure.WEIGHT, Structure.BLOCK):
-        groups = structure_groups(shapes, structure, (high, wide))
+        groups = structure_groups(labels, structure, (high, wide))
         assert sum(part.sizes().sum() for part in groups) == weights
         for part in groups:
             assert np.all(part.sizes() >= 1) and np.all(part.sizes() <= high * wide)
@@ -195,16 +195,16 @@ def test_groups_partition_every_matrix(bands, units, hidden, high, wide):
             assert np.sum(norms**2 * part.sizes()) == pytest.approx(total, rel=1e-4)
             kept = part.strongest(norms)
             assert kept.sum() == np.unique(part.families).size
-    units_of = structure_groups(shapes, Structure.UNIT)
-    assert [part.count for part in units_of] == [units, hidden]
-    assert set(units_of[0].sizes()) == {4 * bands + 4 * units + 4 + 4 * units + hidden}
+    whole = structure_groups(labels, Structure.UNIT)
+    assert [part.count for part in whole] == [units, hidden]
+    assert set(whole[0].sizes()) == {4 * bands + 4 * units + 4 + 4 * units + hidden}
 
 
 def test_a_gate_never_loses_its_whole_kernel():
-    arrays = {name: np.ones(shape, np.float32) for name, shape in SHAPES.items()}
+    arrays = {name: np.ones(array.shape, np.float32) for name, array in NET.arrays.items()}
     arrays["lstm_0/kernel"][:, 8:16] = 1e-6
     for structure in (Structure.WEIGHT, Structure.BLOCK):
-        part = structure_groups(SHAPES, structure, (16, 4))[0]
+        part = structure_groups(units_of(NET), structure, (16, 4))[0]
         kept = part.strongest(part.norms(arrays, array_scales(arrays)))
         mask = masks([part], [kept])["lstm_0/kernel"]
         assert all(gate.any() for gate in np.split(mask, 4, axis=1))

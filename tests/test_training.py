@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tinyse.core.artifacts import sha256
 from tinyse.cli import main
+from tinyse.core.artifacts import sha256
+from tinyse.core.errors import TrainingError
+from tinyse.engines import load_engine
+from tinyse.graph.grid import Grid
+from tinyse.graph.model import Model, tinylstm
+from tinyse.sound import Ends, features, stft
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.engines import load_engine
-from tinyse.core.errors import TrainingError
-from tinyse.frontend import FrontEndSpec
-from tinyse.grid import Grid
-from tinyse.train.keras import tf_keras
-from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec
-from tinyse.train.recipe import load_recipe
 from tinyse.train import train
 from tinyse.train.checkpoint import save_checkpoint
+from tinyse.train.keras import tf_keras
 from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer, spectra
+from tinyse.train.network import Network
+from tinyse.train.recipe import load_recipe
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",
@@ -55,20 +55,20 @@ def test_a_run_leaves_everything_it_promises(whole):
     assert names == {"recipe.yaml", "manifest.json", "log.csv", "tb", "curves.png", "checkpoints", "float.npz",
                      "model.npz", "calibration.npy"}
     manifest = json.loads((whole.folder / "manifest.json").read_text())
-    model = TrainedModel.load(whole.model)
+    model = Model.load(whole.model)
     assert manifest["parameters"] == model.parameters
     assert manifest["val_si_sdr_db"] == pytest.approx(whole.si_sdr)
     assert set(model.ranges) == {"features", "lstm_0.h", "lstm_0.c", "lstm_1.h", "lstm_1.c", "dense_0.out",
                                  "dense_1.out"}
-    assert TrainedModel.load(whole.float_model).ranges is None
+    assert Model.load(whole.float_model).ranges is None
     assert set(whole.frames_per_second) == {"float", "compress"}
 
 
 def test_pruned_weights_are_zeros_in_the_model(whole):
-    for layer in TrainedModel.load(whole.model).layers:
-        for name in ("kernel", "recurrent_kernel"):
-            if name in layer.arrays:
-                assert np.mean(layer.arrays[name] == 0) == pytest.approx(0.5, abs=0.02)
+    model = Model.load(whole.model)
+    assert len(model.matrices) == 6
+    for name in model.matrices:
+        assert np.mean(model.arrays[name] == 0) == pytest.approx(0.5, abs=0.02)
 
 
 def test_an_interrupted_run_resumes_to_the_same_curve(whole, corpus, tmp_path):
@@ -131,8 +131,8 @@ def test_training_lowers_the_loss(corpus, tmp_path):
 
 @pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed"])
 def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss):
-    mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, FrontEndSpec(), 1)
-    network = EnhancerNetwork(NetworkSpec(128, (16,), (16,)), 0.5, 0.4)
+    mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1)
+    network = Network(tinylstm(128, (16,), (16,), 128), 0.5, 0.4)
     optimizer = tf_keras.optimizers.Adam(0.01)
     lanes = Lanes(network, mixer, loss, 4)
     values = []
@@ -147,27 +147,26 @@ def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss
 
 def test_batches_depend_on_seed_and_number_alone(corpus):
     part = load_recipe("quick", TINY).mixing
-    one, other = (Mixer(Corpus.open(corpus), part, FrontEndSpec(), 5) for _ in range(2))
+    one, other = (Mixer(Corpus.open(corpus), part, Ends(), 5) for _ in range(2))
     one.batch(3, 0, 2)
     np.testing.assert_array_equal(one.batch(8, 1, 2).waves, other.batch(8, 1, 2).waves)
     assert not np.array_equal(one.batch(8, 1, 2).waves, one.batch(8, 0, 2).waves)
 
 
 def test_a_batch_holds_what_the_front_end_gives():
-    from tinyse import frontend
 
     rng = np.random.default_rng(0)
     noisy, clean = rng.normal(size=(2, 3, 2048)).astype(np.float32) * 0.1
-    batch = spectra(noisy, clean, FrontEndSpec())
+    batch = spectra(noisy, clean, Ends())
     for row in range(3):
-        spectrum = frontend.stft(noisy[row])
-        np.testing.assert_allclose(batch.features[:, row], frontend.features(spectrum), rtol=2e-4, atol=1e-5)
+        spectrum = stft(noisy[row])
+        np.testing.assert_allclose(batch.features[:, row], features(spectrum), rtol=2e-4, atol=1e-5)
         np.testing.assert_allclose(batch.noisy[:, row], np.abs(spectrum) ** 0.3, rtol=2e-4, atol=1e-5)
 
 
 def test_mixtures_have_the_snr_that_was_drawn(corpus):
     part = load_recipe("quick", {**TINY, "mixing.snr_db": "[3, 3]", "mixing.seconds": "2"}).mixing
-    mixer = Mixer(Corpus.open(corpus), part, FrontEndSpec(), 1)
+    mixer = Mixer(Corpus.open(corpus), part, Ends(), 1)
     for seed in range(5):
         mixed, clean = mixer.mixture(np.random.default_rng(seed))
         loud = np.abs(clean) > 0.02 * np.abs(clean).max()
@@ -189,7 +188,7 @@ def test_train_command(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: full, quick)\n"),
+        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, full, quick)\n"),
         (["quick", "--set", "seed"], "Error: --set seed: no value (section.key=value)\n"),
     ],
 )
@@ -213,7 +212,7 @@ def test_release_writes_a_model_folder_with_its_card(whole, corpus, tmp_path):
     assert done.parity.streamed_max == 0
     engines = [load_engine(done.folder / name, kind)
                for name, kind in (("model_int8.tflite", "tflm"), ("model_vela.tflite", "npu"))]
-    for frame in Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, FrontEndSpec(), 1).batch(
+    for frame in Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1).batch(
             0, 0, 4).features.reshape(-1, 128):
         np.testing.assert_array_equal(*(engine.mask(frame) for engine in engines))
     text = (done.folder / "README.md").read_text()
@@ -232,6 +231,6 @@ def test_release_refuses_an_unfinished_run(corpus, tmp_path):
 
 
 def test_logit_range_is_cut_at_the_limit(whole):
-    low, high = TrainedModel.load(whole.model).ranges["dense_1.out"]
+    low, high = Model.load(whole.model).ranges["dense_1.out"]
     assert -6.05 <= low <= 0.0 <= high <= 6.05
     assert Grid.of_range(low, high).scale <= 12.0 / 255 * 1.001

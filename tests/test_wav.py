@@ -14,13 +14,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.audio import AudioReader
-from tinyse.sound.corpus.layouts import Job
-from tinyse.sound.corpus.reading import read_job
 from tinyse.core.errors import AudioError
 from tinyse.measure.scores.pairs import read_signal
-from tinyse.sound import Sound
-from tinyse.wav import read_wav
+from tinyse.sound.audio import AudioReader
+from tinyse.sound.corpus.layouts import Job
+from tinyse.sound.corpus.reading import read_job
+from tinyse.sound.source import Sound
+from tinyse.sound.wav import read_wav
 
 SAMPLES = np.random.default_rng(0).integers(-9000, 9000, 8000).astype("<i2")
 DATA = SAMPLES.tobytes()

@@ -18,7 +18,7 @@
 #include "tinyse.h"
 #include "wav.h"
 
-#define DELAY (TINYSE_FRAME - TINYSE_HOP)
+#define DELAY TINYSE_DELAY
 #define ANSWER_BYTES 256
 #define STREAM_ARENA 64
 

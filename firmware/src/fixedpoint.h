@@ -1,4 +1,4 @@
-/* fixedpoint.h: TFLM's integer arithmetic on one value, bit for bit; tinyse/export/fixedpoint.py is the same in NumPy.
+/* fixedpoint.h: TFLM's integer arithmetic on one value, bit for bit; tinyse/graph/fixedpoint.py is the same in NumPy.
  *
  * Right shifts of negative numbers are arithmetic here, as in every compiler for Arm and for the host.
  */
@@ -72,6 +72,14 @@ static inline int32_t tinyse_rescale(int32_t value, int32_t mantissa, int32_t sh
   return tinyse_divide_by_power(tinyse_high_multiply(shifted, mantissa), shift < 0 ? (uint32_t)-shift : 0u);
 }
 
+/* A 64-bit sum of channel i to int16: the multiplier has 16 bits, and the product is rounded once, ties up. */
+static inline int16_t tinyse_scale16(const tinyse_scaling *output, uint32_t i, int64_t sum) {
+  const uint32_t shift = (uint32_t)output->shift[i];
+  const int64_t product = (sum + output->bias[i]) * output->mantissa[i];
+  const int64_t value = (product + (INT64_C(1) << (shift - 1u))) >> shift;
+  return (int16_t)tinyse_clamp((int32_t)value + output->zero_point, output->low, output->high);
+}
+
 /* Q3.12 to Q0.15. 384 is 3 * 2^7: the table's step is 1 / 24, so 3 |x| has 9 fraction bits, of which two roundings
  * of TFLM's leave what the high half of a 16-bit product holds. docs/kernels.md shows that nothing is lost. */
 static inline int32_t tinyse_sigmoid16(int32_t value) {
@@ -82,7 +90,26 @@ static inline int32_t tinyse_sigmoid16(int32_t value) {
   return value < 0 ? 32768 - result : result;
 }
 
-/* Scale 2^-power to Q0.15; tanh(x) = 2 sigmoid(2x) - 1 on the same table. */
+/* Any int32 in the table's units, 1 / 12288, to Q0.15: what the operator LOGISTIC makes of other scales. */
+static inline int32_t tinyse_sigmoid_steps(int32_t steps) {
+  const uint32_t size = steps < 0 ? 0u - (uint32_t)steps : (uint32_t)steps;
+  const uint32_t at = size >> 9;
+  const uint32_t above = at < 255u ? ((size & 0x1FFu) * tinyse_sigmoid_step[at]) >> 9 : 0u;
+  const int32_t result = at < 255u ? (int32_t)((tinyse_sigmoid[at] + above + 1u) >> 1) : INT16_MAX;
+  return steps < 0 ? 32768 - result : result;
+}
+
+/* The same for tanh(x) = 2 sigmoid(2x) - 1 on the same table. `inside`: |steps| is below that of an int16 of Q3.12. */
+static inline int32_t tinyse_tanh_steps(int32_t steps, int inside) {
+  const uint32_t size = steps < 0 ? 0u - (uint32_t)steps : (uint32_t)steps;
+  const uint32_t end = TINYSE_GATE_TABLE - 1u;
+  const uint32_t at = inside || size >> 8 < end ? size >> 8 : end;
+  const uint32_t above = ((size & 0xFFu) * tinyse_sigmoid_step[at] + 128u) >> 8;
+  const int32_t result = (int32_t)(tinyse_sigmoid[at] + above) - 32768;
+  return steps < 0 ? -result : result;
+}
+
+/* Scale 2^-power to Q0.15. */
 static inline int32_t tinyse_tanh16(int32_t value, int32_t power) {
   int32_t scaled = 3 * value;
   if (power <= 12) {
@@ -90,12 +117,7 @@ static inline int32_t tinyse_tanh16(int32_t value, int32_t power) {
   } else {
     scaled = (scaled + (1 << (power - 13))) >> (power - 12);
   }
-  const uint32_t size = (uint32_t)(scaled < 0 ? -scaled : scaled);
-  const uint32_t end = TINYSE_PACKED_GATE_TABLE - 1u;
-  const uint32_t at = power == 12 || size >> 8 < end ? size >> 8 : end;
-  const uint32_t above = ((size & 0xFFu) * tinyse_sigmoid_step[at] + 128u) >> 8;
-  const int32_t result = (int32_t)(tinyse_sigmoid[at] + above) - 32768;
-  return value < 0 ? -result : result;
+  return tinyse_tanh_steps(scaled, power == 12);
 }
 
 #endif /* TINYSE_FIXEDPOINT_H */

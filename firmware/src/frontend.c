@@ -1,11 +1,13 @@
 /* frontend.c: see frontend.h. */
 #include "frontend.h"
 
-#include "dsp/transform_functions.h"
 #include "vector.h"
 
+#if TINYSE_TRANSFORMS
+#include "dsp/transform_functions.h"
+
 #if TINYSE_FFT < 32 || TINYSE_FFT > 4096 || (TINYSE_FFT & (TINYSE_FFT - 1))
-#error "CMSIS-DSP has real transforms of 32, 64 .. 4096 points only: train with such an fft in the recipe's frontend"
+#error "CMSIS-DSP has real transforms of 32, 64 .. 4096 points only: train with such an fft in the recipe's ends"
 #endif
 
 /* The initialiser of one size, so that the linker drops the tables of all others. */
@@ -28,44 +30,97 @@ void tinyse_transform(const float frame[TINYSE_FRAME], float work[TINYSE_FFT + 2
   spectrum[TINYSE_FFT + 1] = 0.0f;
   spectrum[1] = 0.0f;
 }
+#endif
 
-void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float bands[TINYSE_BANDS]) {
-  tinyse_magnitude(work, spectrum, TINYSE_BINS);
-  const float *weight = tinyse_mel_weights;
+/* bands[b * stride] = the band's share of bins, which lie `stride` apart. */
+#if TINYSE_BANDED
+static inline void sum_bands(const float *bins, float *bands, int stride) {
+  const float *weight = tinyse_band_weights;
   for (int b = 0; b < TINYSE_BANDS; ++b) {
-    const float *bin = work + tinyse_mel_start[b];
+    const float *bin = bins + stride * tinyse_band_start[b];
     float sum = 0.0f;
-    for (uint32_t left = tinyse_mel_count[b]; left; --left) sum = fmaf(*bin++, *weight++, sum);
-    bands[b] = sum;
+    for (uint32_t left = tinyse_band_count[b]; left; --left, bin += stride) sum = fmaf(*bin, *weight++, sum);
+    *bands = sum;
+    bands += stride;
   }
+}
+#elif TINYSE_TRANSFORMS && TINYSE_FEATURE != TINYSE_FEATURE_SAMPLES
+static inline void sum_bands(const float *bins, float *bands, int stride) {
+  for (int b = 0; b < TINYSE_BANDS; ++b) bands[stride * b] = bins[stride * b];
+}
+#endif
+
+#if TINYSE_FEATURE == TINYSE_FEATURE_MAGNITUDE
+void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float bands[TINYSE_ROW]) {
+  tinyse_magnitude(work, spectrum, TINYSE_BINS);
+  sum_bands(work, bands, 1);
   tinyse_power(bands, TINYSE_FEATURE_POWER, TINYSE_BANDS);
 }
+#elif TINYSE_FEATURE == TINYSE_FEATURE_LOG_POWER
+void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float bands[TINYSE_ROW]) {
+  tinyse_square(work, spectrum, TINYSE_BINS);
+  sum_bands(work, bands, 1);
+  tinyse_log(bands, TINYSE_LOG_FLOOR, TINYSE_LOG_SCALE, TINYSE_LOG_BIAS, TINYSE_BANDS);
+}
+#elif TINYSE_FEATURE == TINYSE_FEATURE_COMPLEX
+void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float bands[TINYSE_ROW]) {
+  sum_bands(spectrum, bands, 2);
+  sum_bands(spectrum + 1, bands + 1, 2);
+  tinyse_square(work, bands, TINYSE_BANDS);
+  tinyse_power(work, (TINYSE_FEATURE_POWER - 1.0f) / 2.0f, TINYSE_BANDS);
+  tinyse_scale_bins(bands, work, TINYSE_BANDS);
+}
+#endif
 
-void tinyse_quantize(const float bands[TINYSE_BANDS], int8_t feature[TINYSE_BANDS]) {
-  for (int b = 0; b < TINYSE_BANDS; ++b) {
-    float value = roundf(bands[b] / TINYSE_INPUT_SCALE) + (float)TINYSE_INPUT_ZERO_POINT;
-    feature[b] = (int8_t)fmaxf(fminf(value, 127.0f), -128.0f);
+#if TINYSE_INPUT_BITS == 16
+#define HIGHEST 32767.0f
+#define LOWEST -32768.0f
+#else
+#define HIGHEST 127.0f
+#define LOWEST -128.0f
+#endif
+
+void tinyse_quantize(const float values[TINYSE_ROW], tinyse_input feature[TINYSE_ROW]) {
+  for (int b = 0; b < TINYSE_ROW; ++b) {
+    float value = roundf(values[b] / TINYSE_INPUT_SCALE) + (float)TINYSE_INPUT_ZERO_POINT;
+    feature[b] = (tinyse_input)fmaxf(fminf(value, HIGHEST), LOWEST);
   }
 }
 
-void tinyse_apply_mask(const int8_t mask[TINYSE_BANDS], float work[TINYSE_FFT + 2], float spectrum[TINYSE_FFT + 2]) {
-  memset(work, 0, TINYSE_BINS * sizeof *work);
-  const float *weight = tinyse_mel_weights;
-  for (int b = 0; b < TINYSE_BANDS; ++b) {
-    const float value = (float)(mask[b] - (TINYSE_OUTPUT_ZERO_POINT)) * TINYSE_OUTPUT_SCALE;
-    float *gain = work + tinyse_mel_start[b];
-    for (uint32_t left = tinyse_mel_count[b]; left; --left, ++gain) *gain = fmaf(value, *weight++, *gain);
+#if TINYSE_SYNTHESIZES
+void tinyse_apply_mask(const tinyse_output mask[TINYSE_RESULTS], float work[TINYSE_FFT + 2],
+                       float spectrum[TINYSE_FFT + 2]) {
+  enum { parts = TINYSE_RESULT == TINYSE_RESULT_COMPLEX_GAINS ? 2 : 1 };
+#if TINYSE_BANDED
+  memset(work, 0, parts * TINYSE_BINS * sizeof *work);
+  for (int part = 0; part < parts; ++part) {
+    const float *weight = tinyse_band_weights;
+    for (int b = 0; b < TINYSE_BANDS; ++b) {
+      const float value = tinyse_answer(mask, parts * b + part);
+      float *gain = work + parts * tinyse_band_start[b] + part;
+      for (uint32_t left = tinyse_band_count[b]; left; --left, gain += parts) *gain = fmaf(value, *weight++, *gain);
+    }
   }
-  tinyse_scale_bins(spectrum, work, TINYSE_BINS);
+#else
+  for (int b = 0; b < parts * TINYSE_BANDS; ++b) work[b] = tinyse_answer(mask, b);
+#endif
+  if (parts == 1)
+    tinyse_scale_bins(spectrum, work, TINYSE_BINS);
+  else
+    tinyse_turn_bins(spectrum, work, TINYSE_BINS);
 }
 
-void tinyse_synthesize(float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2],
-                       float overlap[TINYSE_FRAME - TINYSE_HOP]) {
-  enum { hop = TINYSE_HOP, last = TINYSE_FRAME - TINYSE_HOP };
+void tinyse_synthesize(float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float overlap[TINYSE_OVERLAP]) {
+  enum { hop = TINYSE_HOP, last = TINYSE_FRAME - hop, shared = last < hop ? last : hop, kept = last - shared };
   spectrum[1] = spectrum[TINYSE_FFT];
   transform(spectrum, work, 1);
   const float *window = tinyse_synthesis_window;
-  tinyse_multiply_add(work, overlap, work, window, hop);
-  tinyse_multiply_add(overlap, overlap + hop, work + hop, window + hop, last - hop);
-  tinyse_multiply(overlap + last - hop, work + last, window + last, hop);
+  tinyse_multiply_add(work, overlap, work, window, shared);
+#if 2 * TINYSE_HOP > TINYSE_FRAME /* no other frame holds the rest of the hop */
+  tinyse_multiply(work + shared, work + shared, window + shared, hop - shared);
+#else
+  tinyse_multiply_add(overlap, overlap + hop, work + hop, window + hop, kept);
+#endif
+  tinyse_multiply(overlap + kept, work + hop + kept, window + hop + kept, shared);
 }
+#endif

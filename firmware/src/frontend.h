@@ -1,24 +1,36 @@
-/* frontend.h: samples to int8 features, int8 mask to samples, one frame at a time. docs/front-end.md defines it;
- * the tables are model.h's. Buffers are the caller's; nothing is kept between calls. */
+/* frontend.h: samples to the network's input, its output to samples, one frame at a time. docs/front-end.md defines it;
+ * numbers and tables are model.h's. Buffers are the caller's; nothing is kept between calls. Features and answers are
+ * flat, band by band; the two numbers of a complex band are neighbours, real part first. */
 #ifndef TINYSE_FRONTEND_H
 #define TINYSE_FRONTEND_H
 
-#include "model.h"
+#include "tinyse.h"
 
+/* q = round(x / scale) + zero point: a division, halves away from zero: TFLite's rule to the bit. */
+void tinyse_quantize(const float values[TINYSE_ROW], tinyse_input feature[TINYSE_ROW]);
+
+/* Answer i as a real number: (q - zero point) * scale * limit. */
+static inline float tinyse_answer(const tinyse_output *mask, int i) {
+  return (float)(mask[i] - (TINYSE_OUTPUT_ZERO_POINT)) * (TINYSE_OUTPUT_SCALE * TINYSE_LIMIT);
+}
+
+#if TINYSE_TRANSFORMS
 /* Window, real FFT: spectrum gets re, im of bins 0..FFT/2. */
 void tinyse_transform(const float frame[TINYSE_FRAME], float work[TINYSE_FFT + 2], float spectrum[TINYSE_FFT + 2]);
+#endif
 
-/* (|spectrum| mel)^power; 0 for silence. */
-void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float bands[TINYSE_BANDS]);
+#if TINYSE_FEATURE != TINYSE_FEATURE_SAMPLES
+/* The feature of a spectrum, before quantization; magnitude and complex: 0 for silence. */
+void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float bands[TINYSE_ROW]);
+#endif
 
-/* Division, not a product with the reciprocal; halves away from zero: TFLite's rule to the bit. */
-void tinyse_quantize(const float bands[TINYSE_BANDS], int8_t feature[TINYSE_BANDS]);
-
-/* Dequantize, lift to bins with the mel rows, multiply the spectrum. */
-void tinyse_apply_mask(const int8_t mask[TINYSE_BANDS], float work[TINYSE_FFT + 2], float spectrum[TINYSE_FFT + 2]);
+#if TINYSE_SYNTHESIZES
+/* Dequantize gains, lift them to bins, multiply the spectrum. */
+void tinyse_apply_mask(const tinyse_output mask[TINYSE_RESULTS], float work[TINYSE_FFT + 2],
+                       float spectrum[TINYSE_FFT + 2]);
 
 /* Inverse FFT, window, overlap-add. The finished hop is left in work[0..HOP); the spectrum is destroyed. */
-void tinyse_synthesize(float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2],
-                       float overlap[TINYSE_FRAME - TINYSE_HOP]);
+void tinyse_synthesize(float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float overlap[TINYSE_OVERLAP]);
+#endif
 
 #endif /* TINYSE_FRONTEND_H */

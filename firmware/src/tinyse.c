@@ -39,10 +39,12 @@ static float *next_hop(tinyse_state *state) {
 
 _Static_assert(TINYSE_OUTPUT_ZERO_POINT == -128, "the last output is P - 128");
 
+_Static_assert(TINYSE_ROWS == 1, "a gate tells of every frame");
+
 static void gate_open(tinyse_state *state) { state->urge = GATE_DUE; }
 
 static void gate_add(tinyse_state *state, uint32_t urge) {
-  const uint32_t p = (uint32_t)(state->mask[TINYSE_BANDS] + 128);
+  const uint32_t p = (uint32_t)(state->mask[TINYSE_RESULTS] + 128);
   state->urge = urge + (p ? p : 1u);
 }
 
@@ -64,16 +66,77 @@ static int gate_passes(tinyse_state *state) {
 }
 #endif
 
-/* The mask of this frame; closed where there is none. */
+/* Parts of the network: how many are to run, and which did. */
+#if TINYSE_PARTS > 1
+static uint32_t parts_wanted(const tinyse_state *state) { return state->parts; }
+
+static void parts_count(tinyse_state *state, uint32_t ran) {
+  state->ran = ran;
+  for (uint32_t part = 0; part < TINYSE_PARTS; ++part) state->part_runs[part] += ran >> part & 1u;
+}
+
+static void parts_reset(tinyse_state *state) {
+  state->ran = 0;
+  memset(state->part_runs, 0, sizeof state->part_runs);
+}
+#else
+static uint32_t parts_wanted(const tinyse_state *state) {
+  (void)state;
+  return 0;
+}
+static void parts_count(tinyse_state *state, uint32_t ran) { (void)state, (void)ran; }
+static void parts_reset(tinyse_state *state) { (void)state; }
+#endif
+
+static void close_mask(tinyse_state *state) {
+#if TINYSE_OUTPUT_BITS == 16
+  for (int i = 0; i < TINYSE_OUTPUTS; ++i) state->mask[i] = TINYSE_OUTPUT_ZERO_POINT;
+#else
+  memset(state->mask, TINYSE_OUTPUT_ZERO_POINT, sizeof state->mask);
+#endif
+}
+
+/* Where the next row of features goes. */
+static tinyse_input *next_row(tinyse_state *state) {
+#if TINYSE_ROWS > 1
+  return state->feature + TINYSE_ROW * state->row++;
+#else
+  return state->feature;
+#endif
+}
+
+/* Whether all rows are there. */
+static int complete(tinyse_state *state) {
+#if TINYSE_ROWS > 1
+  if (state->row < TINYSE_ROWS) return 0;
+  state->row = 0;
+  ++state->runs;
+#else
+  (void)state;
+#endif
+  return 1;
+}
+
+/* The answer to this frame; zeros where there is none. */
 static tinyse_status update(tinyse_state *state) {
+#if TINYSE_FEATURE == TINYSE_FEATURE_SAMPLES
+  const float *values = state->past + TINYSE_FRAME - TINYSE_HOP;
+#else
+  const float *values = state->bands;
   tinyse_features(state->spectrum, state->work, state->bands);
+#endif
   done(state, TINYSE_STAGE_FEATURES);
-  tinyse_quantize(state->bands, state->feature);
+  tinyse_quantize(values, next_row(state));
   done(state, TINYSE_STAGE_QUANTIZE);
-  tinyse_status status = tinyse_network_run(state->arena, state->config.npu, state->feature, state->mask);
-  gate_add(state, 0);
+  tinyse_status status = TINYSE_OK;
+  if (complete(state)) {
+    uint32_t ran = 0;
+    status = tinyse_network_run(state->arena, state->config.npu, parts_wanted(state), state->feature, state->mask, &ran);
+    parts_count(state, ran);
+    gate_add(state, 0);
+  }
   if (status != TINYSE_OK) {
-    memset(state->mask, TINYSE_OUTPUT_ZERO_POINT, sizeof state->mask);
+    close_mask(state);
     gate_open(state);
   }
   done(state, TINYSE_STAGE_NETWORK);
@@ -83,12 +146,26 @@ static tinyse_status update(tinyse_state *state) {
 /* One frame; the finished hop is in state->work. */
 static tinyse_status enhance(tinyse_state *state) {
   ++state->frames;
+#if TINYSE_PARTS > 1
+  state->ran = 0;
+#endif
+#if TINYSE_TRANSFORMS
   tinyse_transform(state->past, state->work, state->spectrum);
+#endif
   done(state, TINYSE_STAGE_TRANSFORM);
   const tinyse_status status = gate_passes(state) ? update(state) : TINYSE_OK;
+#if TINYSE_SYNTHESIZES
   tinyse_apply_mask(state->mask, state->work, state->spectrum);
   done(state, TINYSE_STAGE_MASK);
   tinyse_synthesize(state->spectrum, state->work, state->overlap);
+#else
+#if TINYSE_RESULT == TINYSE_RESULT_SAMPLES
+  for (int i = 0; i < TINYSE_HOP; ++i) state->work[i] = tinyse_answer(state->mask, i);
+#else
+  memcpy(state->work, state->past + TINYSE_FRAME - TINYSE_HOP, TINYSE_HOP * sizeof *state->work);
+#endif
+  done(state, TINYSE_STAGE_MASK);
+#endif
   done(state, TINYSE_STAGE_SYNTHESIS);
   return status;
 }
@@ -110,8 +187,17 @@ tinyse_status tinyse_init(tinyse_state *state, void *arena, const tinyse_config 
 tinyse_status tinyse_reset(tinyse_state *state) {
   if (!ready(state)) return TINYSE_ERROR_ARGUMENT;
   memset(state->past, 0, sizeof state->past);
+#if TINYSE_SYNTHESIZES
   memset(state->overlap, 0, sizeof state->overlap);
+#endif
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+  close_mask(state);
+#endif
+#if TINYSE_ROWS > 1
+  state->row = state->runs = 0;
+#endif
   tinyse_network_reset(state->arena);
+  parts_reset(state);
   state->frames = 0;
 #if TINYSE_SKIP
   state->updates = 0;
@@ -132,10 +218,34 @@ tinyse_counts tinyse_counted(const tinyse_state *state) {
   if (!ready(state)) return (tinyse_counts){0, 0};
 #if TINYSE_SKIP
   return (tinyse_counts){state->frames, state->updates};
+#elif TINYSE_ROWS > 1
+  return (tinyse_counts){state->frames, state->runs};
 #else
   return (tinyse_counts){state->frames, state->frames};
 #endif
 }
+
+uint32_t tinyse_counted_part(const tinyse_state *state, uint32_t part) {
+#if TINYSE_PARTS > 1
+  return ready(state) && part < TINYSE_PARTS ? state->part_runs[part] : 0;
+#else
+  return part == 0 ? tinyse_counted(state).updates : 0;
+#endif
+}
+
+tinyse_status tinyse_set_parts(tinyse_state *state, uint32_t parts) {
+  if (!ready(state) || parts > TINYSE_PARTS || (TINYSE_ROUTE && parts != 0)) return TINYSE_ERROR_ARGUMENT;
+#if TINYSE_PARTS > 1
+  state->parts = parts;
+#endif
+  return TINYSE_OK;
+}
+
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+float tinyse_score(const tinyse_state *state, uint32_t index) {
+  return ready(state) && index < TINYSE_RESULTS ? tinyse_answer(state->mask, (int)index) : 0.0f;
+}
+#endif
 
 tinyse_status tinyse_process(tinyse_state *state, const float in[TINYSE_HOP], float out[TINYSE_HOP]) {
   const size_t bytes = TINYSE_HOP * sizeof *out;

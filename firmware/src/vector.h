@@ -91,8 +91,8 @@ static inline void tinyse_multiply_add(float *out, const float *sum, const float
   for (size_t i = tail; i < count; ++i) out[i] = fmaf(a[i], b[i], sum[i]);
 }
 
-/* out[k] = |spectrum[k]|, spectrum as re, im. */
-static inline void tinyse_magnitude(float *out, const float *spectrum, size_t count) {
+/* out[k] = |spectrum[k]|^2, spectrum as re, im. */
+static inline void tinyse_square(float *out, const float *spectrum, size_t count) {
   const size_t tail = TINYSE_TAIL(count);
 #if TINYSE_VECTOR_MVE
   for (size_t k = 0; k < tail; k += 4) {
@@ -104,6 +104,11 @@ static inline void tinyse_magnitude(float *out, const float *spectrum, size_t co
     float re = spectrum[2 * k], im = spectrum[2 * k + 1];
     out[k] = fmaf(im, im, re * re);
   }
+}
+
+/* out[k] = |spectrum[k]|. */
+static inline void tinyse_magnitude(float *out, const float *spectrum, size_t count) {
+  tinyse_square(out, spectrum, count);
   for (size_t k = 0; k < count; ++k) out[k] = sqrtf(out[k]);
 }
 
@@ -125,7 +130,53 @@ static inline void tinyse_scale_bins(float *spectrum, const float *gain, size_t 
   }
 }
 
-/* x = x^power in place, for finite x >= 0 and 0 < power <= 1; 0 and subnormals give 0. Relative error below 3e-7. */
+/* spectrum *= gain, both as re, im. */
+static inline void tinyse_turn_bins(float *spectrum, const float *gain, size_t count) {
+  const size_t tail = TINYSE_TAIL(count);
+#if TINYSE_VECTOR_MVE
+  for (size_t k = 0; k < tail; k += 4) {
+    float32x4x2_t value = vld2q_f32(spectrum + 2 * k), factor = vld2q_f32(gain + 2 * k), product;
+    product.val[0] = vfmsq_f32(vmulq_f32(value.val[0], factor.val[0]), value.val[1], factor.val[1]);
+    product.val[1] = vfmaq_f32(vmulq_f32(value.val[0], factor.val[1]), value.val[1], factor.val[0]);
+    vst2q_f32(spectrum + 2 * k, product);
+  }
+#endif
+  for (size_t k = tail; k < count; ++k) {
+    const float re = spectrum[2 * k], im = spectrum[2 * k + 1];
+    spectrum[2 * k] = fmaf(-im, gain[2 * k + 1], re * gain[2 * k]);
+    spectrum[2 * k + 1] = fmaf(im, gain[2 * k], re * gain[2 * k + 1]);
+  }
+}
+
+/* x = scale * log2(x + floor) + bias in place, for finite x >= 0 and a normal floor > 0. */
+static inline void tinyse_log(float *x, float floor, float scale, float bias, size_t count) {
+  const size_t tail = TINYSE_TAIL(count);
+#if TINYSE_VECTOR_MVE
+  for (size_t i = 0; i < tail; i += 4) {
+    uint32x4_t bits = vreinterpretq_u32_f32(vaddq_n_f32(vld1q_f32(x + i), floor));
+    int32x4_t whole = vshrq_n_s32(vreinterpretq_s32_u32(vsubq_n_u32(bits, TINYSE_SQRT_HALF_BITS)), 23);
+    float32x4_t u = vreinterpretq_f32_u32(vsubq_u32(bits, vreinterpretq_u32_s32(vshlq_n_s32(whole, 23))));
+    u = vsubq_n_f32(u, 1.0f);
+    float32x4_t fit = vdupq_n_f32(tinyse_log2_fit[0]);
+    for (int k = 1; k < 9; ++k) fit = vfmaq_f32(vdupq_n_f32(tinyse_log2_fit[k]), fit, u);
+    vst1q_f32(x + i, vfmaq_n_f32(vdupq_n_f32(bias), vfmaq_f32(vcvtq_f32_s32(whole), fit, u), scale));
+  }
+#endif
+  for (size_t i = tail; i < count; ++i) {
+    float u = x[i] + floor;
+    uint32_t bits;
+    memcpy(&bits, &u, sizeof bits);
+    const int32_t whole = (int32_t)((bits - TINYSE_SQRT_HALF_BITS) & 0xff800000u) / (1 << 23);
+    bits -= (uint32_t)whole << 23;
+    memcpy(&u, &bits, sizeof u);
+    u -= 1.0f;
+    float fit = tinyse_log2_fit[0];
+    for (int k = 1; k < 9; ++k) fit = fmaf(fit, u, tinyse_log2_fit[k]);
+    x[i] = fmaf(fmaf(fit, u, (float)whole), scale, bias);
+  }
+}
+
+/* x = x^power in place, for finite x >= 0 and -1 < power <= 1; 0 and subnormals give 0. Relative error below 3e-7. */
 static inline void tinyse_power(float *x, float power, size_t count) {
   const size_t tail = TINYSE_TAIL(count);
   /* x = 2^e * (1 + u); e * power is split into a whole and a rest that loses nothing to rounding. */

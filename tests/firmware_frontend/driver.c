@@ -20,6 +20,13 @@ static void stage_done(void *context, tinyse_stage stage) {
   before = tick();
 }
 
+/* As many of the hop's values as a row has, or the other way round. */
+static void quantize(void) {
+  static float row[TINYSE_ROW];
+  memcpy(row, job.samples[hop], TINYSE_ROW < TINYSE_HOP ? sizeof row : sizeof job.samples[hop]);
+  tinyse_quantize(row, state.feature);
+}
+
 static tinyse_status one(void) {
   int16_t integers[TINYSE_HOP], enhanced[TINYSE_HOP];
   tinyse_status status;
@@ -29,7 +36,7 @@ static tinyse_status one(void) {
       tinyse_power(result.samples[hop], TINYSE_FEATURE_POWER, TINYSE_HOP);
       return TINYSE_OK;
     case QUANTIZE:
-      tinyse_quantize(job.samples[hop], state.feature);
+      quantize();
       return TINYSE_OK;
     case INTEGERS:
       memcpy(integers, job.samples[hop], sizeof integers);
@@ -93,9 +100,12 @@ int contract(void) {
   EXPECT(silent(state.past, sizeof state.past)); /* none of these has moved it */
   EXPECT(counted(0, 0));
   EXPECT(tinyse_process(&state, in, out) == TINYSE_OK && !silent(state.past, sizeof state.past));
-  EXPECT(counted(1, 1));
+  EXPECT(counted(1, TINYSE_ROWS == 1));
   EXPECT(tinyse_reset(&state) == TINYSE_OK && counted(0, 0));
-  EXPECT(silent(state.past, sizeof state.past) && silent(state.overlap, sizeof state.overlap));
+  EXPECT(silent(state.past, sizeof state.past));
+#if TINYSE_SYNTHESIZES
+  EXPECT(silent(state.overlap, sizeof state.overlap));
+#endif
   return 0;
 }
 
@@ -111,7 +121,14 @@ int main(void) {
       uint32_t start = before = tick();
       result.status[hop] = one();
       result.ticks[hop][TINYSE_STAGES] = (start - tick()) & 0xffffffu;
+#if TINYSE_FEATURE == TINYSE_FEATURE_SAMPLES
+      memcpy(result.bands[hop], state.past + TINYSE_FRAME - TINYSE_HOP, sizeof result.bands[hop]);
+#else
       memcpy(result.bands[hop], state.bands, sizeof state.bands);
+#endif
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+      for (uint32_t i = 0; i < TINYSE_RESULTS; ++i) result.scores[hop][i] = tinyse_score(&state, i);
+#endif
       memcpy(result.feature[hop], state.feature, sizeof state.feature);
       memcpy(result.mask[hop], state.mask, sizeof state.mask);
       const tinyse_counts counts = tinyse_counted(&state);

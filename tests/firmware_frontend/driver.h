@@ -13,17 +13,18 @@ typedef struct {
   uint32_t reset_at; /* before this hop, counted from 0; beyond hops: never */
   uint32_t fail_at;  /* the network's call of this number fails, from 1; 0: none */
   uint32_t init_status;
-  int8_t masks[MAX_HOPS][TINYSE_OUTPUTS]; /* answers of the network, in the order of its calls */
+  tinyse_output masks[MAX_HOPS][TINYSE_OUTPUTS]; /* answers of the network, in the order of its calls */
   float samples[MAX_HOPS][TINYSE_HOP]; /* int16 in the lower halves of memory for INTEGERS */
 } driver_job;
 
 typedef struct {
   uint32_t status[MAX_HOPS];
   uint32_t ticks[MAX_HOPS][TINYSE_STAGES + 1]; /* last: the whole call */
-  float bands[MAX_HOPS][TINYSE_BANDS];
-  int8_t feature[MAX_HOPS][TINYSE_BANDS];
-  int8_t mask[MAX_HOPS][TINYSE_OUTPUTS];
+  float bands[MAX_HOPS][TINYSE_ROW];
+  tinyse_input feature[MAX_HOPS][TINYSE_INPUTS];
+  tinyse_output mask[MAX_HOPS][TINYSE_OUTPUTS];
   uint32_t counts[MAX_HOPS][2];
+  float scores[MAX_HOPS][TINYSE_RESULTS]; /* where the result is a score */
   float samples[MAX_HOPS][TINYSE_HOP];
 } driver_result;
 

@@ -25,11 +25,11 @@ MicroInterpreter::~MicroInterpreter() {}
 TfLiteStatus MicroInterpreter::AllocateTensors() {
   const bool complete = resolver_.operators() == 15;
   const bool aligned = reinterpret_cast<uintptr_t>(arena_) % 16 == 0;
-  if (!complete || !aligned || size_ < TINYSE_BANDS + TINYSE_OUTPUTS) return kTfLiteError;
+  if (!complete || !aligned || size_ < TINYSE_INPUTS + TINYSE_OUTPUTS) return kTfLiteError;
   for (int i = 0; i < 2; i++) {
     tensors_[i].type = kTfLiteInt8;
-    tensors_[i].bytes = i ? TINYSE_OUTPUTS : TINYSE_BANDS;
-    tensors_[i].data.int8 = reinterpret_cast<int8_t *>(arena_) + i * TINYSE_BANDS;
+    tensors_[i].bytes = i ? TINYSE_OUTPUTS : TINYSE_INPUTS;
+    tensors_[i].data.int8 = reinterpret_cast<int8_t *>(arena_) + i * TINYSE_INPUTS;
   }
   arena_[size_ - 1] = 1; /* the last byte must be there */
   allocated_ = true;
@@ -45,7 +45,7 @@ TfLiteStatus MicroInterpreter::Invoke() {
   if (!allocated_) return kTfLiteError;
   frame_ = static_cast<uint8_t>(frame_ + step.value);
   for (int i = 0; i < TINYSE_OUTPUTS; i++) {
-    tensors_[1].data.int8[i] = static_cast<int8_t>(tensors_[0].data.int8[i % TINYSE_BANDS] + frame_);
+    tensors_[1].data.int8[i] = static_cast<int8_t>(tensors_[0].data.int8[i % TINYSE_INPUTS] + frame_);
   }
   return kTfLiteOk;
 }

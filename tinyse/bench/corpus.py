@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.core.artifacts import writing
 from tinyse.bench.document import put_section
-from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, RATE, Clip, Clips, table_of
-from tinyse.sound.corpus.store import Corpus, commit, corpus_dir
+from tinyse.core.artifacts import writing
 from tinyse.core.errors import ToolError
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, RATE, Clip, Clips, table_of
+from tinyse.sound.corpus.store import Corpus, commit, corpus_dir
 
 HOURS = (10.0, 50.0, 200.0)
 SPEECH_SHARE = 2 / 3

@@ -102,8 +102,8 @@ def enhance_file(suppressor: Suppressor, source: Path | str, target: Path | str)
     Raises:
         AudioError: the source is no sound, or the target cannot be written.
     """
-    from tinyse.audio import AudioFormat, AudioReader
-    from tinyse.audiofile import audio_writer
+    from tinyse.sound.audio import AudioFormat, AudioReader
+    from tinyse.sound.audiofile import audio_writer
 
     with AudioReader(source) as reader:
         rate = reader.format.rate

@@ -101,10 +101,10 @@ def import_(source: Path | None, layout: str, rooms: Path | None, out: Path | No
       tinyse data import musan --layout musan --rooms RIRS_NOISES --out corpora/mine --add
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.sound.corpus.importing import SKIPPED, import_corpus, reasons
-    from tinyse.sound.corpus.store import corpus_dir
     from tinyse.core.errors import CorpusError
     from tinyse.core.progress import printable
+    from tinyse.sound.corpus.importing import SKIPPED, import_corpus, reasons
+    from tinyse.sound.corpus.store import corpus_dir
 
     folder = out or corpus_dir("imported")
     with progress_bars() as progress:
@@ -173,9 +173,9 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
       tinyse data show
       tinyse data show ~/.cache/tinyse/corpus/default --png corpus.png --verify
     """
+    from tinyse.core.progress import printable
     from tinyse.sound.corpus.show import draw_spectrogram, summary
     from tinyse.sound.corpus.store import Corpus, corpus_dir, disjoint
-    from tinyse.core.progress import printable
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)

@@ -22,8 +22,8 @@ def command(source: str, target: str, model: str, kind: str | None, pcm_rate: in
 
     Any length, any rate from 8 kHz, any channel count; the output is mono, of the input's rate and length.
     "-" stands for raw 16-bit little-endian mono on standard input or output, in real time: every hop
-    that comes in sends one out, one hop (16 ms) later. Input that starts as a WAV, FLAC, OGG or AIFF file does is
-    read as one.
+    that comes in sends one out, one hop later (16 ms for TinyLSTMs' network). Input that starts as a WAV, FLAC, OGG or
+    AIFF file does is read as one.
 
     \b
     Example:

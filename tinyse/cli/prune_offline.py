@@ -28,10 +28,13 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
       tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
     """
     from tinyse.core.artifacts import write_bytes
-    from tinyse.offline import prune_offline
+    from tinyse.export.bundle import open_bundle
+    from tinyse.export.writer import write
+    from tinyse.graph.offline import prune_offline
 
-    pruned = prune_offline(model.read_bytes(), sparsity, structure, block, str(model), clusters)
-    write_bytes(out, pruned.data)
+    bundle = open_bundle(model)
+    pruned = prune_offline(bundle.graph_plan().graphs[0], sparsity, structure, block, clusters, bundle.gate)
+    write_bytes(out, write(pruned.graph))
     for name, share in pruned.zeros.items():
         click.echo(f"{name:28} {share:6.1%} zeros")
     click.echo(f"{pruned.sparsity:.1%} of {pruned.weights:,} weights are zero (exact)")

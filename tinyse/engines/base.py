@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
-from tinyse.frontend import DEFAULT, FrontEndSpec, Real
-from tinyse.npu.flatbuffer import brief
-from tinyse.graph.skip import FULL, SkipGate
+from tinyse.graph.grid import Grid
+from tinyse.graph.plan import Plan, Policy, Runner, run_all
+from tinyse.graph.skip import SkipGate
+from tinyse.sound import Ends, Real
 
 KINDS = ("keras", "tflm", "npu")
 """keras: the trained network in float or quantization-aware form; tflm: the int8 file under TensorFlow Lite
@@ -21,99 +22,123 @@ Micro's own interpreter; npu: the Vela-compiled file on the simulator."""
 
 CANDIDATES = {
     "keras": ("model.npz", "float.npz"),
-    "tflm": ("model_int8.tflite", "export/model_int8.tflite"),
-    "npu": ("model_vela.tflite", "export/model_vela.tflite"),
+    "tflm": ("model_int8.tflite", "part_0_model_int8.tflite"),
+    "npu": ("model_vela.tflite", "part_0_model_vela.tflite"),
 }
 """File names searched in a run or export folder, in this order, by engine."""
-
-
 LOUDEST = 1.01
-"""Largest size of a mask's grid: 16-bit sigmoids and tanh have room for -1."""
+"""Largest size of a gain's grid: 16-bit sigmoids and tanh have room for -1."""
+Array = NDArray[Any]
 
 
-class Engine(Protocol):
-    """A streaming network: one call a frame, state inside.
-
-    Attributes:
-        name: one of ``KINDS``.
-        bands: width of feature and mask.
-    """
-
-    name: str
-    bands: int
-
-    def reset(self) -> None:
-        """Return to the state before the first frame."""
-
-    def mask(self, feature: Real) -> Real:
-        """Advance one frame: feature float32 [bands], >= 0, to mask float32 [bands], 0..1."""
-
-
-class Masking:
-    """``mask`` for an engine that can run one frame; where the network is a Skip RNN, its gate says which frames do.
+class Engine(ABC):
+    """A streaming network: parts that can be run, states inside, and the plan that says when.
 
     Attributes:
-        bands: width of feature and mask.
-        label: names the model in errors.
-        gate: the Skip RNN's; None where every frame runs.
+        name: one of ``KINDS``. label: names the model in errors.
+        plan: parts and policy. ends: those that it was trained between. runner: obeys the plan.
     """
 
-    bands: int
-    label: str = ""
-    gate: SkipGate | None = None
+    name = ""
 
-    def set_outputs(self, outputs: int, label: str) -> None:
-        """Take the width of the network's last layer: ``bands``, or one more, which is p~.
+    def __init__(self, plan: Plan, ends: Ends, label: str, fitting: bool = True) -> None:
+        """Take a plan; check that it fits the ends, unless not ``fitting``: then it has ``step``, and no sound.
 
         Raises:
-            ModelError: another width.
+            ModelError: not one input, another width than the ends', or a result that cannot be theirs.
         """
-        if outputs not in (self.bands, self.bands + 1):
-            raise ModelError(f"{label}: {self.bands} bands to {outputs} outputs is not one frame to one mask",
-                             "export a streaming model, one frame an invocation")
-        self.outputs, self.label = outputs, label
-        self.gate = SkipGate() if outputs > self.bands else None
-        self._held: Real = np.zeros(self.bands, np.float32)
+        self.plan, self.ends, self.label = plan, ends, label
+        self.runner, inputs = Runner(plan), plan.inputs
+        if len(inputs) != 1:
+            raise ModelError(f"{label}: {len(inputs)} inputs ({', '.join(t.name for t in inputs)}) where a "
+                             "streaming model has one", "export a streaming model, one frame an invocation")
+        if fitting:
+            self.check_ends()
 
-    def infer(self, feature: Real) -> Real:
-        """Run the network on one frame: float32 [bands] to float32 [outputs], 0..1."""
-        raise NotImplementedError
+    def check_ends(self) -> None:
+        """Hold it to its ends.
 
-    def mask(self, feature: Real) -> Real:
-        """Advance one frame: float32 [bands] to float32 [bands], 0..1; a skipped frame keeps states and mask."""
-        if self.gate is None:
-            return self.infer(feature)
-        if self.gate.due():
-            result = self.infer(feature)
-            self._held = result[:-1]
-            self.gate.ran(round(float(result[-1]) * FULL))
-        else:
-            self.gate.skipped()
-        return self._held
+        Raises:
+            ModelError: another width than theirs, or a result that cannot be theirs.
+        """
+        ends = self.ends
+        wanted = ends.outputs + (self.gate is not None)
+        if self.bands != ends.inputs or self.outputs != wanted:
+            raise ModelError(f"{self.label}: {self.bands} values to {self.outputs}, its ends are {ends.inputs} to "
+                             f"{wanted}", "export it again, so that the manifest names its ends")
+        low, high = self.plan.result.grid.low, self.plan.result.grid.high
+        if ends.result.kind == "gains" and not self.real and (low < -LOUDEST or high > LOUDEST):
+            raise ModelError(f"{self.label}: its outputs reach from {low:.3g} to {high:.3g}, where a mask is 0 to 1",
+                             "export a model that ends in a sigmoid")
+
+    @abstractmethod
+    def run(self, part: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One invocation of a part: its inputs by name to its outputs; states stay inside and move on."""
+
+    @abstractmethod
+    def rewind(self) -> None:
+        """Every state to its zero point."""
+
+    @property
+    def real(self) -> bool:
+        """Whether it runs in real numbers, without grids."""
+        return False
+
+    @property
+    def bands(self) -> int:
+        """Values of a frame's feature."""
+        return self.plan.inputs[0].size
+
+    @property
+    def outputs(self) -> int:
+        """Values of the result, a Skip RNN's p~ included."""
+        return self.plan.result.size
+
+    @property
+    def input(self) -> Grid:
+        """Grid of the feature."""
+        return self.plan.inputs[0].grid
+
+    @property
+    def output(self) -> Grid:
+        """Grid of the result."""
+        return self.plan.result.grid
+
+    @property
+    def gate(self) -> SkipGate | None:
+        """A Skip RNN's; None where there is none."""
+        return self.runner.gate
 
     @property
     def update_rate(self) -> float | None:
-        """Share of the frames since ``reset`` that ran the network; None where all do."""
+        """Share of the frames since ``reset`` that ran a Skip RNN; None for other networks."""
         return None if self.gate is None else self.gate.rate
 
+    def under(self, policy: Policy) -> None:
+        """Obey another policy from now on; ``reset`` comes with it."""
+        self.plan = self.plan.under(policy)
+        self.runner = Runner(self.plan)
+        self.reset()
 
-def check_ports(inputs: Sequence[str], outputs: Sequence[str], label: str) -> None:
-    """Refuse a network with other ports than one frame and one mask: no engine carries a state from port to port.
+    def reset(self) -> None:
+        """Return to the state before the first frame."""
+        self.rewind()
+        self.runner.reset()
 
-    Raises:
-        ModelError: naming the tensors.
-    """
-    for kind, names in (("input", inputs), ("output", outputs)):
-        if len(names) != 1:
-            shown = ", ".join(map(brief, names)) or "none"
-            raise ModelError(f"{label}: {len(names)} {kind}s ({shown}) where a streaming model has one",
-                             "export a model whose states are inside, one frame an invocation")
+    def mask(self, feature: Real) -> Real:
+        """Advance one frame as the plan says: float32 [bands] to the result, float32 [ends.outputs]."""
+        values: Array = np.asarray(feature, np.float32) if self.real else self.input.quantize(feature)
+        source = self.plan.inputs[0]
+        result = self.runner.step(self.run, {source.name: values.reshape(source.shape)}).reshape(-1)
+        return self._real(result)[: self.ends.outputs]
 
+    def step(self, quantized: Array) -> Array:
+        """Run every part on one frame, whatever the policy says: [bands] on the input's grid to [outputs]."""
+        source = self.plan.inputs[0]
+        return run_all(self.plan, self.run, {source.name: np.asarray(quantized).reshape(source.shape)}).reshape(-1)
 
-def update_rate(engine: Engine) -> float | None:
-    """``Masking.update_rate`` of any engine; None where it has no gate."""
-    rate: float | None = getattr(engine, "update_rate", None)
-    return rate
+    def _real(self, values: Array) -> Real:
+        return np.asarray(values, np.float32) if self.real else self.output.dequantize(values)
 
 
 def load_engine(path: Path | str, kind: str | None = None) -> Engine:
@@ -134,18 +159,17 @@ def load_engine(path: Path | str, kind: str | None = None) -> Engine:
     if kind == "npu":
         from tinyse.engines.npu import NpuEngine
 
-        engine: Engine = NpuEngine.load(file)
-        return engine
+        return NpuEngine.load(file)
     from tinyse.engines.tflm import TflmEngine
 
     return TflmEngine.load(file)
 
 
 def find_model(path: Path | str, kind: str | None = None) -> tuple[str, Path]:
-    """Resolve ``path`` to (engine kind, model file).
+    """Resolve ``path`` to (engine kind, model file, or the folder of several parts).
 
-    A folder is searched for ``CANDIDATES``; with no kind given, tflm comes before keras and npu, because
-    the int8 file is what the device runs.
+    A folder is searched for ``CANDIDATES``, and the export in it; with no kind given, tflm comes before keras and npu,
+    because the int8 file is what the device runs.
 
     Raises:
         ModelError: see ``load_engine``.
@@ -155,10 +179,11 @@ def find_model(path: Path | str, kind: str | None = None) -> tuple[str, Path]:
         raise ModelError(f"no engine named {kind}", f"engines are {', '.join(KINDS)}")
     if path.is_dir():
         for candidate in (kind,) if kind else ("tflm", "keras", "npu"):
-            for name in CANDIDATES[candidate]:
-                if (path / name).is_file():
-                    return candidate, path / name
-        wanted = CANDIDATES[kind] if kind else ("model_int8.tflite", "model.npz")
+            for folder in (path, path / "export"):
+                for name in CANDIDATES[candidate]:
+                    if (folder / name).is_file():
+                        return candidate, folder if name.startswith("part_") else folder / name
+        wanted = CANDIDATES[kind][:1] if kind else ("model_int8.tflite", "model.npz")
         raise ModelError(f"{path}: no {' or '.join(wanted)} in this folder",
                          "give a run folder of `tinyse train` or an export folder of `tinyse export`")
     if not path.is_file():
@@ -179,54 +204,3 @@ def _kind_of(file: Path) -> str:
         return "keras"
     # Vela leaves one custom operator of this name; no other tool writes it.
     return "npu" if b"ethos-u\0" in file.read_bytes() else "tflm"
-
-
-def frontend_of(engine: Engine) -> FrontEndSpec:
-    """The front end an engine's model was trained with; TinyLSTMs' where the engine does not know.
-
-    Raises:
-        ModelError: the model's width is not the front end's, or its outputs cannot be gains.
-    """
-    spec: FrontEndSpec = getattr(engine, "frontend", DEFAULT)
-    label, (low, high) = getattr(engine, "label", engine.name), getattr(engine, "reach", (0.0, 1.0))
-    if low < -LOUDEST or high > LOUDEST:
-        raise ModelError(f"{label}: its outputs reach from {low:.3g} to {high:.3g}, where a mask is 0 to 1",
-                         "export a model that ends in a sigmoid")
-    if engine.bands != spec.bands:
-        raise ModelError(f"{label}: the model has {engine.bands} bands, its front end {spec.bands}",
-                         "export it again, so that the manifest names its front end")
-    return spec
-
-
-def manifest_of(file: Path) -> dict[str, object]:
-    """The manifest beside an exported file; empty where there is none."""
-    path = file.parent / "manifest.json"
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON: {error}", "export the model again") from error
-    return value if isinstance(value, dict) else {}
-
-
-def exported_frontend(file: Path, data: bytes) -> FrontEndSpec:
-    """The front end that the manifest beside an exported file names; TinyLSTMs' where there is none.
-
-    Args:
-        file: the .tflite file.
-        data: its bytes, checked against the manifest's hash.
-
-    Raises:
-        ModelError: the manifest is damaged, or ``data`` is not what it hashed.
-    """
-    manifest = manifest_of(file)
-    hashes = manifest.get("sha256")
-    promised = hashes.get(file.name) if isinstance(hashes, Mapping) else None
-    if promised and promised != sha256(data).hexdigest():
-        raise ModelError(f"{file}: differs from what manifest.json hashed", "export the model again")
-    frontend = manifest.get("frontend")
-    try:
-        return FrontEndSpec(**frontend) if isinstance(frontend, dict) else DEFAULT
-    except TypeError as error:
-        raise ModelError(f"{file.parent}/manifest.json: frontend: {error}", "export again") from error

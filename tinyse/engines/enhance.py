@@ -15,7 +15,11 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from tinyse.audio import (
+from tinyse.core.errors import AudioError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.engines.base import Engine
+from tinyse.sound import Ends, Real, StreamingEnhancer
+from tinyse.sound.audio import (
     AudioFormat,
     AudioReader,
     Resampler,
@@ -24,13 +28,9 @@ from tinyse.audio import (
     pcm_blocks,
     pcm_bytes,
 )
-from tinyse.audiofile import audio_writer
-from tinyse.engines.base import Engine, frontend_of, update_rate
-from tinyse.core.errors import AudioError
-from tinyse.frontend import FrontEndSpec, Real, StreamingEnhancer
-from tinyse.level import Level
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.sound import Ahead
+from tinyse.sound.audiofile import audio_writer
+from tinyse.sound.level import Level
+from tinyse.sound.source import Ahead
 
 PIPE = "-"
 
@@ -70,7 +70,7 @@ class Enhanced:
 
 def enhance_signal(wave: Real, engine: Engine) -> Real:
     """Enhance float32 [n] at the front end's rate in memory; float32 [n], aligned with the input."""
-    output = list(_aligned([np.asarray(wave, np.float32)], engine, frontend_of(engine), delayed=False))
+    output = list(_aligned([np.asarray(wave, np.float32)], engine, engine.ends, delayed=False))
     return np.concatenate([np.zeros(0, np.float32), *output])
 
 
@@ -88,13 +88,14 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
     Raises:
         AudioError: the source cannot be read, the target not written; no part of a file is left behind.
     """
-    spec = frontend_of(engine)
+    ends = engine.ends
+    framing = ends.framing
     incoming = outgoing_to = None
     if str(source) == PIPE:
         incoming = _end(pipe, "input")
     if str(target) == PIPE:
         outgoing_to = _end(pipe, "output")
-    pcm_rate = pipe.rate if pipe else spec.sample_rate
+    pcm_rate = pipe.rate if pipe else framing.rate
     if incoming or outgoing_to:
         check_rate(pcm_rate, PIPE)
     level = Level()
@@ -106,29 +107,29 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
             raise AudioError("-: is empty", "does something write into the pipe?")
         if ahead and not ahead.is_sound_file:
             form = AudioFormat(pcm_rate, 1, 0, "PCM_16")
-            blocks = _resampled(pcm_blocks(ahead, spec.hop * pcm_rate // spec.sample_rate), pcm_rate, spec.sample_rate)
+            blocks = _resampled(pcm_blocks(ahead, framing.hop * pcm_rate // framing.rate), pcm_rate, framing.rate)
         else:
-            reader = stack.enter_context(AudioReader(cast(BinaryIO, ahead) if ahead else source, spec.sample_rate,
+            reader = stack.enter_context(AudioReader(cast(BinaryIO, ahead) if ahead else source, framing.rate,
                                                      str(source) or "."))
             form, notes, blocks = reader.format, reader.notes, reader.blocks()
         write: Callable[[Real], None]
         if outgoing_to:
             rate = pcm_rate
-            write = stack.enter_context(_pipe_writer(outgoing_to, spec.sample_rate, rate))
+            write = stack.enter_context(_pipe_writer(outgoing_to, framing.rate, rate))
         else:
             rate = form.rate
-            write = stack.enter_context(audio_writer(target, form, spec.sample_rate)).write
+            write = stack.enter_context(audio_writer(target, form, framing.rate)).write
         done = 0
-        for block in _aligned(_heard(blocks, level), engine, spec, delayed=outgoing_to is not None):
+        for block in _aligned(_heard(blocks, level), engine, ends, delayed=outgoing_to is not None):
             write(block)
             before, done = done, done + len(block)
-            if done // spec.sample_rate != before // spec.sample_rate:
-                progress(Step("enhance", done / spec.sample_rate, form.seconds))
+            if done // framing.rate != before // framing.rate:
+                progress(Step("enhance", done / framing.rate, form.seconds))
     progress(Step("enhance", form.seconds, form.seconds))
-    heard = done - (spec.delay if outgoing_to else 0)
+    heard = done - (ends.delay if outgoing_to else 0)
     if (note := level.note()) and not any("beyond full scale" in said for said in notes):
         notes.append(note)
-    return Enhanced(form.seconds or heard / spec.sample_rate, rate, engine.name, tuple(notes), update_rate(engine))
+    return Enhanced(form.seconds or heard / framing.rate, rate, engine.name, tuple(notes), engine.update_rate)
 
 
 def _end(pipe: Pipe | None, name: str) -> BinaryIO:
@@ -146,7 +147,7 @@ def _heard(blocks: Iterable[Real], level: Level) -> Iterator[Real]:
         yield block
 
 
-def _aligned(blocks: Iterable[Real], engine: Engine, spec: FrontEndSpec, delayed: bool) -> Iterator[Real]:
+def _aligned(blocks: Iterable[Real], engine: Engine, ends: Ends, delayed: bool) -> Iterator[Real]:
     """Enhance; the delay stays in front, or is cut off. The padding of the last hop never comes out."""
     arrived = 0
 
@@ -156,15 +157,15 @@ def _aligned(blocks: Iterable[Real], engine: Engine, spec: FrontEndSpec, delayed
             arrived += len(block)
             yield block
 
-    stream = StreamingEnhancer(engine, spec)
-    skip, left = (0 if delayed else spec.delay), 0
+    stream = StreamingEnhancer(engine, ends)
+    skip, left = (0 if delayed else ends.delay), 0
 
     def finished() -> Iterator[Real]:
         last = 0.0
-        for number, hop in enumerate(hops_of(counted(), spec.hop)):
+        for number, hop in enumerate(hops_of(counted(), ends.framing.hop)):
             if not number:
                 stream.hold(float(hop[0]))
-            if (filled := arrived - number * spec.hop) < spec.hop:
+            if (filled := arrived - number * ends.framing.hop) < ends.framing.hop:
                 hop[filled:] = hop[filled - 1]
             last = float(hop[-1])
             yield stream.push(hop)
@@ -173,7 +174,7 @@ def _aligned(blocks: Iterable[Real], engine: Engine, spec: FrontEndSpec, delayed
     for out in finished():
         cut = min(skip, len(out))
         skip -= cut
-        limit = arrived + (spec.delay if delayed else 0) - left
+        limit = arrived + (ends.delay if delayed else 0) - left
         ready = out[cut:][: max(0, limit)]
         left += len(ready)
         if len(ready):

@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinyse.engines.base import Masking
-from tinyse.core.errors import ModelError
-from tinyse.frontend import FrontEndSpec, Real
-from tinyse.model import TrainedModel
+from tinyse.engines.base import Array, Engine
+from tinyse.graph.fold import fold
+from tinyse.graph.lowering import Lowering
+from tinyse.graph.model import Model
 
 
-class KerasEngine(Masking):
-    """Runs a ``TrainedModel`` with training's own arithmetic, so it shows what training saw.
+class KerasEngine(Engine):
+    """Runs a ``Model`` with training's own arithmetic, so it shows what training saw.
 
-    Attributes:
-        name: "keras".
-        bands: width of feature and mask. gate: of a Skip RNN.
-        frontend: the front end the model was trained with.
+    A model with ranges runs in TFLM's arithmetic to the last bit and takes and gives integers; a float model takes and
+    gives real numbers.
     """
 
     name = "keras"
 
-    def __init__(self, model: TrainedModel) -> None:
-        """Build the streaming network of ``model``."""
-        from tinyse.network import StreamingNetwork
+    def __init__(self, model: Model, label: str = "model") -> None:
+        """Build the streaming network of ``model``.
 
-        self.frontend: FrontEndSpec = model.frontend
-        self.bands = model.frontend.bands
-        if not model.layers or model.layers[0].inputs != self.bands:
-            raise ModelError(f"the network does not take {self.bands} bands", "train it again")
-        self.set_outputs(model.layers[-1].units, "model")
+        Raises:
+            ModelError: it does not fit its ends.
+        """
+        from tinyse.train.network import StreamingNetwork
+
+        model, self._float = fold(model), model.ranges is None
+        # In float the grids mean nothing, but for a Skip RNN's p~, whose grid is given.
+        ranges = {name: (-1.0, 1.0) for name in model.net.ranges} if model.ranges is None else model.ranges
+        lowering = Lowering(model.net, model.arrays, ranges)
+        super().__init__(lowering.plan(), model.ends, label)
         self._network: Any = StreamingNetwork(model)
+        self._ports = {tensor.name: tensor for part in self.plan.parts for tensor in (*part.inputs, *part.outputs)}
+        self._nodes = {name: lowering.node_of(name) for name in self._ports}
         self.reset()
 
     @staticmethod
     def load(path: Path | str) -> KerasEngine:
         """Read a .npz model; ModelError where it is missing or damaged."""
-        return KerasEngine(TrainedModel.load(path))
+        return KerasEngine(Model.load(path), str(path))
 
-    def reset(self) -> None:
+    @property
+    def real(self) -> bool:
+        """Whether the model is in float."""
+        return self._float
+
+    def rewind(self) -> None:
         """Zero every state."""
         self._network.reset()
-        if self.gate is not None:
-            self.gate.reset()
 
-    def infer(self, feature: Real) -> Real:
-        """Run one frame: float32 [bands] to float32 [outputs], 0..1."""
-        result: Real = np.asarray(self._network.step(np.asarray(feature, np.float32)), np.float32)
-        return result.reshape(self.outputs)
+    def run(self, part: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One invocation of a part, on integers where the model has grids."""
+        real = {self._nodes[name]: values if self._float else self._ports[name].grid.dequantize(values)
+                for name, values in inputs.items()}
+        made = self._network.step_part(part, real)
+        outputs = {}
+        for tensor in self.plan.parts[part].outputs:
+            values = np.asarray(made[self._nodes[tensor.name]], np.float32).reshape(tensor.shape)
+            outputs[tensor.name] = values if self._float else tensor.grid.quantize(values)
+        return outputs

@@ -1,4 +1,4 @@
-"""The compiled file on the Ethos-U simulator: what the device's NPU will output, frame after frame.
+"""The compiled files on the Ethos-U simulator: what the device's NPU will output, frame after frame.
 
 Features are quantized as in ``tinyse.engines.tflm``, so the two engines differ only where TFLM and the
 command stream differ. See docs/npu.md for where that is.
@@ -6,77 +6,56 @@ command stream differ. See docs/npu.md for where that is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tinyse.engines.base import Masking, check_ports, exported_frontend
-from tinyse.engines.tflm import grid
-from tinyse.frontend import DEFAULT, FrontEndSpec, Real
+from tinyse.engines.base import Array, Engine
+from tinyse.export.bundle import Bundle, open_bundle
+from tinyse.export.simulated import Machines
+from tinyse.graph.plan import Carried
 from tinyse.npu.machine import Machine
 
-Integers = NDArray[Any]
 
-
-class NpuEngine(Masking):
-    """One compiled streaming model; LSTM states live in the simulated arena and persist between frames.
+class NpuEngine(Engine):
+    """A compiled streaming network; LSTM states live in each part's simulated arena and persist between frames.
 
     Attributes:
-        name: "npu".
-        bands: width of feature and mask. outputs: bands, or one more in a Skip RNN, whose ``gate`` this has.
-        frontend: from the manifest beside the file, else TinyLSTMs'.
-        input, output: the grids of feature and mask.
-        machine: the loaded simulator.
-        accelerator: what the file was compiled for, such as "ethos-u55-128".
+        accelerator: what the files were compiled for, as "ethos-u55-128". machines: the simulators of the parts.
     """
 
     name = "npu"
 
-    def __init__(self, machine: Machine, label: str = "model", frontend: FrontEndSpec = DEFAULT) -> None:
-        """Wrap a loaded machine; ``label`` names it in errors.
+    def __init__(self, bundle: Bundle, fitting: bool = True) -> None:
+        """Load the parts of a compiled bundle; ``fitting``: hold it to its ends.
 
         Raises:
-            ModelError: the network is not one int8 or int16 frame to one mask.
+            ModelError: a corrupt stream, or a network that does not fit its ends.
         """
-        self.machine = machine
-        self.frontend = frontend
-        ports = machine.payload.inputs, machine.payload.outputs
-        check_ports([info.name for info in ports[0]], [info.name for info in ports[1]], label)
-        self.input, self.output = (grid(info.name, info.dtype.name, info.shape, [info.scale], info.zero_point, label)
-                                   for info in (ports[0][0], ports[1][0]))
-        self.bands = machine.inputs[0].size
-        self.accelerator = machine.payload.accelerator.name
-        self.set_outputs(machine.outputs[0].size, label)
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        """Least and largest value of the output's grid."""
-        return self.output.reach
+        super().__init__(bundle.plan, bundle.ends, bundle.label, fitting)
+        self.machines = Machines(bundle.plan, bundle.data, [str(file) for file in bundle.files])
+        self._carried = Carried(bundle.plan, self.machines.invoke)
+        self.accelerator = self.machine.payload.accelerator.name
+        self.reset()
 
     @staticmethod
-    def load(path: Path | str) -> NpuEngine:
-        """Read a ``*_vela.tflite`` file, checked against the manifest beside it where there is one.
+    def load(path: Path | str, fitting: bool = True) -> NpuEngine:
+        """Read a ``*_vela.tflite`` file or an export's folder, checked against the manifest where there is one.
 
         Raises:
             ModelError: a damaged or unsupported file, or not the one that the manifest hashed.
         """
-        path = Path(path)
-        machine = Machine.load(path)
-        return NpuEngine(machine, str(path), exported_frontend(path, path.read_bytes()))
+        return NpuEngine(open_bundle(path, compiled=True), fitting)
 
-    def reset(self) -> None:
-        """Put h to its zero point and c to 0."""
-        self.machine.reset()
-        if self.gate is not None:
-            self.gate.reset()
+    @property
+    def machine(self) -> Machine:
+        """The first part's simulator."""
+        return self.machines.machines[0]
 
-    def step(self, quantized: Integers) -> Integers:
-        """Run one frame on the integer grids: [bands] of ``input`` to [outputs] of ``output``."""
-        result: Integers = self.machine.run(np.asarray(quantized)).reshape(self.outputs)
-        return result
+    def rewind(self) -> None:
+        """Every state to its zero point, c to 0."""
+        self._carried.reset()
+        self.machines.reset()
 
-    def infer(self, feature: Real) -> Real:
-        """Run one frame: float32 [bands] to float32 [outputs], 0..1."""
-        return self.output.dequantize(self.step(self.input.quantize(feature)))
+    def run(self, part: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One invocation of a part's command stream."""
+        return self._carried.run(part, inputs)

@@ -1,138 +1,132 @@
-"""What every export must prove before it is kept: its operators, its work, its memory of the past.
+"""What every export must prove before it is kept: its work, its zeros, its memory of the past, on every host engine.
 
-A converter may fold the recurrence away silently, or a state may fail to persist; both leave a file that runs
-and enhances badly. These checks fail instead.
+A state may fail to persist, or a compiler may part from the interpreter; both leave a file that runs and enhances
+badly. These checks fail instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.core.errors import ExportError, ToolError
-from tinyse.core.capture import captured_stderr
-from tinyse.export.network import Network, parse
-from tinyse.model import TrainedModel
+from tinyse.core.errors import ExportError
+from tinyse.export import limits
+from tinyse.export.interpreted import Interpreters
+from tinyse.export.simulated import Machines
+from tinyse.graph.graph import Graph
+from tinyse.graph.model import Model
+from tinyse.graph.plan import Carried, Plan, Run, run_all
+from tinyse.graph.reference import Reference
 
 FRAMES = 64
 """Frames of the streaming proof: one second of sound."""
+Ints = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
 class StreamProof:
-    """What the streaming test saw: ``frames`` streamed, ``remembered`` bytes that depend on earlier frames."""
+    """What the streaming test saw: ``frames`` streamed, ``remembered`` values that depend on earlier frames."""
 
     frames: int
     remembered: int
 
 
-def check_operators(data: bytes, model: TrainedModel) -> Network:
-    """Compare the file's operators and multiply-accumulates with the trained model's.
+def check_counts(plan: Plan, model: Model) -> None:
+    """Compare the graphs' work and zeros with the trained model's.
 
     Raises:
-        ExportError: another operator list, or other work per frame.
+        ExportError: other work per frame, or fewer zero weights than were trained.
     """
-    network = parse(data)
-    names = {"lstm": "UNIDIRECTIONAL_SEQUENCE_LSTM", "dense": "FULLY_CONNECTED"}
-    expected = (*(names[layer.kind] for layer in model.layers), "LOGISTIC")
-    if network.operators != expected:
-        raise ExportError(f"the file runs {', '.join(network.operators)} where {', '.join(expected)} was trained",
-                          "the installed TensorFlow converts LSTMs differently; see tinyse doctor")
-    if network.macs_per_frame != model.macs_per_frame:
-        raise ExportError(f"the file does {network.macs_per_frame} multiply-accumulates a frame, the trained "
-                          f"model {model.macs_per_frame}", "the recurrence was folded away")
-    return network
+    macs = sum(graph.macs for graph in plan.graphs)
+    if macs != model.macs_per_frame:
+        raise ExportError(f"the graphs do {macs} multiply-accumulates a frame, the trained model "
+                          f"{model.macs_per_frame}", "a layer and its lowering disagree: report it")
+    trained = sum(int((model.arrays[name] == 0).sum()) for name, array in model.net.arrays.items()
+                  if array.scale is not None)
+    kept = sum(graph.zeros for graph in plan.graphs)
+    if kept < trained:
+        raise ExportError(f"{trained} zeros were trained, {kept} are in the file",
+                          "weights moved after pruning; train again")
 
 
-def check_zeros(data: bytes, model: TrainedModel) -> int:
-    """Count the zero weights of the file; every zero of the trained model must be among them.
+def check_npu(graphs: Sequence[Graph]) -> None:
+    """Refuse what Vela crashes on or compiles wrongly.
 
     Raises:
-        ExportError: a weight tensor has fewer zeros than its trained matrix.
+        ExportError: naming operator and tensor.
     """
-    from tinyse.export.verify import zero_counts
-
-    found = zero_counts(data)
-    for layer in model.layers:
-        trained = sum(int((array == 0).sum()) for name, array in layer.arrays.items() if name != "bias")
-        kept = sum(zeros for name, (zeros, _) in found.items() if name.startswith(f"{layer.name}."))
-        if kept < trained:
-            raise ExportError(f"{layer.name}: {trained} zeros were trained, {kept} are in the file",
-                              "weights moved after pruning; train again")
-    return sum(zeros for zeros, _ in found.values())
+    for graph in graphs:
+        for op in graph.ops:
+            if why := limits.npu(op):
+                raise ExportError(f"{op.kind} {op.out.name}: {why}", "change the layer, or export for a processor")
 
 
-def interpreter(data: bytes, name: str = "model") -> Any:
-    """TFLM's interpreter on the host for a .tflite file's bytes; ``name`` opens error messages.
-
-    Raises:
-        ToolError: tflite-micro is not installed.
-        ExportError: TFLM refuses the file.
-    """
-    try:
-        from tflite_micro.python.tflite_micro import runtime
-    except ImportError as error:
-        raise ToolError("tflite-micro is not installed", "pip install --pre tflite-micro") from error
-    try:
-        with captured_stderr() as said:
-            return runtime.Interpreter.from_bytes(data)
-    except RuntimeError as error:
-        raise ExportError(f"{name}: TFLM refuses it: {tflm_reason(said.text + str(error))}",
-                          "export it with tinyse") from error
-
-
-def tflm_reason(said: str) -> str:
-    """The line of TFLM's messages that names the operator at fault, else the last one."""
-    lines = [line for line in map(str.strip, said.splitlines()) if line and not line.startswith(
-        ("Traceback", "File", "^", "~"))]
-    named = [line for line in lines if line.startswith(("Node ", "Didn't find op", "Failed to get"))]
-    return (named or lines or ["no message"])[0 if named else -1]
-
-
-def stream(tflm: Any, frames: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Run int8 [count, bands] through TFLM one by one, from the present state."""
-    masks, shape = [], tflm.get_input_details(0)["shape"]
-    for frame in frames:
-        tflm.set_input(frame.reshape(shape), 0)
-        tflm.invoke()
-        masks.append(tflm.get_output(0).reshape(-1).copy())
-    return np.stack(masks)
-
-
-def check_stream(data: bytes, features: NDArray, name: str = "model") -> StreamProof:
-    """Prove on TFLM that states persist between frames, that reset restores them, and that the integer
-    reference agrees to the bit.
+def check_stream(plan: Plan, files: Sequence[bytes], frames: Ints, labels: Sequence[str]) -> tuple[StreamProof, Ints]:
+    """Prove on TFLM that states persist, that reset restores them, and that the integer reference agrees.
 
     Args:
-        data: the int8 .tflite.
-        features: float32 [frames, bands] in order; the first ``FRAMES`` are streamed.
-        name: opens error messages.
+        plan: graphs. files: the int8 .tflite of each. frames: [count, inputs] on the input's grid, in order.
+        labels: name the files.
+
+    Returns:
+        The proof, and the results [count, outputs] of every part's pass.
 
     Raises:
-        ExportError: a frame's mask does not depend on the frames before it, reset does not restore the start,
-            or ``tinyse.export.integer`` computes another mask.
+        ExportError: no result depends on the frames before it, reset does not restore the start, or TFLM and
+            ``tinyse.graph.reference`` compute other results. ModelError: TFLM cannot run a file.
     """
-    from tinyse.export.integer import IntegerNetwork
+    tflm = Interpreters(plan, files, labels, trusted=True)
+    carried = Carried(plan, tflm.invoke)
 
-    network = parse(data, name)
-    frames = network.features.quantize(np.asarray(features, np.float32)[:FRAMES])
-    tflm = interpreter(data, name)
-    first = stream(tflm, frames)
+    def reset() -> None:
+        carried.reset()
+        tflm.reset()
+
+    first = stream(plan, carried.run, frames)
     alone = np.empty_like(first)
     for number, frame in enumerate(frames):
-        tflm.reset()
-        alone[number] = stream(tflm, frame[None])[0]
+        reset()
+        alone[number] = stream(plan, carried.run, frame[None])[0]
     remembered = int(np.sum(first != alone))
     if not remembered:
-        raise ExportError(f"{name}: no mask depends on earlier frames: {', '.join(network.operators)} keep no "
-                          "state between invocations", "the file is not a streaming model")
-    tflm.reset()
-    if not np.array_equal(stream(tflm, frames), first):
-        raise ExportError(f"{name}: reset does not restore the first frame's states in TFLM")
-    if not np.array_equal(IntegerNetwork(data, name).run(frames), first):
-        raise ExportError(f"{name}: TFLM and the integer reference disagree",
+        raise ExportError(f"{labels[0]}: no result depends on earlier frames: nothing persists between invocations",
+                          "the network is not a streaming one")
+    reset()
+    if not np.array_equal(stream(plan, carried.run, frames), first):
+        raise ExportError(f"{labels[0]}: reset does not restore the first frame's states in TFLM")
+    states: dict[str, Ints] = {}
+    references = [Reference(graph, states) for graph in plan.graphs]
+    if not np.array_equal(stream(plan, lambda part, given: references[part].run(given), frames), first):
+        raise ExportError(f"{labels[0]}: TFLM and the integer reference disagree on this model",
                           "the installed tflite-micro computes by other rules; see tinyse doctor")
-    return StreamProof(len(frames), remembered)
+    return StreamProof(len(frames), remembered), first
+
+
+def check_compiled(plan: Plan, files: Sequence[bytes], frames: Ints, results: Ints, labels: Sequence[str]) -> int:
+    """Run the compiled files on the simulator over the same frames.
+
+    Returns:
+        How many values differ from TFLM's ``results``: 0 where ``limits.rounds`` finds nothing.
+
+    Raises:
+        ExportError: they differ though every operator rounds as TFLM does. NpuError: the stream cannot run.
+    """
+    machines = Machines(plan, files, labels)
+    found = stream(plan, Carried(plan, machines.invoke).run, frames)
+    apart = int(np.sum(found != results))
+    if apart and not any(limits.rounds(op) for graph in plan.graphs for op in graph.ops):
+        raise ExportError(f"{labels[0]}: the compiled network differs from TFLM in {apart} of {results.size} values",
+                          "this version of Vela compiles otherwise; see docs/npu.md")
+    return apart
+
+
+def stream(plan: Plan, run: Run, frames: Ints) -> Ints:
+    """Every part on frames [count, inputs] one by one, from the present state: [count, outputs]."""
+    source = plan.inputs[0]
+    return np.stack([run_all(plan, run, {source.name: frame.reshape(source.shape)}).reshape(-1) for frame in frames])
+
+
+Stage = Callable[[str], None]

@@ -1,8 +1,8 @@
 """Export: a trained run to everything that a target needs, proven on the way, kept only when all of it holds.
 
-Stages, in order: convert (ranges carried exactly) -> check (operators, work, zeros, streaming on TFLM), both in
-origin.py -> compile (Vela, NPU targets) -> memory -> C. All is written into a temporary folder beside the destination,
-which takes the destination's place at the end: a failed export costs nothing.
+Stages, in order: convert (ranges carried exactly) -> check (work, zeros, streaming on TFLM), both in origin.py ->
+compile (Vela, NPU targets; streaming on the simulator) -> memory -> C. All is written into a temporary folder beside
+the destination, which takes the destination's place at the end: a failed export costs nothing.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tinyse.core.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
 from tinyse.core.errors import ExportError, TinyseError
-from tinyse.export import origin
-from tinyse.export.cheader import header, source
-from tinyse.export.cpacked import packed_header, packed_source
-from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
-from tinyse.export.origin import INT8, Origin
-from tinyse.export.packing import pack
-from tinyse.export.vela import Compiled, compile_model
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.export import checks, origin
+from tinyse.export.bundle import COMPILED, INT8, MANIFEST, part_file, plan_json
+from tinyse.export.csources import C_FILES, write_c
+from tinyse.export.memory import MemoryReport
+from tinyse.export.origin import Origin
 from tinyse.export.targets import Target, load_target
+from tinyse.export.vela import Compiled, compile_model
+from tinyse.export.writer import OPERATORS
 
-COMPILED, REPORTS = "model_vela.tflite", "vela"
+REPORTS = "vela"
+SIMULATED = "ethos-u55"
+"""Accelerators that the simulator models."""
 STAGES = (*origin.STEPS, "compile", "memory", "C")
 
 
@@ -58,13 +60,13 @@ def export_run(run: Path | str, target: str | Target, out: Path | str | None = N
     """Export a run folder (its model.npz, else float.npz), a single .npz, or an int8 .tflite as it is.
 
     Args:
-        run: the folder that training wrote, or a TrainedModel file; or the folder of a released model, or an
+        run: the folder that training wrote, or a Model file; or the folder of a released model, or an
             int8 file.
         target: a target's name, alias, YAML path, or the target itself.
         out: destination folder; default ``RUN/export`` (beside a single file). One that holds anything but
             an earlier export is refused.
         progress: told of each stage.
-        reordered: put the densest units first (``tinyse.order``): the same output, fewer bytes after Vela.
+        reordered: put the densest units first (``tinyse.graph.order``): the same output, fewer bytes after Vela.
 
     Raises:
         ModelError: no such run, a damaged model, or ``reordered`` is not for it. RecipeError: unknown target.
@@ -96,52 +98,60 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
         progress(Step("export", STAGES.index(name), len(STAGES), name))
 
     made = convert(stage)
-    data, network = made.data, made.network
-    int8 = folder / INT8
-    write_bytes(int8, data)
+    if target.has_npu:
+        checks.check_npu(made.plan.graphs)
+    int8 = [folder / name for name in made.names]
+    for path, data in zip(int8, made.files, strict=True):
+        write_bytes(path, data)
     stage("compile")
-    compiled, reports = _compiled(int8, target, folder)
+    compiled = _compiled(made, int8, target, folder)
     stage("memory")
-    memory = npu_memory(network, int8, compiled, target) if compiled else cpu_memory(network, int8, target)
+    files = [part.path for part in compiled]
+    written = write_c(made.plan, folder, int8, files, made.ends, target, made.sha256)
+    memory, packed = written.memory, written.packed
     write_json(folder / "memory.json", memory.to_json())
     write_text(folder / "memory.txt", memory.to_text())
     stage("C")
-    flashed = compiled.path.read_bytes() if compiled else data
-    write_text(folder / "model.h", header(flashed, made.frontend, memory, target, made.sha256))
-    write_text(folder / "model.c", source(flashed, made.frontend, memory, target, made.sha256))
-    packed = pack(network)
-    write_text(folder / "packed.h", packed_header(packed, data))
-    write_text(folder / "packed.c", packed_source(packed, data))
-    names = [INT8, "memory.json", "memory.txt", "model.h", "model.c", "packed.h", "packed.c"]
-    names += [COMPILED, *(f"{REPORTS}/{name}" for name in reports)] if compiled else []
-    files = {name: folder / name for name in names}
-    cycles = None if compiled is None else {"total": compiled.cycles, "npu": compiled.npu_cycles,
-                                            "source": "estimated (Vela)"}
-    extra = {"target": target.name, "trained_sha256": made.sha256, "frontend": asdict(made.frontend),
-             "skip": network.output.shape[-1] > made.frontend.bands, "parameters": made.parameters,
-             "widths": made.widths, "macs_per_frame": network.macs_per_frame,
-             "operators": list(network.operators), "zeros": made.zeros, "quantization": made.quantization,
-             "proof": asdict(made.proof), "cycles": cycles, "packed": packed.to_json()}
-    files["manifest.json"] = write_manifest(folder, "export", files, extra)
+    names = [*made.names, "memory.json", "memory.txt", *C_FILES, *(file.name for file in files)]
+    names += [f"{REPORTS}/{report.name}" for part in compiled for report in part.reports]
+    graphs = made.plan.graphs
+    macs, zeros, weights = (sum(getattr(graph, key) for graph in graphs) for key in ("macs", "zeros", "weights"))
+    cycles, npu_cycles = (sum(getattr(part, key) for part in compiled) if compiled else None
+                          for key in ("cycles", "npu_cycles"))
+    costs = None if not compiled else {"total": cycles, "npu": npu_cycles, "source": "estimated (Vela)",
+                                       "parts": [part.cycles for part in compiled]}
+    extra = {"target": target.name, "trained_sha256": made.sha256, "ends": made.ends.as_dict(),
+             "plan": plan_json(made.plan), "parameters": made.parameters, "widths": made.widths,
+             "macs_per_frame": macs, "operators": [OPERATORS[type(op)] for graph in graphs for op in graph.ops],
+             "zeros": zeros, "quantization": made.quantization, "proof": asdict(made.proof), "cycles": costs,
+             "packed": packed.to_json()}
+    made_files = {name: folder / name for name in names}
+    made_files[MANIFEST] = write_manifest(folder, "export", made_files, extra)
     progress(Step("export", len(STAGES), len(STAGES), "done"))
-    return Export(folder, target.name, files, memory, made.parameters, network.macs_per_frame, made.zeros,
-                  network.macs_per_frame, compiled.cycles if compiled else None,
-                  compiled.npu_cycles if compiled else None, made.quantization)
+    return Export(folder, target.name, made_files, memory, made.parameters, macs, zeros, weights, cycles, npu_cycles,
+                  made.quantization)
 
 
-def _compiled(int8: Path, target: Target, folder: Path) -> tuple[Compiled | None, list[str]]:
+def _compiled(made: Origin, int8: list[Path], target: Target, folder: Path) -> list[Compiled]:
+    """Every part through Vela, and over the proof's frames on the simulator where that models the target."""
     if not target.has_npu:
-        return None, []
-    made = compile_model(int8, target, folder / REPORTS)
-    path = folder / COMPILED
-    made.path.rename(path)
-    return Compiled(path, made.reports, made.cycles, made.npu_cycles, made.operators), [
-        report.name for report in made.reports]
+        return []
+    parts = []
+    for path, name in zip(int8, made.names, strict=True):
+        each = compile_model(path, target, folder / REPORTS)
+        put = folder / name.replace(INT8, COMPILED)
+        each.path.rename(put)
+        parts.append(replace(each, path=put))
+    if target.npu is not None and target.npu.accelerator.startswith(SIMULATED):
+        checks.check_compiled(made.plan, [part.path.read_bytes() for part in parts], made.frames, made.results,
+                              [part.path.name for part in parts])
+    return parts
 
 
 def _refuse_foreign(destination: Path) -> None:
     """An export replaces its folder whole, so the folder must be an export or empty."""
-    if destination.is_dir() and any(destination.iterdir()) and not (destination / INT8).is_file():
+    held = any((destination / name).is_file() for name in (INT8, part_file(INT8, 0, 2)))
+    if destination.is_dir() and any(destination.iterdir()) and not held:
         raise ExportError(f"{destination}: holds files that are no export", "name a new or empty folder with --out")
     if destination.exists() and not destination.is_dir():
         raise ExportError(f"{destination}: is a file", "name a folder with --out")

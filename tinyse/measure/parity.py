@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse import frontend
+from tinyse.core.errors import ModelError
+from tinyse.engines import Engine, load_engine
+from tinyse.graph.model import Model
+from tinyse.graph.skip import SkipGate
+from tinyse.sound import applied, istft, stft
+from tinyse.sound import features as features_of
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
-from tinyse.engines import Engine, load_engine
-from tinyse.core.errors import ModelError
-from tinyse.model import TrainedModel
-from tinyse.graph.skip import SkipGate
 
 STEPS = 256.0
 
@@ -55,31 +56,32 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
     from tinyse.measure.scores.metrics import si_sdr
     from tinyse.train.gated import Gated
     from tinyse.train.keras import tf
-    from tinyse.network import restore
+    from tinyse.train.network import restore
 
-    model = TrainedModel.load(model_path)
+    model = Model.load(model_path)
     if model.ranges is None:
         raise ModelError(f"{model_path}: a float model", "give the run's model.npz")
-    spec = model.frontend
+    ends = model.ends
     pairs = list(test_mixtures(corpus, "test", (-6, 0, 6), 8, 4.0, seed))
-    samples = (frames - 1) * spec.hop + spec.frame
+    samples = (frames - 1) * ends.framing.hop + ends.framing.frame
     noisy, clean = (np.concatenate([getattr(p, which) for p in pairs])[:samples] for which in ("noisy", "clean"))
-    spectrum = frontend.stft(noisy, spec)
-    features = frontend.features(spectrum, spec)
+    spectrum = stft(noisy, ends.framing)
+    features = features_of(spectrum, ends)
     exported, gates = _stream(load_engine(int8_path, "tflm"), features)
     streamed, same = _stream(KerasEngine(model), features)
     network, sequence = restore(model), tf.constant(features[:, None])
-    if model.skip:
+    if model.net.skip is not None:
         trained, ran = (part.numpy()[:, 0] for part in Gated(network).masks(sequence))
     else:
-        trained, ran = network.run(sequence, network.zero_states(1))[0].numpy()[:, 0], gates
+        trained, ran = network.run(sequence, network.zero_states(1))[0][-1].numpy()[:, 0], gates
 
     def apart(masks: np.ndarray) -> np.ndarray:
         return np.abs(np.round(masks * STEPS) - np.round(exported * STEPS))
 
     def score(masks: np.ndarray) -> float:
-        wave = frontend.istft(spectrum * frontend.lift(masks, spec), spec)
-        return si_sdr(clean[spec.hop : wave.size - spec.hop], wave[spec.hop : -spec.hop])["si_sdr"]
+        wave = istft(applied(spectrum, masks, ends), ends.framing)
+        edge = ends.framing.hop
+        return si_sdr(clean[edge : wave.size - edge], wave[edge:-edge])["si_sdr"]
 
     one, other = apart(streamed), apart(trained)
     return Parity(len(features), int(one.max()), float(one.mean()), int(other.max()), float(other.mean()),

@@ -6,7 +6,6 @@ under TFLM beside the float model and the noisy input, the costs with their sour
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,26 +16,26 @@ from shlex import quote
 import numpy as np
 
 from tinyse.core.artifacts import sha256, write_json, write_manifest, write_text
-from tinyse.measure.card import card
-from tinyse.sound.corpus.store import Corpus
-from tinyse.train.dense import dense_file, dense_model
 from tinyse.core.errors import ModelError
+from tinyse.core.progress import Progress, silent
+from tinyse.export.bundle import COMPILED, INT8, MANIFEST, manifest_of
+from tinyse.export.pipeline import export_run
+from tinyse.graph.model import Model
+from tinyse.measure.card import card
+from tinyse.measure.costs.pipeline import profile
+from tinyse.measure.costs.render import to_json
+from tinyse.measure.costs.results import Profile
+from tinyse.measure.parity import Parity, measure_parity
 from tinyse.measure.scores.render import write_evaluation
 from tinyse.measure.scores.result import Evaluation
 from tinyse.measure.scores.scoring import ALL, SNRS, evaluate
 from tinyse.measure.scores.systems import System
-from tinyse.export.origin import INT8
-from tinyse.export.pipeline import export_run
-from tinyse.model import TrainedModel
-from tinyse.measure.parity import Parity, measure_parity
-from tinyse.measure.costs.pipeline import profile
-from tinyse.measure.costs.render import to_json
-from tinyse.measure.costs.results import Profile
-from tinyse.core.progress import Progress, silent
+from tinyse.sound.corpus.store import Corpus
+from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.recipe import Recipe, load_recipe
 
 SEED = 2026
-FILES = (INT8, "model_vela.tflite")
+FILES = (INT8, COMPILED)
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,13 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
     recipe = load_recipe(run / "recipe.yaml")
     if recipe.train.start is None:
         return recipe
-    wanted = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["start_sha256"]
-    others = {held["name"]: held for file in sorted(models.glob("*/manifest.json"))
-              if (held := json.loads(file.read_text(encoding="utf-8")))["name"] != name}
-    places = [f"models/{other}" for other, held in others.items() if held["sha256"].get(INT8) == wanted]
+    wanted = str(manifest_of(run, needed=True).get("start_sha256"))
+    others = {str(held["name"]): held for file in sorted(models.glob(f"*/{MANIFEST}"))
+              if (held := manifest_of(file.parent)).get("name", name) != name}
+    places = [f"models/{other}" for other, held in others.items() if held.get("sha256", {}).get(INT8) == wanted]
     places += [f"runs/{other}" for other, held in others.items() if held.get("float") == wanted]
     if not places:  # the start may have been an int8 file's weights, kept as floats
-        float_weights = TrainedModel.load(run / "float.npz")
+        float_weights = Model.load(run / "float.npz")
         places = [f"models/{other}" for other in others if _same_weights(models / other / INT8, float_weights)]
     for place in places:
         return replace(recipe, train=replace(recipe.train, start=place))
@@ -133,12 +132,11 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
                      f"release that first: tinyse release {quote(recipe.train.start)} --name NAME")
 
 
-def _same_weights(int8: Path, model: TrainedModel) -> bool:
+def _same_weights(int8: Path, model: Model) -> bool:
     """Whether a dense int8 file holds exactly these weights, but for a Skip RNN's gate."""
     try:
         held = dense_model(dense_file(int8, "release"), "release")
     except ModelError:
         return False
-    return len(held.layers) == len(model.layers) and all(
-        np.array_equal(ours.arrays[key][..., : theirs.arrays[key].shape[-1]], theirs.arrays[key])
-        for ours, theirs in zip(model.layers, held.layers, strict=True) for key in theirs.arrays)
+    return held.arrays.keys() == model.arrays.keys() and all(
+        np.array_equal(model.arrays[name][..., : theirs.shape[-1]], theirs) for name, theirs in held.arrays.items())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.cluster import Codebook, Index, Rows, join, split
+from tinyse.graph.cluster import Codebook, Index, Rows, join, split
 from tinyse.train.prune import PruningMethod, short_name
 
 
@@ -38,8 +38,7 @@ class Clustering:
         self.begin, self.end, self.freeze = begin, max(end, begin + 1), max(freeze, end)
         self.variables = {f"{layer.name}/{short_name(v)}": v
                           for layer in network.stack for v in layer.get_prunable_weights()}
-        recurrent = {name.rsplit("/", 1)[0] for name in self.variables if name.endswith("/recurrent_kernel")}
-        self.lstm = {name: name.rsplit("/", 1)[0] in recurrent for name in self.variables}
+        self.arrays = network.net.arrays
         self.real: dict[str, Rows] = {}
         self.books: dict[str, list[Codebook]] = {}
         self.index: dict[str, list[Index]] = {}
@@ -78,7 +77,7 @@ class Clustering:
             self.variables[name].assign(values)
 
     def _clustered(self, name: str, real: Rows, frozen: bool) -> Rows:
-        books = self.books.get(name) or [Codebook.fit(rows, self.levels) for rows in split(real, self.lstm[name])]
+        books = self.books.get(name) or [Codebook.fit(rows, self.levels) for rows in split(real, self.arrays[name])]
         values, self.books[name], index = self._fitted(name, real, books)
         if frozen:
             self.index[name] = index
@@ -86,11 +85,11 @@ class Clustering:
 
     def _fitted(self, name: str, real: Rows, books: list[Codebook]) -> tuple[Rows, list[Codebook], list[Index]]:
         """``real`` on its levels after one step of k-means, with the codebooks and places that gives."""
-        parts = split(real, self.lstm[name])
+        parts = split(real, self.arrays[name])
         index = self.index.get(name) or [book.assign(rows) for book, rows in zip(books, parts, strict=True)]
         books = [book.refit(rows, where) for book, rows, where in zip(books, parts, index, strict=True)]
         values = [book.values(rows, where) for book, rows, where in zip(books, parts, index, strict=True)]
-        return join(values, real.shape, self.lstm[name]), books, index
+        return join(values, self.arrays[name]), books, index
 
     # -- what training asks -------------------------------------------------------------------------------
 
@@ -117,7 +116,7 @@ class Clustering:
 
         def parts(kind: str) -> dict[str, list[NDArray[Any]]]:
             found = named(kind)
-            return {name: [found[f"{n}/{name}"] for n in range(4 if self.lstm[name] else 1)]
+            return {name: [found[f"{n}/{name}"] for n in range(len(found)) if f"{n}/{name}" in found]
                     for name in self.variables if f"0/{name}" in found}
 
         self.real, self.index = named("real"), parts("index")

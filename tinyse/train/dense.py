@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.engines.base import exported_frontend
 from tinyse.core.errors import ExportError, ModelError
-from tinyse.export.dequantize import dequantized, floating
-from tinyse.export.origin import INT8
-from tinyse.model import TrainedModel
+from tinyse.export.bundle import INT8, open_bundle
+from tinyse.graph.dequantize import dequantized, floating
+from tinyse.graph.model import Model
 
 
 def dense_file(source: str | Path, key: str) -> Path:
@@ -28,19 +27,19 @@ def dense_file(source: str | Path, key: str) -> Path:
     return file
 
 
-def dense_model(file: Path, key: str) -> TrainedModel:
+def dense_model(file: Path, key: str) -> Model:
     """The float model of ``dense_file``'s answer; an int8 file's weights in real units.
 
     Raises:
         ModelError: damaged, a run's quantized model, or no streaming network.
     """
     if file.suffix != ".tflite":
-        model = TrainedModel.load(file)
+        model = Model.load(file)
         if model.ranges is not None:
             raise ModelError(f"{key}: {file} is quantized already", "give the run's float.npz")
         return model
-    data = file.read_bytes()
     try:
-        return floating(dequantized(data, exported_frontend(file, data), str(file)))
+        bundle = open_bundle(file)
+        return floating(dequantized(bundle.graph_plan().graphs[0], bundle.ends, bundle.label))
     except (ExportError, ModelError) as error:
         raise ModelError(f"{key}: {error}", error.hint) from error

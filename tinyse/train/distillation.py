@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyse.train.keras import tf
 from tinyse.train.loss import enhanced_magnitude, lifting
-from tinyse.network import restore
+from tinyse.train.network import restore
 from tinyse.train.start import Start
 
 
@@ -24,17 +24,17 @@ class Teacher:
         weight: of the term in the loss. sha256: of the model's file.
     """
 
-    def __init__(self, start: Start, weight: float, spec: Any, compiled: bool = False) -> None:
-        """``spec``: the front end. ``compiled``: by XLA, as the lanes are."""
+    def __init__(self, start: Start, weight: float, ends: Any, compiled: bool = False) -> None:
+        """``ends``: what a frame is. ``compiled``: by XLA, as the lanes are."""
         self.weight, self.sha256 = weight, start.sha256
         self._network = restore(start.model)
-        self._lift = lifting(spec)
+        self._lift = lifting(ends)
         self._run: Callable[..., Any] = tf.function(self._enhance, jit_compile=compiled or None)
 
     def _enhance(self, features: Any, noisy: Any) -> Any:
         network = self._network
-        mask, _ = network.run(features, network.zero_states(features.shape[1]))
-        return enhanced_magnitude(mask[..., : network.spec.bands], noisy, self._lift)
+        results, _ = network.run(features, network.zero_states(features.shape[1]))
+        return enhanced_magnitude(network.bands(results), noisy, self._lift)
 
     def enhanced(self, features: Any, noisy: Any) -> Any:
         """|Z|^0.3 [T, B, bins] of features [T, B, bands] and |N|^0.3 [T, B, bins]."""

@@ -7,16 +7,17 @@ prunes and applies them, on one core, the lanes already mix the next batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from tinyse.core.errors import RecipeError
+from tinyse.train.distillation import Teacher
 from tinyse.train.keras import tf
 from tinyse.train.loss import MIXED_WEIGHT, compressed_spectral, lifting, si_sdr
-from tinyse.network import EnhancerNetwork
-from tinyse.train.distillation import Teacher
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
 
 LANES = 2
 WORTH_COMPILING = 100
@@ -32,19 +33,38 @@ def use_lanes(lanes: int = LANES) -> None:
         pass  # already running: slower, not wrong
 
 
+def gradients(tape: Any, loss: Any, network: Network) -> list[Any]:
+    """Of every trainable weight; zeros for what the loss does not know, such as an untrained score."""
+    found: list[Any] = tape.gradient(loss, network.trainable_weights,
+                                     unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return found
+
+
 class Lanes:
     """Computes the gradient of one step over ``LANES`` threads.
 
-    ``gradient_step(step)`` returns the mean loss and the mean gradients.
+    ``gradient_step(step)`` returns the mean loss and the mean gradients, and moves the norms' running means.
     """
 
-    def __init__(self, network: EnhancerNetwork, mixer: Mixer, loss: str, batch: int, compiled: bool = False,
-                 teacher: Teacher | None = None) -> None:
-        """Trace nothing yet; ``compiled`` has XLA fuse the elementwise work, other rounding in the last bits."""
+    def __init__(self, network: Network, mixer: Mixer, loss: str, batch: int, compiled: bool = False,
+                 teacher: Teacher | None = None, exits: Sequence[float] = (1.0,)) -> None:
+        """Trace nothing yet.
+
+        Args:
+            compiled: have XLA fuse the elementwise work, other rounding in the last bits.
+            exits: weights of the losses of the network's results, in order; one for all alike.
+
+        Raises:
+            RecipeError: neither one weight nor as many as there are results.
+        """
         self.teacher = teacher
+        count = sum(bool(result.node) for result in network.net.results)
+        if len(exits) not in (1, count):
+            raise RecipeError(f"train.exits: {len(exits)} weights for {count} results", "one each, or one for all")
+        self._exits = [weight / sum(exits) for weight in exits] if len(exits) == count else [1.0 / count] * count
         self.network, self.mixer, self.loss = network, mixer, loss
         self.share = max(1, batch // LANES)
-        self._lift = lifting(mixer.spec)
+        self._lift = lifting(mixer.ends)
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
         self._ahead: tuple[int, list[Future[Any]]] | None = None
@@ -67,7 +87,15 @@ class Lanes:
         """Entered while the optimizer applies the gradients of step ``step``."""
         return nullcontext()
 
-    def _loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
+    def _loss(self, results: list[Any], batch: tuple[Any, ...]) -> Any:
+        """The weighted mean over the network's results, each without a Skip RNN's p~."""
+        bands = self._lift.shape[0]
+        losses = [self._result_loss(result[..., :bands], batch) for result in results if result is not None]
+        if len(losses) == 1:
+            return losses[0]
+        return tf.add_n([weight * loss for weight, loss in zip(self._exits, losses, strict=True)])
+
+    def _result_loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
         loss = self._recipe_loss(mask, batch)
         return loss if self.teacher is None else loss + self.teacher.loss(mask, batch[5], batch[2])
 
@@ -76,21 +104,25 @@ class Lanes:
         compressed = compressed_spectral(mask, clean, noisy, cosine, self._lift) if self.loss != "si_sdr" else 0.0
         if self.loss == "compressed":
             return compressed
-        from tinyse import frontend_tf
+        from tinyse.train import ends as sound_tf
 
-        spectrum = frontend_tf.stft(waves[0], self.mixer.spec)
+        spectrum = sound_tf.stft(waves[0], self.mixer.ends.framing)
         linear = tf.tensordot(tf.transpose(mask, (1, 0, 2)), self._lift, 1)
-        estimate = frontend_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.spec)
-        edge = self.mixer.spec.hop
+        estimate = sound_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.ends.framing)
+        edge = self.mixer.ends.framing.hop
         ratio = si_sdr(estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge])
         return MIXED_WEIGHT * compressed - tf.reduce_mean(ratio)
 
     def _differentiate(self, *batch: Any) -> Any:
-        weights = self.network.trainable_weights
+        network, statistics = self.network, self.new_statistics()
         with tf.GradientTape() as tape:
-            mask, _ = self.network.run(batch[0], self.network.zero_states(batch[0].shape[1]))
-            loss = self._loss(mask[..., : self.network.spec.bands], batch)
-        return loss, tape.gradient(loss, weights)
+            results, _ = network.run(batch[0], network.zero_states(batch[0].shape[1]), statistics=statistics)
+            loss = self._loss(results, batch)
+        return loss, gradients(tape, loss, network), statistics or {}
+
+    def new_statistics(self) -> dict[str, Any] | None:
+        """What receives the norms' batch statistics; None where there are no norms."""
+        return {} if self.network.has_norms else None
 
     def _draw(self, step: int, lane: int) -> tuple[Any, ...]:
         batch = self.mixer.batch(step, lane, self.share)
@@ -107,4 +139,7 @@ class Lanes:
         results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
         loss = sum(float(result[0]) for result in results) / LANES
         self._ahead = (step + 1, self._start(step + 1))
+        for name in results[0][2]:  # in lane order, here alone: no lane races another
+            self.network.learn({name: tuple(tf.add_n(parts) / LANES for parts in zip(
+                *(result[2][name] for result in results), strict=True))})
         return loss, [tf.add_n(parts) / LANES for parts in zip(*(r[1] for r in results), strict=True)]

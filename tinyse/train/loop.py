@@ -16,27 +16,28 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.artifacts import atomic_path, write_manifest, write_text
-from tinyse.cluster import distinct_values
-from tinyse.sound.corpus.store import Corpus
 from tinyse.core.errors import TrainingError
-from tinyse.frontend import FrontEndSpec
-from tinyse.train.keras import tf, tf_keras
-from tinyse.network import EnhancerNetwork, NetworkSpec
 from tinyse.core.progress import Progress, Step
-from tinyse.train.prune import PruningMethod
-from tinyse.train.recipe import Recipe
-from tinyse.snap import snap
+from tinyse.families import load
+from tinyse.graph.cluster import distinct_values
+from tinyse.graph.model import Model, Ranges
+from tinyse.graph.snap import snap
+from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
 from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
 from tinyse.train.interrupt import interrupts
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import WORTH_COMPILING, Lanes
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
+from tinyse.train.prune import PruningMethod
 from tinyse.train.pruning import make_compression, zero_share
+from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
 from tinyse.train.resume import resume_run, save_run
 from tinyse.train.skipping import Budget, GatedLanes
-from tinyse.train.start import Start, load_start, take_weights
+from tinyse.train.start import Start, check_ends, check_net, load_start, take_weights
 from tinyse.train.validation import Validation
 
 LOG_EVERY = 10
@@ -68,13 +69,12 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress) -> None:
         self.recipe, self.folder, self.progress = recipe, folder, progress
-        self.spec = FrontEndSpec()
+        self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
-        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.spec)
-        self.mixer = Mixer(corpus, recipe.mixing, self.spec, recipe.seed, progress)
+        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
+        self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
         features = self.mixer.batch(0, 999, 16).features
-        widths = NetworkSpec(self.spec.bands, recipe.network.lstm, recipe.network.dense, recipe.skip.enabled)
-        self.network = EnhancerNetwork(widths, float(features.mean()), float(features.std()))
+        self.network = Network(recipe.net(), float(features.mean()), float(features.std()))
         self.corpus_hash = corpus.hash
         self.phase = "float"
         self.step = 0
@@ -105,9 +105,9 @@ class Run:
         train = self.recipe.train
         self.validation.forget()
         begin, end, _ = self._phase_bounds()
-        given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING)
-        self.lanes = (Lanes(*given, teacher=self.teacher) if self.budget is None
-                      else GatedLanes(*given, teacher=self.teacher, budget=self.budget))
+        given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
+                 self.teacher, train.exits)
+        self.lanes = Lanes(*given) if self.budget is None else GatedLanes(*given, budget=self.budget)
 
         @tf.function
         def apply(gradients: list[Any]) -> Any:
@@ -162,8 +162,9 @@ class Run:
         if self.best_weights:
             self.network.set_weights(self.best_weights)
         meta = {"phase": "float", "val_si_sdr": self.best["score"], "recipe": self.recipe.name}
-        self.network.export(self.spec, None, meta).save(self.folder / "float.npz")
+        self._model(None, meta).save(self.folder / "float.npz")
         self.network.fold_normalizer()
+        self.network.fold_norms()
         self.phase, self.float_end, self.stale = "compress", self.step, 0
         self.best, self.best_weights = {"score": -1e9, "step": -1}, []
         if self.average is not None:
@@ -182,7 +183,7 @@ class Run:
     def learn_from(self, given: Start) -> None:
         """Take the dense model of the start as the teacher."""
         train = self.recipe.train
-        self.teacher = Teacher(given, train.distill, self.spec, train.compress_steps >= WORTH_COMPILING)
+        self.teacher = Teacher(given, train.distill, self.ends, train.compress_steps >= WORTH_COMPILING)
 
     def start_from(self, given: Start) -> None:
         """Take a dense model in place of the float phase."""
@@ -278,6 +279,9 @@ class Run:
                                values={"loss": self.recent[-1], "si_sdr": score,
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
 
+    def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
+        return self.network.export(self.ends, ranges, meta, load(self.recipe.family).label)
+
     def _finish(self) -> TrainResult:
         if self.best_weights:
             self.network.set_weights(self.best_weights)
@@ -287,10 +291,10 @@ class Run:
         prunes = self.pruning is not None and self.recipe.prune.method != "none"
         meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
                 "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates}
-        model = snap(self.network.export(self.spec, self.ranges, meta))
+        model = snap(self._model(self.ranges, meta))
         model.save(self.folder / "model.npz")
         with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
-            np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.spec.bands)[:4000])
+            np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.ends.inputs)[:4000])
         self.records.write()
         self.records.draw()
         files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
@@ -308,10 +312,12 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
-    widths = NetworkSpec(FrontEndSpec().bands, recipe.network.lstm, recipe.network.dense)
+    check_ends(recipe.ends)
+    net = load(recipe.family).net(recipe.family_options, recipe.ends)
+    check_net(recipe.net(), recipe.ends)
     begins = not checkpoint.exists()
     source = recipe.train.start if begins or recipe.train.distill else None
-    given = load_start(source, widths) if source is not None else None
+    given = load_start(source, net) if source is not None else None
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, folder, corpus, progress)
     if given is not None and recipe.train.distill:

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse import frontend
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound import Ends, band_matrix
 from tinyse.train.keras import tf
 
 EXPONENT = 0.3
@@ -26,9 +25,9 @@ MASK_FLOOR = 1e-5
 """Keeps the power's gradient finite where the lifted mask is zero (ours)."""
 
 
-def lifting(spec: FrontEndSpec) -> Any:
+def lifting(ends: Ends) -> Any:
     """The constant [bands, bins] that lifts a mel mask to a linear one."""
-    return tf.constant(np.ascontiguousarray(frontend.mel_matrix(spec).T))
+    return tf.constant(np.ascontiguousarray(band_matrix(ends.bands, ends.framing).T) * np.float32(ends.result.limit))
 
 
 def enhanced_magnitude(mask: Any, noisy: Any, lift: Any) -> Any:

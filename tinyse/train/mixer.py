@@ -16,16 +16,15 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from tinyse import frontend
+from tinyse.core.errors import CorpusError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.sound import Ends, analysis_window, features
 from tinyse.sound.corpus import noise as generators
 from tinyse.sound.corpus.level import MEASURED, SOUND, Places, soundless
 from tinyse.sound.corpus.store import FULL_SCALE, ROOM, Corpus
-from tinyse.core.errors import CorpusError
-from tinyse.frontend import FrontEndSpec
-from tinyse.train.loss import EXPONENT
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.train.recipe import MixingPart, parse_shares
 from tinyse.train import augment
+from tinyse.train.loss import EXPONENT
+from tinyse.train.recipe import MixingPart, parse_shares
 
 Wave = NDArray[np.float32]
 BANK = 160
@@ -50,20 +49,18 @@ class Batch:
     waves: Wave
 
 
-def spectra(noisy: Wave, clean: Wave, spec: FrontEndSpec) -> Batch:
+def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
     """The batch of mixtures [B, samples] and their clean speech."""
-    window = frontend.analysis_window(spec).astype(np.float32)
-    mel = frontend.mel_matrix(spec).astype(np.float32)
+    framing = ends.framing
     both = np.stack([noisy, clean])
-    frames = np.lib.stride_tricks.sliding_window_view(both, spec.frame, axis=-1)[..., :: spec.hop, :]
-    spectrum = scipy.fft.rfft(frames * window, spec.fft, axis=-1)  # [2, B, T, bins]
+    frames = np.lib.stride_tricks.sliding_window_view(both, framing.frame, axis=-1)[..., :: framing.hop, :]
+    spectrum = scipy.fft.rfft(frames * analysis_window(framing), framing.fft, axis=-1)  # [2, B, T, bins]
     spectrum = np.ascontiguousarray(spectrum.transpose(0, 2, 1, 3))
     magnitude = np.abs(spectrum)
     product = spectrum[0].real * spectrum[1].real + spectrum[0].imag * spectrum[1].imag
     cosine = product / np.maximum(magnitude[0] * magnitude[1], 1e-12)
-    features = np.power(magnitude[0] @ mel, spec.power)
     root = np.power(magnitude, EXPONENT)
-    return Batch(features, root[1], root[0], cosine, both)
+    return Batch(features(spectrum[0], ends, magnitude[0]), root[1], root[0], cosine, both)
 
 
 def _rms(wave: Wave) -> float:
@@ -73,19 +70,19 @@ def _rms(wave: Wave) -> float:
 class Mixer:
     """Draws training batches from a corpus's train split."""
 
-    def __init__(self, corpus: Corpus, part: MixingPart, spec: FrontEndSpec, seed: int,
+    def __init__(self, corpus: Corpus, part: MixingPart, ends: Ends, seed: int,
                  progress: Progress = silent) -> None:
         """Index the corpus and make the bank of generated noise.
 
         Raises:
             CorpusError: the train split lacks speech or noise.
         """
-        self.part, self.spec, self.seed = part, spec, seed
-        self.frames = max(1, int(part.seconds * spec.sample_rate) // spec.hop - 1)
-        self.samples = (self.frames - 1) * spec.hop + spec.frame
+        self.part, self.ends, self.seed = part, ends, seed
+        self.frames = max(1, int(part.seconds * ends.framing.rate) // ends.framing.hop - 1)
+        self.samples = (self.frames - 1) * ends.framing.hop + ends.framing.frame
         speech, noise = corpus.clips("speech", "train"), corpus.clips("noise", "train")
         swings = corpus.swings(noise).astype(np.float64) / FULL_SCALE
-        noise = noise.where((noise.column("length") > spec.frame) & (swings >= 4 * SOUND))
+        noise = noise.where((noise.column("length") > ends.framing.frame) & (swings >= 4 * SOUND))
         if not len(speech) or not (len(noise) or part.generated >= 1.0):
             raise CorpusError("the corpus has no train speech or no train noise", "fetch or import one")
         speakers = speech.groups("source")
@@ -97,7 +94,7 @@ class Mixer:
         shares = parse_shares(part.shares)
         self._speaker_share = _shared([float(spoken.sizes.sum()) for spoken in self._speech],
                                       [clips[0].package for clips in speakers.values()], shares)
-        longest = 60 * spec.sample_rate
+        longest = 60 * ends.framing.rate
         self._noise_share = _shared(np.minimum(self._noise.sizes, longest), noise.texts("package"), shares)
         for name in shares:
             if not any(clips.which("package", name).any() for clips in (speech, noise)):
@@ -106,7 +103,7 @@ class Mixer:
         self._bank = self._make_bank(progress) if part.generated > 0 else []
 
     def _make_bank(self, progress: Progress) -> list[NDArray[np.float16]]:
-        samples = int(BANK_SECONDS * self.spec.sample_rate)
+        samples = int(BANK_SECONDS * self.ends.framing.rate)
         bank: list[NDArray[np.float16]] = []
         for index in range(BANK):
             rng = np.random.default_rng([self.seed, 7, index])
@@ -148,7 +145,7 @@ class Mixer:
             start, stop = max(at, 0), min(at + size, samples)
             if stop > start:
                 wave[start:stop] = clips.read(index, start - at, stop - at)
-            at += size + int(rng.exponential(0.15) * self.spec.sample_rate)
+            at += size + int(rng.exponential(0.15) * self.ends.framing.rate)
         return wave
 
     def _noise_wave(self, rng: np.random.Generator, samples: int) -> Wave:
@@ -210,7 +207,7 @@ class Mixer:
         """Batch ``step`` of ``lane``: ``size`` mixtures, the same whenever it is asked for."""
         rng = np.random.default_rng([self.seed, 1, step, lane])
         pairs = [self.mixture(rng) for _ in range(size)]
-        return spectra(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]), self.spec)
+        return spectra(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]), self.ends)
 
 
 def _unit(wave: Wave) -> Any:

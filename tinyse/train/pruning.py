@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyse.groups import Structure, sparsity
-from tinyse.train.prune import MagnitudePruning, PruningMethod, Schedule
+from tinyse.graph.groups import Structure, sparsity
+from tinyse.train.clustering import Clustering
+from tinyse.train.prune import MagnitudePruning, PruningMethod, Schedule, short_name
 from tinyse.train.recipe import PrunePart, Recipe
 from tinyse.train.threshold import ThresholdPruning
-from tinyse.train.clustering import Clustering
 
 
 def make_compression(recipe: Recipe, network: Any, first: int, steps: int) -> PruningMethod | None:
@@ -33,5 +33,5 @@ def make_pruning(part: PrunePart, network: Any, first: int, steps: int) -> Pruni
 
 def zero_share(network: Any) -> float:
     """Share of zeros over all prunable matrices of a network."""
-    matrices = [v.numpy() for layer in network.stack for v in layer.get_prunable_weights()]
-    return sparsity({str(number): matrix for number, matrix in enumerate(matrices)})
+    return sparsity({f"{layer.name}/{short_name(v)}": v.numpy()
+                     for layer in network.stack for v in layer.get_prunable_weights()})

@@ -8,9 +8,6 @@ An error names the file, the key, the value and what would be accepted::
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,32 +16,20 @@ from typing import Any
 import yaml
 
 from tinyse.core.errors import RecipeError
+from tinyse.core.sections import build, convert, merged, one_of, plain, within
+from tinyse.families import load
+from tinyse.graph.net import Net
+from tinyse.sound.ends import Ends
 
 BUILT_IN = Path(__file__).parent / "recipes"
-
-
-def _within(low: float, high: float, **kwargs: Any) -> Any:
-    return field(metadata={"low": low, "high": high}, **kwargs)
-
-
-def _one_of(*choices: str, **kwargs: Any) -> Any:
-    return field(metadata={"choices": choices}, **kwargs)
 
 
 @dataclass(frozen=True)
 class CorpusPart:
     """Where speech and noise come from."""
 
-    tier: str = _one_of("small", "default", "large", default="small")
+    tier: str = one_of("small", "default", "large", default="small")
     path: str | None = None
-
-
-@dataclass(frozen=True)
-class NetworkPart:
-    """Widths of the network."""
-
-    lstm: tuple[int, ...] = _within(1, 4096, default=(256, 256))
-    dense: tuple[int, ...] = _within(1, 4096, default=(128,))
 
 
 @dataclass(frozen=True)
@@ -56,20 +41,20 @@ class MixingPart:
     of speech and of noise drawn from a package of the corpus, whatever its size.
     """
 
-    seconds: float = _within(0.25, 60, default=2.0)
-    batch: int = _within(2, 1024, default=32)
-    snr_db: tuple[float, ...] = _within(-60, 60, default=(-9.0, 12.0))
-    level_db: tuple[float, ...] = _within(-80, 0, default=(-38.0, -14.0))
-    generated: float = _within(0, 1, default=0.3)
-    babble: float = _within(0, 1, default=0.05)
-    second_noise: float = _within(0, 1, default=0.3)
-    equalize: float = _within(0, 1, default=0.5)
-    resample: float = _within(0, 1, default=0.5)
-    voice: float = _within(0, 1, default=0.0)
-    speech_eq_db: float = _within(0, 40, default=4.0)
-    room: float = _within(0, 1, default=0.0)
-    narrow: float = _within(0, 1, default=0.0)
-    overload: float = _within(0, 1, default=0.0)
+    seconds: float = within(0.25, 60, default=2.0)
+    batch: int = within(2, 1024, default=32)
+    snr_db: tuple[float, ...] = within(-60, 60, default=(-9.0, 12.0))
+    level_db: tuple[float, ...] = within(-80, 0, default=(-38.0, -14.0))
+    generated: float = within(0, 1, default=0.3)
+    babble: float = within(0, 1, default=0.05)
+    second_noise: float = within(0, 1, default=0.3)
+    equalize: float = within(0, 1, default=0.5)
+    resample: float = within(0, 1, default=0.5)
+    voice: float = within(0, 1, default=0.0)
+    speech_eq_db: float = within(0, 40, default=4.0)
+    room: float = within(0, 1, default=0.0)
+    narrow: float = within(0, 1, default=0.0)
+    overload: float = within(0, 1, default=0.0)
     shares: tuple[str, ...] = field(metadata={"empty": True}, default=())
 
 
@@ -79,23 +64,26 @@ class TrainPart:
 
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
+    ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
+
     ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
     weight of the distance to that model's output in the compressed phase's loss.
     """
 
-    loss: str = _one_of("compressed", "si_sdr", "mixed", default="compressed")
-    float_steps: int = _within(0, 10_000_000, default=1000)
-    float_rate: float = _within(1e-7, 1, default=1e-3)
-    compress_steps: int = _within(0, 10_000_000, default=200)
-    compress_rate: float = _within(1e-7, 1, default=3e-4)
-    warmup: int = _within(0, 100_000, default=50)
-    clip_norm: float = _within(1e-3, 1e6, default=1.0)
-    validate_every: int = _within(1, 1_000_000, default=100)
-    validate_count: int = _within(1, 10_000, default=36)
-    patience: int = _within(1, 10_000, default=10)
-    average: float = _within(0, 0.99999, default=0.0)
+    loss: str = one_of("compressed", "si_sdr", "mixed", default="compressed")
+    float_steps: int = within(0, 10_000_000, default=1000)
+    float_rate: float = within(1e-7, 1, default=1e-3)
+    compress_steps: int = within(0, 10_000_000, default=200)
+    compress_rate: float = within(1e-7, 1, default=3e-4)
+    warmup: int = within(0, 100_000, default=50)
+    clip_norm: float = within(1e-3, 1e6, default=1.0)
+    validate_every: int = within(1, 1_000_000, default=100)
+    validate_count: int = within(1, 10_000, default=36)
+    patience: int = within(1, 10_000, default=10)
+    average: float = within(0, 0.99999, default=0.0)
+    exits: tuple[float, ...] = within(0, 1000, default=(1.0,))
     start: str | None = None
-    distill: float = _within(0, 1000, default=0.0)
+    distill: float = within(0, 1000, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -107,14 +95,14 @@ class PrunePart:
     many, where it is unit.
     """
 
-    method: str = _one_of("none", "magnitude", "threshold", default="none")
-    structure: str = _one_of("weight", "block", "unit", default="weight")
-    sparsity: float = _within(0, 0.999, default=0.5)
-    block: tuple[int, ...] = _within(1, 256, default=(16, 4))
-    multiple: int = _within(1, 256, default=16)
-    begin: float = _within(0, 1, default=0.0)
-    end: float = _within(0, 1, default=0.6)
-    every: int = _within(1, 10_000, default=10)
+    method: str = one_of("none", "magnitude", "threshold", default="none")
+    structure: str = one_of("weight", "block", "unit", default="weight")
+    sparsity: float = within(0, 0.999, default=0.5)
+    block: tuple[int, ...] = within(1, 256, default=(16, 4))
+    multiple: int = within(1, 256, default=16)
+    begin: float = within(0, 1, default=0.0)
+    end: float = within(0, 1, default=0.6)
+    every: int = within(1, 10_000, default=10)
 
 
 @dataclass(frozen=True)
@@ -125,10 +113,10 @@ class ClusterPart:
     move onto them, from ``freeze`` on none changes its value's rank.
     """
 
-    values: int = _within(0, 32, default=0)
-    begin: float = _within(0, 1, default=0.2)
-    end: float = _within(0, 1, default=0.6)
-    freeze: float = _within(0, 1, default=1.0)
+    values: int = within(0, 32, default=0)
+    begin: float = within(0, 1, default=0.2)
+    end: float = within(0, 1, default=0.6)
+    freeze: float = within(0, 1, default=1.0)
 
 
 @dataclass(frozen=True)
@@ -141,11 +129,11 @@ class SkipPart:
     """
 
     enabled: bool = False
-    rate: float = _within(0.02, 1, default=0.5)
-    cost: float | None = _within(0, 1e6, default=None)
-    price: str = _one_of("loss", "energy", default="loss")
-    begin: float = _within(0, 1, default=0.0)
-    end: float = _within(0, 1, default=0.4)
+    rate: float = within(0.02, 1, default=0.5)
+    cost: float | None = within(0, 1e6, default=None)
+    price: str = one_of("loss", "energy", default="loss")
+    begin: float = within(0, 1, default=0.0)
+    end: float = within(0, 1, default=0.4)
 
 
 @dataclass(frozen=True)
@@ -153,17 +141,23 @@ class QuantizePart:
     """Quantization-aware training."""
 
     enabled: bool = True
-    freeze: float = _within(0, 1, default=0.5)
+    freeze: float = within(0, 1, default=0.5)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training run."""
+    """A whole training run.
+
+    ``family``: of the network, ours by name or a file (``tinyse.families``), with its ``family_options``; ``ends``:
+    its own unless given. What older recipes have under ``network`` is read as options of tinylstm.
+    """
 
     name: str
-    seed: int = _within(0, 2**31 - 1, default=1)
+    seed: int = within(0, 2**31 - 1, default=1)
     corpus: CorpusPart = CorpusPart()
-    network: NetworkPart = NetworkPart()
+    family: str = "tinylstm"
+    family_options: dict[str, Any] = field(default_factory=dict)
+    ends: Ends = Ends()
     mixing: MixingPart = MixingPart()
     train: TrainPart = TrainPart()
     prune: PrunePart = PrunePart()
@@ -171,62 +165,22 @@ class Recipe:
     quantize: QuantizePart = QuantizePart()
     skip: SkipPart = SkipPart()
 
+    def net(self) -> Net:
+        """The network that is trained.
+
+        Raises:
+            RecipeError: the family's file fails or gives what does not fit; the message names file and line.
+        """
+        return load(self.family).net(self.family_options, self.ends, self.skip.enabled)
+
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML holds them."""
-        return _plain(dataclasses.asdict(self))
+        values: dict[str, Any] = plain(self)
+        return values
 
     def as_yaml(self) -> str:
         """The resolved recipe as YAML."""
         return yaml.safe_dump(self.as_dict(), sort_keys=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _scalar(kind: type, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
-    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RecipeError(f"{where}: {value!r} is not {wanted}", f"give {wanted}")
-    if "choices" in meta and value not in meta["choices"]:
-        raise RecipeError(f"{where}: {value!r} is not known", f"one of: {', '.join(meta['choices'])}")
-    if "low" in meta and not meta["low"] <= value <= meta["high"]:
-        raise RecipeError(f"{where}: {value!r} is out of range", f"{meta['low']} to {meta['high']}")
-    return value
-
-
-def _convert(kind: Any, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, where)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple) or not (value or meta.get("empty")):
-            raise RecipeError(f"{where}: {value!r} is not a list", "a list such as [256, 256]")
-        return tuple(_scalar(typing.get_args(kind)[0], item, where, meta) for item in value)
-    if isinstance(kind, types.UnionType):
-        return None if value is None else _scalar(typing.get_args(kind)[0], value, where, meta)
-    return _scalar(kind, value, where, meta)
-
-
-def _build(kind: type, values: Any, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise RecipeError(f"{where}: {values!r} is not a mapping", "key: value lines")
-    hints = typing.get_type_hints(kind)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            raise RecipeError(f"{where}: unknown key {key!r} (value {values[key]!r})", f"one of: {', '.join(fields)}")
-    missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]
-    if missing:
-        raise RecipeError(f"{where}: missing key {missing[0]!r}", "every recipe has a name")
-    return kind(**{key: _convert(hints[key], value, f"{where}: {key}", fields[key].metadata)
-                   for key, value in values.items()})
 
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:
@@ -244,13 +198,32 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
         values[last] = text
 
 
+def _with_family(values: Any, where: str) -> Any:
+    """``values`` with the family's ends and typed options in them."""
+    if not isinstance(values, Mapping):
+        return values
+    values = dict(values)
+    family = load(convert(str, values.get("family", "tinylstm"), f"{where}: family", {}))
+    options = values.get("family_options", {})
+    if "network" in values:
+        before = values.pop("network")
+        if family.name != "tinylstm":
+            raise RecipeError(f"{where}: network: widths of tinylstm, and family is {family.name}", "family_options")
+        options = {**convert(dict, options, f"{where}: family_options", {}), **convert(
+            dict, before, f"{where}: network", {})}
+    options = convert(dict, options, f"{where}: family_options", {})
+    values["family_options"] = family.options(options, f"{where}: family_options")
+    values["ends"] = merged(family.ends.as_dict(), convert(dict, values.get("ends", {}), f"{where}: ends", {}))
+    return values
+
+
 def recipe_of(values: Any, where: str) -> Recipe:
     """Nested plain values as a recipe; absent keys take their defaults. ``where`` opens every message.
 
     Raises:
         RecipeError: an unknown key, or a value out of range.
     """
-    recipe: Recipe = _build(Recipe, values, where)
+    recipe: Recipe = build(Recipe, _with_family(values, where), where)
     for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
         if len(pair) != 2 or pair[0] > pair[1]:
             raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
@@ -259,6 +232,8 @@ def recipe_of(values: Any, where: str) -> Recipe:
         given = f"train.distill: {recipe.train.distill:g}"
         raise RecipeError(f"{where}: {given} needs a teacher, and there is no train.start",
                           "train.start: the dense run that teaches, or train.distill: 0")
+    if not any(recipe.train.exits):
+        raise RecipeError(f"{where}: train.exits: {list(recipe.train.exits)} is no loss", "a weight above 0")
     prune = recipe.prune
     if len(prune.block) != 2:
         raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")
@@ -308,6 +283,8 @@ def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) 
         raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: {type(values).__name__} instead of a mapping", "key: value lines")
+    if "family" in (overrides or {}):  # its options are another's
+        values = {key: value for key, value in values.items() if key not in ("family_options", "network", "ends")}
     for key, text in (overrides or {}).items():
         _override(values, key, text)
     return recipe_of(values, str(path))

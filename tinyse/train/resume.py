@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinyse.core.errors import TrainingError
-from tinyse.train.recipe import recipe_of
 from tinyse.train.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
+from tinyse.train.recipe import recipe_of
 
 if TYPE_CHECKING:
     from tinyse.train.loop import Run
@@ -55,6 +55,7 @@ def resume_run(run: Run) -> bool:
     run.records.rows[:], run.recent = state["rows"], state["recent"]
     run.network.shift, run.network.scale = state["normalizer"]
     if run.phase == "compress":
+        run.network.fold_norms()
         run.setup_compress()
     if state["ranges"] is not None:
         run.ranges = {k: (v[0], v[1]) for k, v in state["ranges"].items()}

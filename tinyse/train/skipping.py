@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from tinyse.graph.skip import FULL
 from tinyse.train.gated import Gated, Updates, pick
 from tinyse.train.keras import tf
+from tinyse.train.lanes import LANES, Lanes, gradients
 from tinyse.train.loss import compressed_error, energy_error, enhanced_magnitude
 from tinyse.train.recipe import SkipPart
-from tinyse.graph.skip import FULL
-from tinyse.train.lanes import LANES, Lanes
 
 SMOOTH_PRICE, SMOOTH_RATE = 0.95, 0.8
 """Of the running means of price and update rate."""
@@ -77,16 +77,17 @@ class Budget:
         push = GAIN * float(np.log(self.rate / self.wanted(step)))
         return max(self.price or 0.0, 0.0) * float(np.exp(np.clip(push, -LIMIT, LIMIT)))
 
-    def after_step(self, step: int, price: float | None, rate: float, layer: Any) -> None:
-        """Note what a step saw; move the bias of p~ in the mask layer ``layer``."""
+    def after_step(self, step: int, price: float | None, rate: float, gate: tuple[Any, int]) -> None:
+        """Note what a step saw; move the bias of p~, output ``gate[1]`` of the twin ``gate[0]``."""
         if price is not None:
             self.price = price if self.price is None else SMOOTH_PRICE * self.price + (1 - SMOOTH_PRICE) * price
         self.rate = SMOOTH_RATE * self.rate + (1 - SMOOTH_RATE) * rate
         if self.part.cost is None and step >= self.begin:
             missed = float(np.log(self.wanted(step) / self.rate)) * SHIFT
-            bias = layer.bias.numpy()
-            bias[-1] += np.clip(missed, -SHIFT_LIMIT, SHIFT_LIMIT)
-            layer.bias.assign(bias)
+            variable = gate[0].array("bias")
+            bias = variable.numpy()
+            bias[gate[1]] += np.clip(missed, -SHIFT_LIMIT, SHIFT_LIMIT)
+            variable.assign(bias)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -163,17 +164,18 @@ class GatedLanes(Lanes):
         self._saved = 0.0
 
     def _pack(self, frames: Any, governor: Any, saved: Any, *batch: Any) -> Any:
-        weights, bands = self.network.trainable_weights, self.network.spec.bands
+        bands, statistics = self.network.gate[1], self.new_statistics()
         count = governor.shape[0] * governor.shape[1]
         with tf.GradientTape() as tape:
             packed = pick(batch[0], frames)
-            found, _ = self.network.run(packed, self.network.zero_states(packed.shape[1]))
-            loss = self._loss(pick(found, governor)[..., :bands], batch)
+            results, _ = self.network.run(packed, self.network.zero_states(packed.shape[1]), statistics=statistics)
+            found = results[-1]
+            loss = self._loss([pick(found, governor)[..., :bands]], batch)
             masks = tf.stop_gradient(found[..., :bands])
             delay, there = self._delays(masks, frames, governor, batch[1:4], tf.stop_gradient(loss))
             term, sums = push(found[..., bands], delay, there, saved, count)
             total = loss + term
-        return loss, tape.gradient(total, weights), sums
+        return loss, gradients(tape, total, self.network), statistics or {}, sums
 
     def _delays(self, masks: Any, frames: Any, governor: Any, spectra: Any, loss: Any) -> tuple[Any, Any]:
         """``delays`` in units of the loss."""
@@ -191,10 +193,10 @@ class GatedLanes(Lanes):
         length, columns = found.governor.shape
         rate = float(tf.reduce_mean(tf.cast(found.governor[-1] + 1, tf.float32))) / length
         saved = tf.constant(self._saved, tf.float32)
-        loss, gradients, sums = self._packed(found.frames, found.governor, saved, *batch)
+        loss, passed, statistics, sums = self._packed(found.frames, found.governor, saved, *batch)
         with self._lock:
             self._sums.append([*(float(value) for value in sums), rate])
-        return loss, gradients
+        return loss, passed, statistics
 
     def gradient_step(self, step: int) -> tuple[float, list[Any]]:
         """Loss and gradients of step ``step``; the loss is without the budget."""
@@ -204,14 +206,14 @@ class GatedLanes(Lanes):
     @contextmanager
     def around(self, step: int) -> Iterator[None]:
         """Around the optimizer: p~'s own weights go further, and the budget is told what the step saw."""
-        layer = self.network.denses[-1]
-        before = [variable.numpy()[..., -1] for variable in layer.weights]
+        twin, at = self.network.gate
+        before = [variable.numpy()[..., at] for variable in twin.weights]
         yield
-        for variable, old in zip(layer.weights, before, strict=True):
+        for variable, old in zip(twin.weights, before, strict=True):
             value = variable.numpy()
-            value[..., -1] = old + SPEED * (value[..., -1] - old)
+            value[..., at] = old + SPEED * (value[..., at] - old)
             variable.assign(value)
         delay, weight, rate = (sum(column) for column in zip(*sorted(self._sums), strict=True))
         rate /= LANES
         price = delay / weight / rate if weight > 0 else None
-        self.budget.after_step(step, price, rate, layer)
+        self.budget.after_step(step, price, rate, (twin, at))

@@ -1,4 +1,4 @@
-"""Start from a dense model: its float weights in place of the float phase."""
+"""What is settled before a step is trained: that it can be exported, and the dense model to start from."""
 
 from __future__ import annotations
 
@@ -7,50 +7,105 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyse.core.artifacts import sha256
+from tinyse.core.errors import RecipeError, TinyseError
+from tinyse.export.checks import check_npu
+from tinyse.export.coperators import check_c
+from tinyse.graph.fold import fold
+from tinyse.graph.model import Model
+from tinyse.graph.net import Net
+from tinyse.sound import Ends, Result
+from tinyse.sound.corpus.clips import RATE
 from tinyse.train.dense import dense_file, dense_model
-from tinyse.core.errors import RecipeError
-from tinyse.model import TrainedModel
-from tinyse.network import EnhancerNetwork, NetworkSpec, open_gate, spec_of
+from tinyse.train.network import Network, open_gate
 
 
 @dataclass(frozen=True)
 class Start:
     """A float model and the hash of its file."""
 
-    model: TrainedModel
+    model: Model
     sha256: str
 
 
-def load_start(source: str, widths: NetworkSpec) -> Start:
+def load_start(source: str, net: Net) -> Start:
     """Read ``train.start``: a float .npz, an int8 .tflite, or a folder with float.npz or model_int8.tflite.
+
+    Args:
+        net: what is trained, a Skip RNN's p~ apart.
 
     Raises:
         ModelError: there is none, it is damaged, or it is a run's quantized model.
-        RecipeError: the recipe's network has other widths.
+        RecipeError: it is of another network.
     """
     file = dense_file(source, "train.start")
     model = dense_model(file, "train.start")
-    found = spec_of(model)
-    for key, ours, theirs in (("lstm", widths.lstm, found.lstm), ("dense", widths.dense, found.dense)):
-        if ours != theirs:
-            raise RecipeError(f"network.{key}: {list(ours)}, but {file} has {list(theirs)}",
-                              f"network.{key}={list(theirs)}")
-    if widths.bands != found.bands:
-        raise RecipeError(f"train.start: {file} has {found.bands} bands, not {widths.bands}", "train it again")
+    for name, array in net.arrays.items():
+        kind, found = net[name.split("/")[0]].layer.kind, model.net.arrays.get(name)
+        if kind == "norm" and found is None:
+            continue  # folded before it was exported
+        shape = None if found is None else found.shape
+        if shape != array.shape and not _gate_apart(model.net, name, array.shape):
+            theirs = "none" if shape is None else list(shape)
+            raise RecipeError(f"train.start: {name}: {list(array.shape)}, but {file} has {theirs}",
+                              "the family and family_options that it was trained with")
     return Start(model, sha256(file))
 
 
-def take_weights(network: EnhancerNetwork, model: TrainedModel) -> None:
+def _gate_apart(net: Net, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether an array of ``net`` has this shape but for a Skip RNN's p~."""
+    if net.skip is None or name.split("/")[0] != net.results[-1].node:
+        return False
+    return net.arrays[name].shape == (*shape[:-1], shape[-1] + 1)
+
+
+def take_weights(network: Network, model: Model) -> None:
     """Assign the model's weights; they take raw features, so the network needs no normalizer.
 
-    A gate that the model lacks starts open, one that the network lacks is left out.
+    A gate that the model lacks starts open, one that the network lacks is left out; norms that it lacks are folded.
     """
-    for layer, weights in zip(network.stack, model.layers, strict=True):
-        for variable in layer.weights:
-            value = weights.arrays[variable.name.split("/")[-1].split(":")[0]]
-            if layer is network.denses[-1] and model.skip != network.spec.skip:
-                value = np.concatenate([value, np.zeros_like(value[..., :1])], -1)[..., : network.spec.outputs]
-            variable.assign(value)
-    if network.spec.skip and not model.skip:
-        open_gate(network.denses[-1])
+    if any(name not in model.net.arrays for name in network.net.arrays):
+        network.fold_norms()
+    arrays, gated = dict(model.arrays), model.net.skip is not None
+    last = network.net.results[-1].node
+    if gated != (network.net.skip is not None):
+        for name, array in network.net.arrays.items():
+            if name.split("/")[0] == last:
+                value = arrays[name]
+                arrays[name] = np.concatenate([value, np.zeros_like(value[..., :1])], -1)[..., : array.shape[-1]]
+    network.take(arrays)
+    if network.net.skip is not None and not gated:
+        open_gate(network)
     network.shift, network.scale = 0.0, 1.0
+
+
+def check_ends(ends: Ends) -> None:
+    """See that today's trainer, its corpus and the C library can do a recipe's ends.
+
+    Raises:
+        RecipeError: they cannot; before anything is trained.
+    """
+    if ends.framing.rate != RATE:
+        raise RecipeError(f"ends: framing: rate: {ends.framing.rate}: the corpus has {RATE} Hz", f"rate: {RATE}")
+    if ends.result != Result():
+        raise RecipeError(f"ends.result: {ends.result.kind}: losses are known for gains of 0 to 1 only",
+                          "result gains of limit 1")
+    if ends.device_reason:
+        raise RecipeError(f"ends: framing: {ends.device_reason}", "fft: 512")
+
+
+def check_net(net: Net, ends: Ends) -> None:
+    """See that the C library and the NPU can run a network, by small weights on grids of -1 to 1.
+
+    Raises:
+        RecipeError: they cannot; before anything is trained. The message names operator and tensor.
+    """
+    arrays = {name: np.full(array.shape, 0.01, np.float32) for name, array in net.arrays.items()}
+    try:
+        folded = fold(Model(net, arrays, ends, None, {}))
+        ranges = {name: (-1.0, 1.0) for name in folded.net.ranges}
+        graphs = Model(folded.net, folded.arrays, ends, ranges, {}).plan().graphs
+        for graph in graphs:
+            check_c(graph)
+        check_npu(graphs)
+    except TinyseError as error:
+        raise RecipeError(f"family: {error}", error.hint) from error

@@ -1,7 +1,7 @@
 """Learned-threshold pruning of weights, blocks or units: hard masks forward, a sigmoid's gradient backward.
 
 Papers: TinyLSTMs (masks, thresholds, regulariser), Weight, Block or Unit? (the three structures). With n_g the norm of
-group g (``tinyse.groups``) and tau_k the threshold of its layer::
+group g (``tinyse.graph.groups``) and tau_k the threshold of its layer::
 
     forward    r_g = 1(n_g >= tau_k),   w <- w * r_g          tau_k = spread_k * softplus(theta_k) >= 0
     loss       + lambda * sum_g size_g r_g n_g / sum_g size_g
@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.groups import DEFAULT_BLOCK, Structure, array_scales, is_matrix, masks, sparsity, structure_groups
+from tinyse.graph.groups import DEFAULT_BLOCK, Structure, array_scales, is_matrix, masks, sparsity, structure_groups
+from tinyse.graph.units import units_of
 from tinyse.train.keras import tf
 from tinyse.train.prune import Mask, Schedule, short_name
 
@@ -65,7 +66,7 @@ class ThresholdPruning:
         """Prepare; weights are first read at ``schedule.begin``.
 
         Args:
-            network: an EnhancerNetwork. schedule: the sparsity wanted over the steps.
+            network: a Network. schedule: the sparsity wanted over the steps.
             structure: what a group is. block: inputs and outputs of a tile.
             multiple: a layer keeps a multiple of so many units, if it has as many.
         """
@@ -74,8 +75,7 @@ class ThresholdPruning:
         place = {id(v): n for n, v in enumerate(self.trainable)}
         self.variables = {f"{layer.name}/{short_name(v)}": v for layer in network.stack for v in layer.weights}
         self.place = {name: place[id(v)] for name, v in self.variables.items()}
-        shapes = {name: tuple(v.shape) for name, v in self.variables.items()}
-        self.groups = structure_groups(shapes, Structure(structure), block)
+        self.groups = structure_groups(units_of(network.net), Structure(structure), block)
         self.multiple = multiple if structure == Structure.UNIT else 1
         self.sizes = [part.sizes() for part in self.groups]
         self.weight = 1.0 / sum(float(size.sum()) for size in self.sizes)
@@ -222,8 +222,8 @@ class ThresholdPruning:
         to_norm = bump * (through + self.strength * weighed)
         to_norm += self.strength * share * keep
         to_norm /= np.maximum(norms, 1e-9) * self.sizes[k]
-        for name, labels in part.members:
-            passed = to_norm[labels]
+        for member, (name, _) in enumerate(part.members):
+            passed = part.spread(member, to_norm, 0)
             passed *= self.dense[name]
             passed /= self.scales[name] ** 2
             out[name] = out[name] + passed
@@ -233,9 +233,10 @@ class ThresholdPruning:
         """The mask of an array by every group but member ``member`` of layer ``k``; None where there is no other."""
         product: Any = None
         for number, (part, keep) in enumerate(zip(self.groups, self.kept, strict=True)):
-            for other, (array, labels) in enumerate(part.members):
+            for other, (array, _) in enumerate(part.members):
                 if array == name and (number, other) != (k, member):
-                    product = keep[labels] if product is None else product & keep[labels]
+                    kept = part.spread(other, keep, 1)
+                    product = kept if product is None else product & kept
         return product
 
     @property

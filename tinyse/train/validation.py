@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse import frontend
+from tinyse.core.errors import CorpusError
+from tinyse.sound import Ends, applied, features, istft, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
-from tinyse.core.errors import CorpusError
-from tinyse.frontend import FrontEndSpec
 from tinyse.train.gated import Gated
 from tinyse.train.keras import tf
-from tinyse.network import EnhancerNetwork
+from tinyse.train.network import Network
 
 SNRS = (-6, -3, 0, 3, 6, 9)
 SECONDS = 4.0
@@ -37,18 +36,18 @@ class Validation:
         update_rate: share of frames that ran a Skip RNN at the last score; None for other networks.
     """
 
-    def __init__(self, corpus: Corpus, count: int, seed: int, spec: FrontEndSpec) -> None:
+    def __init__(self, corpus: Corpus, count: int, seed: int, ends: Ends) -> None:
         per_snr = max(1, round(count / len(SNRS)))
         mixtures = list(test_mixtures(corpus, "validation", SNRS, per_snr, SECONDS, seed))
         if not mixtures:
             raise CorpusError("the corpus has no validation mixtures", "fetch or import one")
-        length = min(m.noisy.size for m in mixtures) // spec.hop * spec.hop
+        length = min(m.noisy.size for m in mixtures) // ends.framing.hop * ends.framing.hop
         noisy = np.stack([m.noisy[:length] for m in mixtures]).astype(np.float32)
         self.clean = np.stack([m.clean[:length] for m in mixtures]).astype(np.float32)
-        self.spec = spec
-        self.spectra = np.stack([frontend.stft(wave, spec) for wave in noisy])
-        self.features = np.stack([frontend.features(s, spec) for s in self.spectra], 1).astype(np.float32)
-        edge = spec.hop
+        self.ends = ends
+        self.spectra = np.stack([stft(wave, ends.framing) for wave in noisy])
+        self.features = np.stack([features(s, ends) for s in self.spectra], 1).astype(np.float32)
+        edge = ends.framing.hop
         self._run: Any = None
         self.update_rate: float | None = None
         self._inside = slice(edge, length - edge)
@@ -58,21 +57,21 @@ class Validation:
         """Trace the network anew at the next score: its grids have changed."""
         self._run = None
 
-    def si_sdr(self, network: EnhancerNetwork) -> float:
+    def si_sdr(self, network: Network) -> float:
         """Mean SI-SDR in dB of the network's output."""
         if self._run is None:
-            if network.spec.skip:
+            if network.net.skip is not None:
                 self._run = Gated(network).masks
             else:
-                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0])
+                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0][-1])
                 self._run = lambda f: (dense(f), None)
         parts = [self._run(tf.constant(self.features[:, at : at + ROWS]))
                  for at in range(0, self.features.shape[1], ROWS)]
         masks = np.concatenate([part[0].numpy() for part in parts], 1)
-        if network.spec.skip:
+        if network.net.skip is not None:
             self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
         scores = []
         for index, spectrum in enumerate(self.spectra):
-            wave = frontend.istft(spectrum * frontend.lift(masks[:, index], self.spec), self.spec)
+            wave = istft(applied(spectrum, masks[:, index], self.ends), self.ends.framing)
             scores.append(_si_sdr(wave[self._inside][None], self.clean[index, self._inside][None])[0])
         return float(np.mean(scores))

@@ -20,7 +20,7 @@ def ours(model: Path, seconds: float = SECONDS) -> Run:
     from tinyse.engines.npu import NpuEngine
 
     engine = NpuEngine.load(model)
-    return _frames(engine.reset, engine.step, engine.frontend, engine.input.quantize, seconds)
+    return _frames(engine.reset, engine.step, engine.ends, engine.input.quantize, seconds)
 
 
 def tflm(model: Path, seconds: float = SECONDS) -> Run:
@@ -28,22 +28,15 @@ def tflm(model: Path, seconds: float = SECONDS) -> Run:
     from tinyse.engines.tflm import TflmEngine
 
     engine = TflmEngine.load(model)
-    return _frames(engine.reset, engine.step, engine.frontend, engine.input.quantize, seconds)
+    return _frames(engine.reset, engine.step, engine.ends, engine.input.quantize, seconds)
 
 
 def numpy(model: Path, seconds: float = SECONDS) -> Run:
-    """The int8 file in plain NumPy, layer by layer: ``tinyse.export.integer``, which export is checked against."""
-    import numpy as np
+    """The int8 file in plain NumPy, operator by operator: the reference that export is checked against."""
+    from tinyse.engines.integer import IntegerEngine
 
-    from tinyse.engines import exported_frontend
-    from tinyse.engines.tflm import Affine
-    from tinyse.export.integer import IntegerNetwork
-    from tinyse.export.network import parse
-
-    data = model.read_bytes()
-    network, grid = IntegerNetwork(data), parse(data).features
-    quantize = Affine(grid.scale, grid.zero_point, np.dtype(np.int8)).quantize
-    return _frames(network.reset, network.step, exported_frontend(model, data), quantize, seconds)
+    engine = IntegerEngine.load(model)
+    return _frames(engine.reset, engine.step, engine.ends, engine.input.quantize, seconds)
 
 
 def sequences(model: Path, seconds: float = SECONDS) -> Run:
@@ -51,19 +44,19 @@ def sequences(model: Path, seconds: float = SECONDS) -> Run:
     import numpy as np
 
     from tinyse.bench.speed import test_signal
-    from tinyse.frontend import features, stft
-    from tinyse.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
+    from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
+    from tinyse.graph.model import Model
+    from tinyse.sound import features, stft
     from tinyse.train.keras import tf
-    from tinyse.model import TrainedModel
-    from tinyse.network import restore
+    from tinyse.train.network import restore
 
-    trained = TrainedModel.load(model)
-    spec, network = trained.frontend, restore(trained, exact=True)
+    trained = Model.load(model)
+    spec, network = trained.ends, restore(trained, exact=True)
     scale = np.float32(Grid.of_range(*(trained.ranges or {})["features"]).scale)
-    one = nearest(features(stft(test_signal(spec.sample_rate, seconds), spec), spec), float(scale)) * scale
+    one = nearest(features(stft(test_signal(spec.framing.rate, seconds), spec.framing), spec), float(scale)) * scale
     batch = tf.constant(np.repeat(one[:, None], CLIPS, axis=1))
     states = network.zero_states(CLIPS)
-    masks = tf.function(lambda rows: network.run(rows, states)[0])
+    masks = tf.function(lambda rows: network.run(rows, states)[0][-1])
 
     def run() -> Lap:
         started = time.perf_counter()
@@ -79,9 +72,9 @@ def _frames(reset: Callable[[], None], step: Callable[[Any], Any], spec: Any, qu
     import numpy as np
 
     from tinyse.bench.speed import test_signal
-    from tinyse.frontend import features, stft
+    from tinyse.sound import features, stft
 
-    frames = list(quantize(features(stft(test_signal(spec.sample_rate, seconds), spec), spec)))
+    frames = list(quantize(features(stft(test_signal(spec.framing.rate, seconds), spec.framing), spec)))
 
     def run() -> Lap:
         reset()

@@ -47,23 +47,23 @@ def plain_keras(model: Path, seconds: float = SECONDS) -> Run:
     Frames per second of CPU time, measured: 119, ``model(x)`` 71, ``model.predict`` 18.
     """
     from tinyse.bench.pace.exporting import keras_model
-    from tinyse.model import TrainedModel
+    from tinyse.graph.model import Model
 
-    trained = TrainedModel.load(model)
+    trained = Model.load(model)
     network = keras_model(trained, stateful=True)
 
     def mask(feature: Any) -> Any:
         return network.predict_on_batch(feature.reshape(1, 1, -1)).reshape(-1)
 
-    return _librosa(trained.frontend, mask, network.reset_states, seconds)
+    return _librosa(trained.ends, mask, network.reset_states, seconds)
 
 
 def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
     """``tf.lite.Interpreter`` on the int8 file, once a frame."""
     import numpy as np
 
-    from tinyse.engines import exported_frontend
     from tinyse.core.capture import quiet_stderr
+    from tinyse.export.bundle import exported_ends
     from tinyse.train.keras import tf
 
     with quiet_stderr():  # XNNPACK's greeting
@@ -79,33 +79,34 @@ def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
         result = interpreter.get_tensor(target["index"]).reshape(-1)
         return (result.astype(np.float32) - out_zero) * out_scale
 
-    return _librosa(exported_frontend(model, model.read_bytes()), mask, interpreter.reset_all_variables, seconds)
+    return _librosa(exported_ends(model), mask, interpreter.reset_all_variables, seconds)
 
 
-def _librosa(spec: Any, mask: Mask, reset: Callable[[], None], seconds: float) -> Run:
+def _librosa(ends: Any, mask: Mask, reset: Callable[[], None], seconds: float) -> Run:
     """Transform, a mask a frame, transform back."""
     import librosa
     import numpy as np
 
     from tinyse.bench.speed import test_signal
-    from tinyse.frontend import mel_matrix
+    from tinyse.sound import band_matrix
 
-    samples = int(spec.sample_rate * seconds) // spec.hop * spec.hop
-    wave = test_signal(spec.sample_rate, seconds)[:samples]
-    mel = mel_matrix(spec)  # librosa's own triangles are straight in Hz; the network learnt others
-    shape = {"n_fft": spec.fft, "hop_length": spec.hop, "win_length": spec.frame, "center": False}
+    framing = ends.framing
+    samples = int(framing.rate * seconds) // framing.hop * framing.hop
+    wave = test_signal(framing.rate, seconds)[:samples]
+    mel = band_matrix(ends.bands, framing)  # librosa's own triangles are straight in Hz; the network learnt others
+    shape = {"n_fft": framing.fft, "hop_length": framing.hop, "win_length": framing.frame, "center": False}
 
     def run() -> Lap:
         reset()
         started = time.perf_counter()
-        spectrum = librosa.stft(np.concatenate([np.zeros(spec.delay, np.float32), wave]), **shape).T
+        spectrum = librosa.stft(np.concatenate([np.zeros(ends.delay, np.float32), wave]), **shape).T
         enhanced = np.empty_like(spectrum)
         for number, frame in enumerate(spectrum):
-            feature = (np.abs(frame) @ mel) ** np.float32(spec.power)
+            feature = (np.abs(frame) @ mel) ** np.float32(ends.feature.power)
             enhanced[number] = frame * (mel @ mask(feature))
         output = librosa.istft(enhanced.T, **shape)
         taken = time.perf_counter() - started
-        return Lap(len(spectrum), taken, output[spec.delay: len(spectrum) * spec.hop].astype(np.float32))
+        return Lap(len(spectrum), taken, output[ends.delay: len(spectrum) * framing.hop].astype(np.float32))
 
     return run
 

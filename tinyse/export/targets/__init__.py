@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tinyse.core.errors import RecipeError
 from tinyse.export.targets.parsing import parse_target
-from tinyse.export.targets.schema import HOP_SECONDS, Holds, Memory, MemoryKind, Npu, Target, Timing
+from tinyse.export.targets.schema import Holds, Memory, MemoryKind, Npu, Target, Timing
 
-__all__ = ["ALIASES", "HOP_SECONDS", "Holds", "Memory", "MemoryKind", "Npu", "Target", "Timing",
+__all__ = ["ALIASES", "Holds", "Memory", "MemoryKind", "Npu", "Target", "Timing",
            "load_target", "target_names"]
 
 FOLDER = Path(__file__).parent

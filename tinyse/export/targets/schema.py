@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-HOP_SECONDS = 0.016
-"""Time between two frames of the front end: 256 samples at 16 kHz."""
-
 
 class MemoryKind(StrEnum):
     """What a memory is made of; ``flash`` also stands for a DDR that a timing adapter slows to flash."""
@@ -122,10 +119,9 @@ class Target:
         """Whether exports for this target go through Vela."""
         return self.npu is not None
 
-    @property
-    def cycles_per_hop(self) -> float:
-        """Cycles between two frames, 16 ms, at the target's clock."""
-        return self.clock_mhz * 1e6 * HOP_SECONDS
+    def cycles_in(self, seconds: float) -> float:
+        """Cycles of the target's clock in a time, such as between two frames."""
+        return self.clock_mhz * 1e6 * seconds
 
     def memory(self, holds: Holds | str) -> Memory:
         """The memory that ``holds`` is placed in."""

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
-from tinyse.core.artifacts import sha256, write_json, write_text
-from tinyse.engines import exported_frontend
+from tinyse.core.artifacts import sha256, write_json
+from tinyse.export.bundle import MANIFEST, plan_json
+from tinyse.export.targets import Target
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.measure.costs.locate import Located, manifest_target
-from tinyse.export.targets import Target
 
 
 def assemble(found: Located, target: Target, folder: Path) -> Project:
     """Write a project for the located model into ``folder``/project.
 
     The C sources of an export for this very target are taken as they are; for a bare .tflite, a release, or
-    another target they are written from the int8 file, with the front end that its manifest names.
+    another target they are written from the int8 file, with the ends that its manifest names.
 
     Raises:
         ModelError: the int8 file is damaged. ExportError: the network cannot be packed or placed.
         ToolError: CMSIS cannot be fetched.
     """
-    assert found.int8 is not None
-    export = found.int8.parent
+    export = found.int8[0].parent
     if not all((export / name).is_file() for name in MODEL) or manifest_target(export) != target.name:
         export = folder / "export"
         _write_sources(found, target, export)
@@ -31,26 +29,11 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 
 
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
-    from tinyse.export.cheader import header, source
-    from tinyse.export.cpacked import packed_header, packed_source
-    from tinyse.export.memory import cpu_memory, npu_memory
-    from tinyse.export.network import parse
-    from tinyse.export.packing import pack
-    from tinyse.export.vela import Compiled
+    from tinyse.export.csources import write_c
 
-    assert found.int8 is not None
-    data = found.int8.read_bytes()
-    network, frontend = parse(data, str(found.int8)), exported_frontend(found.int8, data)
-    flashed = data
-    if target.has_npu and found.compiled is not None:
-        flashed = found.compiled.read_bytes()
-        memory = npu_memory(network, found.int8, Compiled(found.compiled, (), 0, 0, 0), target)
-    else:
-        memory = cpu_memory(network, found.int8, target)
-    packed, trained = pack(network), sha256(found.int8)
+    bundle = found.bundle()
+    compiled = found.compiled if target.has_npu else ()
     folder.mkdir(parents=True)
-    for name, text in (("model.h", header(flashed, frontend, memory, target, trained)),
-                       ("model.c", source(flashed, frontend, memory, target, trained)),
-                       ("packed.h", packed_header(packed, data)), ("packed.c", packed_source(packed, data))):
-        write_text(folder / name, text)
-    write_json(folder / "manifest.json", {"target": target.name, "frontend": asdict(frontend)})
+    write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8[0]))
+    write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict(),
+                                   "plan": plan_json(bundle.plan)})

@@ -1,4 +1,4 @@
-"""The frame budget: what share of the 16 ms hop each stage of the firmware takes at the target's clock.
+"""The frame budget: what share of the hop each stage of the firmware takes at the target's clock.
 
 Cycles that were measured are taken as they are. Instructions of an emulator become cycles only by an assumed number
 of cycles an instruction (CPI); the result is a range, and says so wherever it is shown.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyse.measure.costs.firmware import FirmwareRun, FrameBudget, Share
-from tinyse.measure.costs.results import Origin, Source
+from tinyse.core.origin import Origin, Source
 from tinyse.export.targets import Target
+from tinyse.measure.costs.firmware import FirmwareRun, FrameBudget, Share
+from tinyse.sound import DEFAULT
 
 LATENCY_LIMIT_MS = 10.0
 """TinyLSTMs (Fedorov et al. 2020) allow this much computation a frame."""
@@ -35,7 +36,8 @@ ASSUMED = {
 }
 
 
-def frame_budget(run: FirmwareRun, target: Target, skips: bool = False) -> FrameBudget | None:
+def frame_budget(run: FirmwareRun, target: Target, skips: bool = False,
+                 frames_per_second: float = DEFAULT.frames_per_second) -> FrameBudget | None:
     """The budget of a run; None where neither cycles nor instructions of a known core were counted.
 
     The network is left out where an NPU (or its simulator) ran it: its time is another source's.
@@ -54,5 +56,6 @@ def frame_budget(run: FirmwareRun, target: Target, skips: bool = False) -> Frame
         mean, most = run.frame.mean, run.frame.most
     else:
         mean, most = sum(each.mean for each in stages), sum(each.most for each in stages)
-    return FrameBudget(origin, target.clock_mhz, target.cycles_per_hop, cpi.low, cpi.high, cpi.basis, shares,
+    hop = target.cycles_in(1 / frames_per_second)
+    return FrameBudget(origin, target.clock_mhz, hop, cpi.low, cpi.high, cpi.basis, shares,
                        mean * cpi.low, mean * cpi.high, most * cpi.low, most * cpi.high, worst)

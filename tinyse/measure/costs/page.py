@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinyse.core.artifacts import versions
+from tinyse.core.origin import Source
+from tinyse.export.targets import Target
 from tinyse.measure.costs.firmware import STAGE_NAMES
-from tinyse.measure.costs.results import Profile, Source
+from tinyse.measure.costs.results import Profile
 from tinyse.measure.costs.roofline import draw_roofline
 from tinyse.measure.costs.table import Table
-from tinyse.export.targets import Target
 
 COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00")
 
@@ -44,7 +45,7 @@ def html(profiles: Sequence[Profile], tables: Sequence[Table], target: Target | 
 
 
 def budget_figure(profiles: Sequence[Profile]) -> bytes:
-    """PNG: a stacked bar over the 16 ms hop for each processor, with the kind of its numbers beside it.
+    """PNG: a stacked bar over the hop for each processor, with the kind of its numbers beside it.
 
     An NPU's network has a bar of its own: its cycles are of another kind than those of the processor beside it.
     """
@@ -65,10 +66,13 @@ def budget_figure(profiles: Sequence[Profile]) -> bytes:
             axis.barh(place, most - start, left=start, color="#bbbbbb", alpha=0.5)
     axis.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8)
     axis.invert_yaxis()
-    axis.axvline(16, color="black", linewidth=1)
+    hops = sorted({1000 / profile.frames_per_second for profile in profiles})
+    for hop in hops:
+        axis.axvline(hop, color="black", linewidth=1)
     axis.axvline(10, color="#999999", linewidth=1, linestyle="--")
-    axis.set_xlim(0, max(17, *(1.05 * row[2] for row in rows)))
-    axis.set_xlabel("ms; solid: the 16 ms hop, dashed: TinyLSTMs' limit of 10 ms")
+    axis.set_xlim(0, max(hops[-1] + 1, *(1.05 * row[2] for row in rows)))
+    named = " and ".join(f"{hop:g}" for hop in hops)
+    axis.set_xlabel(f"ms; solid: the {named} ms hop, dashed: TinyLSTMs' limit of 10 ms")
     figure.legend(handles=[Patch(color=colours[stage], label=name) for stage, name in STAGE_NAMES.items()],
                   fontsize=7, ncols=6, loc="outside lower center")
     FigureCanvasAgg(figure)

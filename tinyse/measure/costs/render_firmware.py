@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from tinyse.core.origin import Origin, Source
 from tinyse.measure.costs.budget import LATENCY_LIMIT_MS, LATENCY_PAPER_MS
 from tinyse.measure.costs.firmware import STAGE_NAMES, FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun, Share
-from tinyse.measure.costs.results import NpuEstimate, Origin, Profile, Source
+from tinyse.measure.costs.results import NpuEstimate, Profile
 from tinyse.measure.costs.skipping import SkipCost, SkipRate
 from tinyse.measure.costs.table import Table, percent
 
@@ -132,7 +133,8 @@ def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None,
         (MARKS[list(STAGE_NAMES).index(each.stage)], STAGE_NAMES[each.stage], *cells(each.low, each.high))
         for each in budget.shares]
     rows.append(("", "sum", *cells(budget.low, budget.high)))
-    notes = [bar(budget, budget.shares), f"{budget.clock_mhz:g} MHz: {budget.hop_cycles:,.0f} cycles a hop of 16 ms"]
+    notes = [bar(budget, budget.shares),
+             f"{budget.clock_mhz:g} MHz: {budget.hop_cycles:,.0f} cycles a hop of {hop(budget)}"]
     if budget.updating:
         header = (*header, "an update", "of the hop")
         worst = [cells(each.low, each.high) for each in budget.updating]
@@ -164,6 +166,11 @@ def budget_table(budget: FrameBudget, run: FirmwareRun, npu: NpuEstimate | None,
     return Table(f"frame budget, {said(budget.origin)}", header, tuple(rows), tuple(notes))
 
 
+def hop(budget: FrameBudget) -> str:
+    """The time between two frames."""
+    return f"{budget.milliseconds(budget.hop_cycles):g} ms"
+
+
 def bar(budget: FrameBudget, shares: tuple[Share, ...]) -> str:
     """The hop as ``WIDTH`` characters, each stage its letter, at the upper end of the range."""
     text, done = "", 0.0
@@ -171,7 +178,7 @@ def bar(budget: FrameBudget, shares: tuple[Share, ...]) -> str:
         done += each.high
         end = min(WIDTH, round(WIDTH * done / budget.hop_cycles))
         text += MARKS[list(STAGE_NAMES).index(each.stage)] * (end - len(text))
-    return f"[{text.ljust(WIDTH, '.')}] {'over the hop!' if done > budget.hop_cycles else '16 ms'}"
+    return f"[{text.ljust(WIDTH, '.')}] {'over the hop!' if done > budget.hop_cycles else hop(budget)}"
 
 
 def memory_table(memory: FirmwareMemory) -> Table:

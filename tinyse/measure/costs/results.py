@@ -6,25 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tinyse.core.origin import Origin
+from tinyse.export.hostarena import HostArena
+from tinyse.sound.ends import DEFAULT
+
 if TYPE_CHECKING:
     from tinyse.measure.costs.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
+    from tinyse.measure.costs.parts import PartCosts
     from tinyse.measure.costs.skipping import SkipCost
-
-FRAMES_PER_SECOND = 62.5
-"""Frames of 256 samples in a second of 16 kHz audio."""
-
-
-class Source(StrEnum):
-    """What kind of thing produced a number; numbers of two kinds never share a column."""
-
-    MEASURED = "measured"
-    EMULATED = "emulated"
-    ASSUMED = "emulated x assumed CPI"
-    SIMULATED = "simulated"
-    SIMULATED_MEAN = "simulated x update rate"
-    ESTIMATED = "estimated"
-    ESTIMATED_MEAN = "estimated x update rate"
-    EXACT = "exact"
 
 
 class Bound(StrEnum):
@@ -35,20 +24,6 @@ class Bound(StrEnum):
     DECODE = "weight decoding"
     MACS = "MACs"
     OUTPUT = "elementwise"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Source and tool of a group of numbers, such as (estimated, Vela 5.2.0)."""
-
-    source: Source
-    tool: str
-    where: str = ""
-
-    @property
-    def label(self) -> str:
-        """The word that stands beside every number: ``estimated``, ``measured (host)``."""
-        return f"{self.source} ({self.where})" if self.where else str(self.source)
 
 
 @dataclass(frozen=True)
@@ -187,8 +162,9 @@ class NpuEstimate:
     Attributes:
         cycles: whole inference; the other cycle counts are each resource's own, overlapping.
         clock_mhz: the clock Vela reckoned with.
-        cycles_per_second: of audio, 62.5 frames.
-        hop_share: part of the 16 ms hop that the inference takes.
+        cycles_per_second: of audio.
+        hop_share: part of the hop that the inference takes.
+        frames_per_second: of sound; a hop is the time of one.
     """
 
     origin: Origin
@@ -207,17 +183,7 @@ class NpuEstimate:
     traffic: tuple[Traffic, ...]
     memories: tuple[MemoryUse, ...]
     regions: tuple[Region, ...]
-
-
-@dataclass(frozen=True)
-class HostArena:
-    """TFLM's arena for the int8 model on the host, bytes; ``parts`` as its recording allocator names them."""
-
-    origin: Origin
-    total: int
-    head: int
-    tail: int
-    parts: tuple[tuple[str, int], ...]
+    frames_per_second: float = DEFAULT.frames_per_second
 
 
 @dataclass(frozen=True)
@@ -284,6 +250,9 @@ class Profile:
         skipped: one line for each group that could not be had, with what would give it.
         firmware, memory, budget: the firmware built and run with this model; None where it was not.
         runner: Arm's runner with the same model, where it was asked for.
+        frames_per_second: of sound, by the model's ends.
+        parts: of a network of several parts, the costs of each, and at the rates at which they ran; else None. ``npu``
+            and ``simulation`` are then of a frame that runs all of them.
         skip: what a Skip RNN costs on average; None for a network that runs on every frame. ``npu`` and ``simulation``
             are then of a frame that runs it.
     """
@@ -301,3 +270,5 @@ class Profile:
     budget: FrameBudget | None = None
     runner: RunnerRun | None = None
     skip: SkipCost | None = None
+    parts: PartCosts | None = None
+    frames_per_second: float = DEFAULT.frames_per_second

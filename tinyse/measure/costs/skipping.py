@@ -7,10 +7,11 @@ counted by the firmware, on the signal that is named beside it, and belongs to n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from tinyse.core.origin import Origin, Source
 from tinyse.measure.costs.firmware import FirmwareRun
-from tinyse.measure.costs.results import FRAMES_PER_SECOND, NpuEstimate, Origin, Simulation, Source
+from tinyse.measure.costs.results import NpuEstimate, Simulation
+from tinyse.sound import DEFAULT
 
 UNKNOWN = "update rate: the firmware did not run; all costs are of a frame that runs the network"
 
@@ -58,50 +59,30 @@ class SkipCost:
     network: tuple[MeanCost, ...] = ()
 
 
-def is_skipping(int8: Path | None, compiled: Path | None) -> bool:
-    """Whether the network has one output more than inputs, by the int8 file, else by the compiled one.
-
-    Raises:
-        ModelError: the file is no TFLite file. NpuError: the compiled file is corrupt.
-    """
-    if int8 is not None:
-        from tinyse.export.network import tensor_infos, unpack
-
-        model = unpack(int8.read_bytes(), str(int8))
-        infos, graph = tensor_infos(model), model.subgraphs[0]
-        return infos[graph.outputs[0]].bytes == infos[graph.inputs[0]].bytes + 1
-    if compiled is None:
-        return False
-    from tinyse.npu.payload import load
-
-    payload = load(compiled)
-    return bool(payload.inputs) and payload.outputs[0].size == payload.inputs[0].size + 1
-
-
-def skip_cost(run: FirmwareRun | None, npu: NpuEstimate | None, simulation: Simulation | None) -> SkipCost:
-    """Every cost of a Skip RNN at the rate of ``run``."""
+def skip_cost(run: FirmwareRun | None, npu: NpuEstimate | None, simulation: Simulation | None,
+              frames_per_second: float = DEFAULT.frames_per_second) -> SkipCost:
+    """Every cost of a Skip RNN at the rate of ``run``; ``frames_per_second``: of sound."""
     if run is None or not run.frames:
         return SkipCost(None)
     rate = SkipRate(run.origin, run.signal, run.frames, run.updates, run.updates / run.frames)
-    stages = tuple(_cost(each.stage, run.unit, run.origin, run.updating(each.stage), each.mean)
+
+    def cost(name: str, unit: str, origin: Origin, update: float, mean: float) -> MeanCost:
+        return MeanCost(name, unit, origin, update, mean, mean * frames_per_second)
+
+    def rated(name: str, unit: str, source: Source, origin: Origin, update: float) -> MeanCost:
+        return cost(name, unit, Origin(source, origin.tool, origin.where), update, update * rate.rate)
+
+    stages = tuple(cost(each.stage, run.unit, run.origin, run.updating(each.stage), each.mean)
                    for each in (*run.stages, run.frame))
     network = []
     if npu is not None:
-        network.append(_rated("cycles", "cycles", Source.ESTIMATED_MEAN, npu.origin, npu.cycles, rate))
+        network.append(rated("cycles", "cycles", Source.ESTIMATED_MEAN, npu.origin, npu.cycles))
     if run.npu is not None and run.npu_origin is not None and not run.transfer:
         cycles = run.npu.cycles
-        network.append(_cost("cycles", "cycles", run.npu_origin, cycles / max(1, run.npu.runs), cycles / run.frames))
+        network.append(cost("cycles", "cycles", run.npu_origin, cycles / max(1, run.npu.runs), cycles / run.frames))
     if simulation is not None:
         total = simulation.total
-        network += [_rated(name, unit, Source.SIMULATED_MEAN, simulation.origin, count, rate) for name, unit, count in (
+        network += [rated(name, unit, Source.SIMULATED_MEAN, simulation.origin, count) for name, unit, count in (
             ("MACs", "MACs", total.macs), ("MACs on zeros", "MACs", total.macs_on_zeros),
             ("model bytes read", "B", total.flash_bytes), ("arena bytes", "B", total.sram_bytes))]
     return SkipCost(rate, stages, tuple(network))
-
-
-def _rated(name: str, unit: str, source: Source, origin: Origin, update: float, rate: SkipRate) -> MeanCost:
-    return _cost(name, unit, Origin(source, origin.tool, origin.where), update, update * rate.rate)
-
-
-def _cost(name: str, unit: str, origin: Origin, update: float, mean: float) -> MeanCost:
-    return MeanCost(name, unit, origin, update, mean, mean * FRAMES_PER_SECOND)

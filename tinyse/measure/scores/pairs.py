@@ -42,7 +42,7 @@ def read_signal(path: Path, over: dict[Path, float] | None = None) -> Signal:
 
     Where its samples reach beyond full scale, ``over`` is told by how many dB.
     """
-    from tinyse.audio import AudioReader
+    from tinyse.sound.audio import AudioReader
 
     with AudioReader(path) as reader:
         signal = np.concatenate([np.zeros(0, np.float32), *reader.blocks()])

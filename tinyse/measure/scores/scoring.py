@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.artifacts import versions
-from tinyse.engines import Engine, frontend_of, update_rate
 from tinyse.core.errors import CorpusError, TinyseError, ToolError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import ONE_THREAD, Workers, unless_set
+from tinyse.engines import Engine
 from tinyse.measure.scores.metrics import METRICS, PAPERS, Metric, Signal, conventions, score, select
 from tinyse.measure.scores.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.measure.scores.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.measure.scores.systems import System, describe, load, resolve
-from tinyse.frontend import StreamingEnhancer
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.core.workers import ONE_THREAD, Workers, unless_set
+from tinyse.sound import StreamingEnhancer
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 ALL = tuple(name for name in METRICS if name != "composite")
@@ -34,14 +34,14 @@ SECONDS = 5.0
 
 def stream(engine: Engine, wave: Signal) -> Signal:
     """Enhance ``wave``, float32[samples], hop by hop; the same length comes back, time-aligned."""
-    spec = frontend_of(engine)
-    enhancer = StreamingEnhancer(engine, spec)
+    ends = engine.ends
+    enhancer = StreamingEnhancer(engine, ends)
     enhancer.reset()
-    hops = -(-len(wave) // spec.hop)
-    padded = np.zeros(hops * spec.hop, np.float32)
+    hops = -(-len(wave) // ends.framing.hop)
+    padded = np.zeros(hops * ends.framing.hop, np.float32)
     padded[: len(wave)] = wave
-    done = [enhancer.push(hop) for hop in padded.reshape(hops, spec.hop)]
-    result: Signal = np.concatenate([*done, enhancer.flush()])[spec.delay : spec.delay + len(wave)]
+    done = [enhancer.push(hop) for hop in padded.reshape(hops, ends.framing.hop)]
+    result: Signal = np.concatenate([*done, enhancer.flush()])[ends.delay : ends.delay + len(wave)]
     return result
 
 
@@ -68,7 +68,7 @@ def _score_pair(pair: Pair) -> ClipScore:
     updates = {}
     for label, engine in _WORKER["engines"]:
         outputs[label] = stream(engine, pair.noisy)
-        if (rate := update_rate(engine)) is not None:
+        if (rate := engine.update_rate) is not None:
             updates[label] = rate
     scored = {label: score(metrics, pair.clean, output) for label, output in outputs.items()}
     return ClipScore(

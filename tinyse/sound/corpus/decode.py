@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyse.core.errors import AudioError
 from tinyse.sound.corpus.clips import RATE
 from tinyse.sound.corpus.store import to_int16
-from tinyse.core.errors import AudioError
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -42,7 +42,7 @@ def read_sound(data: bytes, reader: str = "file", whole: bool = True) -> tuple[F
         if not len(decoded):
             raise AudioError("is empty", "leave the file out")
         return decoded[:, None] / np.float32(32768), RATE
-    from tinyse.audio import AudioReader
+    from tinyse.sound.audio import AudioReader
 
     with AudioReader(io.BytesIO(data), name="", whole=whole) as sound:
         return np.concatenate(list(sound.stored())), sound.format.rate

@@ -1,7 +1,7 @@
 """Import a user's own recordings as a corpus, with splits disjoint by speaker and by noise source.
 
-First every file is read, in worker processes, and what it gave is written down (`tinyse.sound.corpus.ledger`); then what was
-written down becomes a catalogue. So memory holds names and numbers only, and an import that was stopped goes on.
+First every file is read, in worker processes, and what it gave is written down (`tinyse.sound.corpus.ledger`); then
+that becomes a catalogue. So memory holds names and numbers only, and an import that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.artifacts import write_text
+from tinyse.core.errors import CorpusError
+from tinyse.core.progress import Progress, Step, printable, silent
+from tinyse.core.workers import Workers
 from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, table_of
 from tinyse.sound.corpus.layouts import Job, Patterns, find_jobs, passed_over
 from tinyse.sound.corpus.ledger import Ledger
 from tinyse.sound.corpus.reading import CHANGED, key_of, read_batch, read_steadily
 from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, notes, untrainable
 from tinyse.sound.corpus.store import KINDS, MANIFEST, ROOM, SPLITS, Corpus, commit, disjoint
-from tinyse.core.errors import CorpusError
-from tinyse.core.progress import Progress, Step, printable, silent
-from tinyse.core.workers import Workers
 
 RATIOS = (0.8, 0.1, 0.1)
 FEW = 100

@@ -15,8 +15,8 @@ chime
     CHiME2: isolated/ beside scaled/, reverberated/ or clean/. Speaker: s12_, id12/ or the first three letters of a WSJ
     name. Noise is what isolated has beyond the reference; its source is the part, whose rooms are recorded apart.
 
-Others are rules on the path: `tinyse.sound.corpus.datasets`. Folders of the training, development and test parts decide the
-split where every source keeps to one.
+Others are rules on the path: `tinyse.sound.corpus.datasets`. Folders of the training, development and test parts decide
+the split where every source keeps to one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.datasets import DATASETS, Dataset
 from tinyse.sound.corpus.files import SOUND_SUFFIXES, Name, walk
-from tinyse.core.errors import CorpusError
 
 SNR_FOLDER = re.compile(r"^(m|-|\+)?\d+(\.\d+)?_?dB$", re.I)
 PARTS = (("test", re.compile(r"(^|_)(test|et|eval)", re.I)),

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import writing
+from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.sound.corpus.reading import Result
 from tinyse.sound.corpus.shards import NAME, ShardWriter, shards
 from tinyse.sound.corpus.store import LEDGER, MANIFEST, levels
-from tinyse.core.errors import CorpusError, TinyseError
 
 SECONDS = 5.0
 """How much reading a power failure may cost."""

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.core.artifacts import write_json
+from tinyse.core.errors import CorpusError
+from tinyse.core.progress import Progress, Step, silent
 from tinyse.sound.corpus.clips import RATE, Clip, Clips
 from tinyse.sound.corpus.level import FRAME, MEASURED, QUIET, Places, has_sound, soundless
 from tinyse.sound.corpus.store import Corpus, as_float
-from tinyse.core.errors import CorpusError
-from tinyse.core.progress import Progress, Step, silent
 
 Floats = npt.NDArray[np.float32]
 
@@ -207,8 +207,8 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
         bits: libsndfile's name of the sample format, "PCM_16" or "FLOAT".
         progress: receives the task "mix".
     """
-    from tinyse.audio import AudioFormat
-    from tinyse.audiofile import audio_writer
+    from tinyse.sound.audio import AudioFormat
+    from tinyse.sound.audiofile import audio_writer
 
     folder = Path(folder)
     rows = []

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.audio import AudioReader
+from tinyse.core.errors import AudioError
+from tinyse.sound.audio import AudioReader
 from tinyse.sound.corpus.clips import RATE
 from tinyse.sound.corpus.decode import SHORTEST, SILENT_RMS_DB, limit, read_sound, to_mono_16k, trim
 from tinyse.sound.corpus.difference import noise_of
@@ -28,8 +29,7 @@ from tinyse.sound.corpus.mix import active_level
 from tinyse.sound.corpus.rooms import LONGEST as LONGEST_ROOM
 from tinyse.sound.corpus.rooms import response_of
 from tinyse.sound.corpus.store import ROOM, to_int16
-from tinyse.core.errors import AudioError
-from tinyse.frontend import FrontEndSpec
+from tinyse.sound.framing import Framing
 
 READER = 1
 """Raised when what is made of a file changes, so that it is read again."""
@@ -196,7 +196,7 @@ def _bytes(path: Any) -> bytes:
 
 
 def _fit(samples: Floats, kind: str) -> tuple[Pcm | None, str]:
-    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= FrontEndSpec().frame:  # training asks for a frame
+    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= Framing().frame:  # training asks for a frame
         return None, "is too short"
     if active_level(samples) < 10 ** (SILENT_RMS_DB / 20):
         return None, f"is silent: below {SILENT_RMS_DB:g} dB of full scale"

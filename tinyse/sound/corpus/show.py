@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tinyse.core.artifacts import atomic_path
+from tinyse.core.errors import CorpusError
+from tinyse.core.progress import printable
 from tinyse.sound.corpus.clips import RATE, Clips
 from tinyse.sound.corpus.mix import Mixture, test_mixtures
 from tinyse.sound.corpus.store import KINDS, ROOM, SPLITS, Corpus
-from tinyse.core.errors import CorpusError
-from tinyse.core.progress import printable
 
 
 @dataclass(frozen=True)

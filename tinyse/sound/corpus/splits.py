@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.clips import NAMES
 from tinyse.sound.corpus.store import SPLITS, Corpus
-from tinyse.core.errors import CorpusError
 
 WHAT = {"speech": "speaker", "noise": "noise source"}
 

@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.core.artifacts import cache_root, json_text, write_text, writing
+from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.clips import COLUMNS, NAMES, RATE, Clip, Clips, read_clips, table_of, write_table
 from tinyse.sound.corpus.shards import ShardReader, ShardWriter, shards
-from tinyse.core.errors import CorpusError
 
 KINDS = ("speech", "noise")
 ROOM = "room"
@@ -251,7 +251,7 @@ def commit(folder: Path, table: Any, meta: Mapping[str, Any]) -> Corpus:
 
 
 def root_dir() -> Path:
-    """Where fetched corpora live: $TINYSE_DATA, or tinyse/sound/corpus in the user's cache folder."""
+    """Where fetched corpora live: $TINYSE_DATA, or tinyse/corpus in the user's cache folder."""
     if chosen := os.environ.get("TINYSE_DATA"):
         return Path(chosen)
     return cache_root() / "tinyse" / "corpus"

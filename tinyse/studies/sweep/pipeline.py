@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import sha256, versions, write_json
-from tinyse.sound.corpus.store import Corpus, corpus_dir
 from tinyse.core.errors import TinyseError
-from tinyse.export.origin import INT8
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.export.bundle import INT8
+from tinyse.sound.corpus.store import Corpus, corpus_dir
 from tinyse.studies.sweep.columns import MEAN, OPERATIONS, RATE, VAL_RATE, costs, sweep_columns
 from tinyse.studies.sweep.plan import Common, Job, dense_job, offline_job, trained_job
 from tinyse.studies.sweep.point import finished

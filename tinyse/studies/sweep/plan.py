@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import sha256, versions
-from tinyse.train.dense import dense_file
+from tinyse.export.targets import load_target
 from tinyse.firmware.build import COMPILER
 from tinyse.firmware.qemu import PROGRAM
-from tinyse.groups import Structure
-from tinyse.model import TrainedModel
-from tinyse.train.recipe import Recipe
+from tinyse.graph.groups import Structure
+from tinyse.graph.model import Model
 from tinyse.studies.sweep.identity import decides, dense_recipe, digest
 from tinyse.studies.sweep.spec import OfflineSpec, PointSpec, Scoring, SweepSpec
-from tinyse.export.targets import load_target
+from tinyse.train.dense import dense_file
+from tinyse.train.recipe import Recipe
 
 
 class Kind(StrEnum):
@@ -135,7 +135,7 @@ def dense_source(given: Path) -> Path:
         ModelError: a damaged model.
     """
     trained = given / "model.npz"
-    if given.is_dir() and trained.is_file() and not TrainedModel.load(trained).meta.get("sparsity"):
+    if given.is_dir() and trained.is_file() and not Model.load(trained).meta.get("sparsity"):
         return trained
     return given / "float.npz" if given.is_dir() else given
 

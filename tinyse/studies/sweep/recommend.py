@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import TinyseError
-from tinyse.export.origin import INT8
+from tinyse.export.bundle import INT8
 from tinyse.studies.sweep.columns import MEAN, RATE, SIZES, VAL_RATE, costs
 from tinyse.studies.sweep.results import Column, PointResult, SweepResult
 

@@ -83,7 +83,7 @@ def cost_table(result: SweepResult) -> Table:
         chosen = (rate, *chosen)
         notes.append("costs are of a frame that runs the network, the worst; mean: times the update rate of the test "
                      "split; 1 MAC = 2 operations")
-    return _table("one frame of 16 ms", result, chosen, notes)
+    return _table("one frame", result, chosen, notes)
 
 
 def _table(title: str, result: SweepResult, chosen: Sequence[Column], notes: list[str]) -> Table:

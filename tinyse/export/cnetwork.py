@@ -1,0 +1,287 @@
+"""Writes a network as C: constants, one function of straight calls a part, one function that obeys the plan.
+
+::
+
+    network = c_network(plan)                       # or a Graph
+    network.arena.bytes                             # the peak of the CPU path, states included
+    network.header(data), network.source(data)      # packed.h, packed.c
+
+The functions take the arena, and nothing else; docs/kernels.md has the contract.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.core.artifacts import versions
+from tinyse.core.errors import ModelError
+from tinyse.export.arena import HIDDEN, Arena, plan_arena
+from tinyse.export.coperator import COperator, Pack
+from tinyse.export.coperators import coperator
+from tinyse.export.cproducts import scratch
+from tinyse.export.csource import comment, integers, plain
+from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
+from tinyse.graph.graph import Graph
+from tinyse.graph.grid import sigmoid_table
+from tinyse.graph.plan import Budget, Exit, Plan, Route
+from tinyse.graph.tensor import Tensor
+
+TABLE = 3 * 2**15 // 2**8 + 1
+"""Entries of the gate tables: TFLM's 256, then its end value for any int16 at tanh's step, so none needs a clamp."""
+LABELS = {"matmul": "dense"}
+"""What matrices of an operator are called; others by its kind."""
+
+
+@dataclass(frozen=True)
+class CNetwork:
+    """A plan in C.
+
+    Attributes:
+        plan: what it is. prefix: of its functions. arena: where everything lies.
+        parts: the operators of each part, in order.
+    """
+
+    plan: Plan
+    prefix: str
+    arena: Arena
+    parts: tuple[tuple[COperator, ...], ...]
+
+    @property
+    def matrices(self) -> tuple[PackedMatrix, ...]:
+        """Every matrix, in the order in which it is read."""
+        return tuple(matrix for part in self.parts for made in part for matrix in made.matrices)
+
+    @property
+    def flash(self) -> int:
+        """Bytes of matrices, multipliers and tables, without the few words of structure and the gate tables."""
+        return sum(made.bytes for part in self.parts for made in part)
+
+    @property
+    def result(self) -> int:
+        """Offset of the frame's result."""
+        if len(self.parts) > 1:
+            return self.arena.result
+        return self.arena.at(0, self.plan.result)
+
+    def input(self, tensor: Tensor) -> int:
+        """Offset of an input of the plan."""
+        part = next(index for index, graph in enumerate(self.plan.graphs) if tensor in graph.inputs)
+        return self.arena.at(part, tensor)
+
+    def to_json(self) -> dict[str, object]:
+        """What manifest.json says of it: exact bytes, and tiles present and in all."""
+        return {"bytes": self.flash, "arena_bytes": self.arena.bytes, "state_bytes": self.arena.state_bytes,
+                "matrices": [{"name": m.name, "rows": m.rows, "columns": m.columns * TILE, "block": [m.block, TILE],
+                              "tiles": m.present, "tiles_total": m.total, "bytes": m.bytes} for m in self.matrices]}
+
+    def header(self, model: bytes) -> str:
+        """Text of packed.h. ``model``: the int8 flatbuffer that it was read from."""
+        first, result = self.plan.inputs[0], self.plan.result
+        names = {"ARENA_BYTES": self.arena.bytes, "STATE_BYTES": self.arena.state_bytes, "BYTES": self.flash,
+                 "PARTS": len(self.parts), "TILE": TILE, "INPUT": self.input(first), "INPUT_BYTES": first.bytes,
+                 "RESULT": self.result, "RESULT_BYTES": result.bytes}
+        width = max(map(len, names))
+        defines = "\n".join(f"#define TINYSE_PACKED_{name:<{width}} {value}" for name, value in names.items())
+        rows = " \\\n".join(f'  X("{m.name}", {m.rows}, {m.columns * TILE}, {m.block}, {m.present}, {m.total}, '
+                            f"{m.bytes})" for m in self.matrices)
+        parts = "\n".join(f"void {self.prefix}_part_{part}(uint8_t *arena); /* {plain(graph.name)} */"
+                          for part, graph in enumerate(self.plan.graphs))
+        return HEADER.format(banner=_banner("packed.h", model), defines=defines, matrices=rows, parts=parts,
+                             prefix=self.prefix)
+
+    def source(self, model: bytes, tables: bool = True) -> str:
+        """Text of packed.c. ``tables``: with the gate tables, of which a program has one."""
+        return SOURCE.format(banner=_banner("packed.c", model), tables=_tables() if tables else "",
+                             parts="\n".join(self._part(part) for part in range(len(self.parts))),
+                             reset=_lines(self._reset()), run=_lines(self._run()), prefix=self.prefix)
+
+    def _part(self, part: int) -> str:
+        graph = self.plan.graphs[part]
+        body = []
+        for made in self.parts[part]:
+            shape = " x ".join(map(str, made.op.out.shape))
+            body.append(f"/* {made.label}: {plain(made.op.out.name)} {shape} */")
+            body += made.calls
+        for to, source, size in self.arena.moves[part]:
+            if to != source:
+                function = "memmove" if abs(to - source) < size else "memcpy"
+                body.append(f"{function}(arena + {to}, arena + {source}, {size});")
+        data = "\n".join(made.data for made in self.parts[part] if made.data)
+        title = comment([f"{plain(graph.name)}: {graph.macs} multiply-accumulates"])
+        return f"{data}\n{title}\nvoid {self.prefix}_part_{part}(uint8_t *arena) {{\n{_lines(body)}\n}}\n"
+
+    def _reset(self) -> Iterator[str]:
+        yield f"memset(arena, 0, {self.arena.bytes});"
+        done = set()
+        for part, graph in enumerate(self.plan.graphs):
+            held = graph.outputs if len(self.parts) > 1 else ()
+            starts = [(self.arena.at(part, tensor), tensor) for tensor in (*(s.past for s in graph.states), *held)]
+            starts += [(self.arena.at(part, op.out, HIDDEN), op.out) for op in graph.lstms]
+            for offset, tensor in starts:
+                if tensor.grid.zero_point and offset not in done:
+                    yield f"memset(arena + {offset}, {tensor.grid.zero_point}, {tensor.bytes});"
+                done.add(offset)
+        zero = self.plan.result.grid.zero_point
+        if len(self.parts) > 1 and zero:
+            yield f"memset(arena + {self.result}, {zero}, {self.plan.result.bytes});"
+
+    def _go(self, part: int) -> Iterator[str]:
+        """Run a part, and keep its result."""
+        yield f"{self.prefix}_part_{part}(arena);"
+        if len(self.parts) > 1 and (name := self.plan.results[part]):
+            tensor = self.plan.tensor(name)
+            yield f"memcpy(arena + {self.result}, arena + {self.arena.at(part, tensor)}, {tensor.bytes});"
+
+    def _run(self) -> Iterator[str]:
+        """What the policy says, or the first ``parts`` parts; returns the bits of those that ran."""
+        policy, count = self.plan.policy, len(self.parts)
+        if count == 1 or isinstance(policy, Route):
+            yield "(void)parts;"
+            yield from self._go(0)
+            yield from self._route(policy) if isinstance(policy, Route) else ("return 1u;",)
+            return
+        yield f"const uint32_t last = parts != 0u ? parts : {policy.count if isinstance(policy, Budget) else count}u;"
+        for part in range(count):
+            yield from self._go(part)
+            if part < count - 1:
+                sure = ""
+                if isinstance(policy, Exit):
+                    score = self._value(self.plan.tensor(policy.scores[part]))
+                    sure = f" || (parts == 0u && {score}[0] >= {policy.threshold})"
+                yield f"if (last == {part + 1}u{sure}) {{"
+                yield f"  return {2 ** (part + 1) - 1}u;"
+                yield "}"
+        yield f"return {2 ** count - 1}u;"
+
+    def _route(self, policy: Route) -> Iterator[str]:
+        choice = self.plan.tensor(policy.choice)
+        yield "uint32_t chosen = 1u; /* part; of equal values the first */"
+        yield f"for (uint32_t i = 2; i <= {choice.size}; ++i) {{"
+        yield f"  if ({self._value(choice)}[i - 1] > {self._value(choice)}[chosen - 1]) {{"
+        yield "    chosen = i;"
+        yield "  }"
+        yield "}"
+        for part in range(1, len(self.parts)):
+            yield f"if (chosen {'>=' if policy.nested else '=='} {part}) {{"
+            yield from (f"  {line}" for line in self._go(part))
+            yield "}"
+        yield "return (2u << chosen) - 1u;" if policy.nested else "return 1u | 1u << chosen;"
+
+    def _value(self, tensor: Tensor) -> str:
+        part = next(index for index, graph in enumerate(self.plan.graphs) if tensor in graph.outputs)
+        return f"I{8 * tensor.grid.dtype.itemsize}({self.arena.at(part, tensor)})"
+
+
+def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_matrix) -> CNetwork:
+    """A plan, or a graph that runs on every frame, in C.
+
+    Args:
+        prefix: of the functions' names. pack: how matrices become tiles.
+
+    Raises:
+        ModelError: a kernel cannot do what an operator wants; the message names part, operator and tensor.
+    """
+    plan = given if isinstance(given, Plan) else Plan((given,), (given.outputs[0].name,))
+    arena = plan_arena(plan, scratch)
+    seen: Counter[str] = Counter()
+    parts = []
+    for part, graph in enumerate(plan.graphs):
+        made = []
+        for index, op in enumerate(graph.ops):
+            label = LABELS.get(op.kind, op.kind)
+            try:
+                made.append(coperator(op, f"{prefix}_{part}_{index}", f"{label}_{seen[label]}", part, arena, pack))
+            except ModelError as error:
+                raise ModelError(f"{graph.name}: {error}", error.hint) from None
+            seen[label] += 1
+        parts.append(tuple(made))
+    return CNetwork(plan, prefix, arena, tuple(parts))
+
+
+def gate_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """TFLM's sigmoid table [385] and the step from each entry to the next [385]; past TFLM's end it stays."""
+    table = np.pad(sigmoid_table().astype(np.int64), (0, TABLE - 256), constant_values=65535)
+    return table, np.append(np.diff(table), 0)
+
+
+def _tables() -> str:
+    low, step = (integers(table) for table in gate_tables())
+    return (f"const uint16_t tinyse_sigmoid[TINYSE_GATE_TABLE] = {{\n{low}\n}};\n\n"
+            f"const uint16_t tinyse_sigmoid_step[TINYSE_GATE_TABLE] = {{\n{step}\n}};\n")
+
+
+def _lines(lines: list[str] | Iterator[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _banner(name: str, model: bytes) -> str:
+    tools = ", ".join(f"{tool} {version}" for tool, version in sorted(versions().items()))
+    return comment([f"{name}: generated by tinyse export; do not edit.", "",
+                    f"model    sha256 {hashlib.sha256(model).hexdigest()}", f"tools    {tools}"])
+
+
+HEADER = """{banner}
+#ifndef TINYSE_PACKED_H
+#define TINYSE_PACKED_H
+
+#include <stdint.h>
+
+/* The arena of the CPU path: all of it, what of it persists, flash of the constants, and where input and result lie. */
+{defines}
+
+/* X(name, rows, columns, rows of a tile, tiles stored, tiles in all, bytes) for every matrix, in order. */
+#define TINYSE_PACKED_MATRICES(X) \\
+{matrices}
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* One invocation each, in an arena aligned to 16 bytes. A part that does not run leaves what it writes as it was. */
+{parts}
+
+/* Before the first frame: states and outputs to their zero points. */
+void {prefix}_parts_reset(uint8_t *arena);
+
+/* One frame: the input lies at TINYSE_PACKED_INPUT; the result, at TINYSE_PACKED_RESULT, is to be read at once.
+ * `parts`: how many to run, or 0 for what the plan says, which a Route always does. The bits tell which ran. */
+uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t parts);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif /* TINYSE_PACKED_H */
+"""
+
+SOURCE = """{banner}
+#include "packed.h"
+
+#include <string.h>
+
+#include "kernels.h"
+
+#ifdef __cplusplus
+#define TINYSE_ALIGNED alignas(16)
+#else
+#define TINYSE_ALIGNED _Alignas(16)
+#endif
+#define I8(at) ((int8_t *)(arena + (at)))
+#define I16(at) ((int16_t *)(void *)(arena + (at)))
+
+{tables}
+{parts}
+void {prefix}_parts_reset(uint8_t *arena) {{
+{reset}
+}}
+
+uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t parts) {{
+{run}
+}}
+"""

@@ -1,0 +1,110 @@
+"""What operators in C are made of: constants that a kernel reads, statements that call it (kernels.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.export.arena import CELL, Arena
+from tinyse.export.csource import integers
+from tinyse.export.packing import TILE, PackedMatrix
+from tinyse.graph.fixedpoint import quantize_multiplier
+from tinyse.graph.ops import Op
+from tinyse.graph.tensor import Tensor
+
+Pack = Callable[[str, NDArray[np.int8], NDArray[np.int64]], PackedMatrix]
+Scale = tuple[int, int]
+
+
+class Refusal(Exception):
+    """What an operator has that its kernel cannot do."""
+
+
+@dataclass
+class COperator:
+    """One operator's share of the source.
+
+    Attributes:
+        name: of its constants. label: what its matrices are called. data: definitions. calls: statements.
+        matrices: packed, in order. bytes: of its constants, without the few words of structure.
+    """
+
+    op: Op
+    name: str
+    label: str
+    part: int
+    arena: Arena | None
+    pack: Pack
+    data: str = ""
+    calls: tuple[str, ...] = ()
+    matrices: tuple[PackedMatrix, ...] = ()
+    bytes: int = 0
+
+    def at(self, tensor: Tensor, role: str = "") -> int:
+        """Offset of a tensor; 0 where nothing is placed yet."""
+        return self.arena.at(self.part, tensor, role) if self.arena else 0
+
+    def pointer(self, tensor: Tensor, role: str = "") -> str:
+        """A tensor as its type's pointer."""
+        wide = role == CELL or not role and tensor.grid.bits > 8
+        return f"I{16 if wide else 8}({self.at(tensor, role)})"
+
+    @property
+    def bits(self) -> int:
+        """8 or 16: how the input is stored."""
+        return 8 * self.op.x.grid.dtype.itemsize
+
+    def array(self, kind: str, name: str, values: NDArray, per_line: int = 16) -> str:
+        """Define a constant array; its C name."""
+        made = f"{self.name}_{name}"
+        self.data += array(kind, made, values, per_line)
+        self.bytes += values.size * int(kind.strip("uint_")) // 8
+        return made
+
+    def matrix(self, suffix: str, weights: NDArray[np.int8], start: NDArray[np.int64], starts: bool = True) -> str:
+        """Pack and define a matrix; its initialiser."""
+        packed = self.pack(f"{self.label}.{suffix}", weights, start)
+        self.matrices += (packed,)
+        self.data += f"/* {packed.name}: {packed.present} of {packed.total} tiles */\n"
+        # An array of no elements is no C; a matrix of zeros alone has one that is never read.
+        tiles = packed.tiles.reshape(-1) if packed.present else np.zeros(TILE, np.int8)
+        names = [self.array("int8_t", f"{suffix}_tiles", tiles, 32)]
+        names.append(self.array("uint8_t", f"{suffix}_index", packed.index) if len(packed.index) else "0")
+        names.append(self.array("int32_t", f"{suffix}_start", packed.start) if starts else "0")
+        return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {packed.block} }}"
+
+    def struct(self, kind: str, fields: list[str]) -> str:
+        """Define the constant that the kernel reads; its address."""
+        body = "\n".join(f"  {field}," for field in fields)
+        self.data += f"static const tinyse_{kind} {self.name} = {{\n{body}\n}};\n"
+        return f"&{self.name}"
+
+    def call(self, function: str, *arguments: object) -> None:
+        """Add a statement."""
+        self.calls += (f"{function}({', '.join(map(str, arguments))});",)
+
+
+def array(kind: str, name: str, values: NDArray, per_line: int = 16) -> str:
+    """A constant array of C, aligned to 16 bytes."""
+    return f"TINYSE_ALIGNED static const {kind} {name}[{values.size}] = {{\n{integers(values, per_line)}\n}};\n"
+
+
+def scale_of(real: float, peak: int, below_one: bool = False) -> Scale:
+    """A multiplier of values up to ``peak``."""
+    mantissa, shift = quantize_multiplier(real)
+    if peak << max(shift, 0) >= 2**31 or below_one and shift > 0:
+        raise Refusal(f"a multiplier of {real:g} leaves 31 bits")
+    return mantissa, shift
+
+
+def pair(scale: Scale) -> str:
+    """Initialiser of a tinyse_scale."""
+    return f"{{ {scale[0]}, {scale[1]} }}"
+
+
+def peak_of(tensor: Tensor) -> int:
+    """The largest magnitude of a value less its zero point."""
+    return max(abs(tensor.grid.least - tensor.grid.zero_point), abs(tensor.grid.most - tensor.grid.zero_point))

@@ -1,0 +1,73 @@
+"""Every operator of a Graph in C, and what the C library cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinyse.core.errors import ModelError
+from tinyse.export.arena import Arena
+from tinyse.export.cmaps import binary, concat, curve, maximum, prelu, requantize, reshape, slices
+from tinyse.export.coperator import COperator, Pack, Refusal
+from tinyse.export.cproducts import depthwise, lstm, maxpool, product
+from tinyse.export.packing import pack_matrix
+from tinyse.graph.graph import Graph
+from tinyse.graph.ops import (
+    Add,
+    Concat,
+    Conv,
+    Depthwise,
+    Lstm,
+    MatMul,
+    Max,
+    MaxPool,
+    Mul,
+    Op,
+    Prelu,
+    Requantize,
+    Reshape,
+    Sigmoid,
+    Slice,
+    Sub,
+    Tanh,
+)
+
+_KINDS: dict[type[Op], Callable[..., None]] = {
+    MatMul: product, Conv: product, Depthwise: depthwise, Lstm: lstm, Add: binary, Sub: binary, Mul: binary,
+    Max: maximum, Sigmoid: curve, Tanh: curve, Prelu: prelu, MaxPool: maxpool, Concat: concat, Slice: slices,
+    Reshape: reshape, Requantize: requantize}
+
+
+def coperator(op: Op, name: str, label: str, part: int = 0, arena: Arena | None = None,
+              pack: Pack = pack_matrix) -> COperator:
+    """An operator in C.
+
+    Raises:
+        ModelError: its kernel cannot do it; the message names operator and tensor.
+    """
+    made = COperator(op, name, label, part, arena, pack)
+    try:
+        _limited(op)
+        _KINDS[type(op)](made, op)
+    except Refusal as refusal:
+        raise ModelError(f"{op.kind} {op.out.name}: {refusal}", "what the C library runs: docs/kernels.md") from None
+    return made
+
+
+def check_c(graph: Graph) -> None:
+    """Hold a graph to what the C library can do.
+
+    Raises:
+        ModelError: it cannot; the message names part, operator and tensor.
+    """
+    for index, op in enumerate(graph.ops):
+        try:
+            coperator(op, "op", f"{op.kind}_{index}")
+        except ModelError as error:
+            raise ModelError(f"{graph.name}: {error}", error.hint) from None
+
+
+def _limited(op: Op) -> None:
+    """What the kernels' fields hold: 16 bits of a size; activations of 8 or 16 bits where nothing clamps to fewer."""
+    for tensor in (*op.ins, op.out):
+        if tensor.channels * tensor.grid.dtype.itemsize >= 2**16 or max(tensor.shape) >= 2**16:
+            raise Refusal(f"{tensor.name} is longer than 65535")

@@ -1,0 +1,164 @@
+"""Integer grids: the scales and zero points that training imitates and the exported file carries.
+
+One ``Grid`` for every tensor of the house. Rules are TFLite's: activations int8 asymmetric with a nudged range
+that holds zero exactly; weights symmetric with scale max|w| / 127; the LSTM's cell int16 on a power of two.
+NumPy only, so that training, export and reports share one definition.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.core.errors import ExportError
+
+GATES = 4
+GATE_ONE = 4096.0
+"""Pre-activations are Q3.12: one unit is 1 / 4096."""
+UNIT_ONE = 32768.0
+"""Gate activations are Q0.15."""
+INT16 = 32767.0
+MASK_SCALE = 1.0 / 256.0
+MASK_ZERO_POINT = -128
+
+
+def nearest(values: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """round(values / scale) in float32, halves away from zero: how every engine and the firmware quantize features."""
+    ratio = np.asarray(values, np.float32) / np.float32(scale)
+    # Just below a half: adding a half itself would carry 0.49999997 over to 1.
+    return np.trunc(ratio + np.copysign(np.nextafter(np.float32(0.5), np.float32(0)), ratio))
+
+
+DROPPED = 13
+"""Mantissa bits of a float32 beyond the leading 11."""
+
+
+def snap_scale(scale: NDArray[np.float32] | float) -> NDArray[np.float32]:
+    """Positive float32 scales rounded up to 11 significant bits: products of two are exact in float32."""
+    bits = np.asarray(scale, np.float32).view(np.uint32)
+    mask = np.uint32((1 << DROPPED) - 1)
+    return np.asarray((bits + mask) & ~mask, np.uint32).view(np.float32)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Integers that stand for real values: real = scale * (q - zero_point).
+
+    Attributes:
+        scale: real units a step, > 0, a float32 value.
+        zero_point: the integer that means 0; 0 where there are more than 8 bits, as TFLite demands.
+        bits: 2 to 16. Up to 8 the integers are stored as int8, above as int16; fewer bits are fewer levels.
+    """
+
+    scale: float
+    zero_point: int = 0
+    bits: int = 8
+
+    @staticmethod
+    def of_range(low: float, high: float) -> Grid:
+        """The nudged int8 grid of a learned range (Jacob et al. 2018, section 3; TFLite's rule)."""
+        low, high = min(float(np.float32(low)), 0.0), max(float(np.float32(high)), 0.0)
+        if high - low < 1e-6:
+            high = low + 1e-6
+        # float32 throughout, as TFLite's quantizer: in double, 3 % of the scales are one ulp off.
+        scale = float((np.float32(high) - np.float32(low)) / np.float32(255.0))
+        exact = -128.0 - low / scale
+        zero_point = math.copysign(math.floor(abs(exact) + 0.5), exact)  # ties away from zero, as in TFLite
+        return Grid(scale, int(min(127, max(-128, zero_point))))
+
+    @staticmethod
+    def of_power(low: float, high: float, bits: int = 16) -> Grid:
+        """The symmetric grid on a power of two that covers max(|low|, |high|)."""
+        return Grid(2.0 ** (16 - bits - cell_power(low, high)), 0, bits)
+
+    @property
+    def least(self) -> int:
+        """Smallest integer."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def most(self) -> int:
+        """Largest integer."""
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """int8 or int16."""
+        return np.dtype(np.int8 if self.bits <= 8 else np.int16)
+
+    @property
+    def low(self) -> float:
+        """Smallest real value on the grid."""
+        return self.scale * (self.least - self.zero_point)
+
+    @property
+    def high(self) -> float:
+        """Largest real value on the grid."""
+        return self.scale * (self.most - self.zero_point)
+
+    def quantize(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The nearest integers, halves away from zero, saturated; any shape, of ``dtype``."""
+        steps = nearest(np.asarray(values, np.float32), self.scale) + self.zero_point
+        return np.clip(steps, self.least, self.most).astype(self.dtype)
+
+    def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
+        """Real values, float32, of integers of any shape."""
+        return (np.asarray(integers).astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
+
+def cell_power(low: float, high: float) -> int:
+    """The k of an int16 cell state on scale 2^-k that covers max(|low|, |high|)."""
+    peak = max(abs(low), abs(high), 2.0**-15)
+    return 15 - math.ceil(math.log2(peak))
+
+
+def gate_scales(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scales [4] of the gate matrices in a Keras LSTM kernel [in, 4u]: max|w| / 127 each."""
+    units = matrix.shape[1] // GATES
+    peaks = np.abs(matrix.reshape(matrix.shape[0], GATES, units)).max(axis=(0, 2))
+    return np.maximum(peaks, 1e-8).astype(np.float32) / np.float32(127.0)
+
+
+SIGMOID_ABOVE = (4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40, 41, 43,
+                 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112, 116, 135, 255)
+"""Where TFLite's table is one above the correctly rounded sigmoid."""
+
+
+def sigmoid_table() -> NDArray[np.float64]:
+    """TFLite's 256-entry uint16 table of 65536 sigmoid(i / 24), which rounds up at ``SIGMOID_ABOVE``."""
+    steps = np.arange(256) / 24.0
+    table = np.floor(65536.0 / (1.0 + np.exp(-steps)) + 0.5)
+    table[list(SIGMOID_ABOVE)] += 1.0
+    return table
+
+
+def weight_scale(weights: NDArray[Any], axis: int | None = None) -> NDArray[np.float32]:
+    """float32 scale max|w| / 127 over all of ``weights``, or per index along the other axis.
+
+    Where every weight is zero the scale is 1: nothing is lost.
+    """
+    bound = np.max(np.abs(np.asarray(weights, np.float32)), axis=axis).astype(np.float64)
+    return np.where(bound > 0, bound / 127.0, 1.0).astype(np.float32)
+
+
+def quantize_weights(weights: NDArray[Any], scale: NDArray[Any] | float) -> NDArray[np.int8]:
+    """round half to even of w / scale, -127..127, int8; ``scale`` broadcasts against ``weights``."""
+    ratio = np.asarray(weights, np.float64) / np.asarray(scale, np.float64)
+    return np.clip(np.rint(ratio), -127, 127).astype(np.int8)
+
+
+def bias_steps(bias: NDArray[Any], x_scale: float, scale: NDArray[Any], bits: int, name: str) -> NDArray[np.int64]:
+    """Biases in steps of (input scale * weight scale), halves away from zero, as TensorFlow's converter has them.
+
+    Raises:
+        ExportError: one leaves ``bits`` bits.
+    """
+    ratio = np.asarray(bias, np.float64) / (float(x_scale) * np.asarray(scale, np.float64))
+    steps = np.copysign(np.floor(np.abs(ratio) + 0.5), ratio)
+    if not np.isfinite(steps).all() or np.any(np.abs(steps) >= 2.0**bits):
+        raise ExportError(f"{name}: a bias leaves {bits + 1} bits", "its weights are tiny beside it; train it again")
+    return np.asarray(steps, np.int64)

@@ -1,0 +1,333 @@
+"""Plan: which parts of a network run on this frame.
+
+A part is one Graph: one invocation, one command stream, one C function. Parts share tensors by name: an input of a part
+is an input of the network or an output of a part before it, and a state of one name is one state. One rule holds:
+**a part that does not run leaves everything that it writes, outputs and states, as it was.** ::
+
+    runner = Runner(plan)
+    result = runner.step(engine.run, {"features": frame})      # engine.run(part, {name: ints}) -> {name: ints}
+    runner.rates                                               # share of the frames that ran each part
+
+======================  ========================================================================================
+policy                  a frame runs
+======================  ========================================================================================
+``Always()``            every part, in order
+``Skip(tensor, at)``    every part, when the gate (graph/skip.py) of element ``at`` of ``tensor`` is due, else none
+``Exit(score, t)``      parts in a row, until ``score`` (one value a part) reaches ``t`` steps; else to the last
+``Budget(n)``           the first ``n`` parts
+``Route(choice)``       part 0, then the part that the largest value of ``choice`` names; ties take the first.
+                        ``nested``: all parts up to that one
+======================  ========================================================================================
+
+The result of a frame is the ``results`` tensor of the last part that ran; of a skipped frame, what it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.core.errors import ModelError
+from tinyse.graph.graph import Graph
+from tinyse.graph.skip import SkipGate
+from tinyse.graph.tensor import State, Tensor
+
+Ints = NDArray[np.integer]
+Run = Callable[[int, Mapping[str, Ints]], Mapping[str, Ints]]
+
+
+class Part(Protocol):
+    """What a plan asks of a part; a Graph is one."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What goes in, states apart."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What comes out, states apart."""
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What whoever runs it keeps between frames."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A part of which nothing is known but its ends: a compiled or a foreign file."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    states: tuple[State, ...] = ()
+
+
+@dataclass(frozen=True)
+class Always:
+    """Every part on every frame."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A Skip RNN: element ``at`` of output ``tensor``, on the mask's grid, is p~."""
+
+    tensor: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Stop after a part whose one-element output ``scores[part]`` is at least ``threshold`` (integer steps)."""
+
+    scores: tuple[str, ...]
+    threshold: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The first ``count`` parts."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """Part 0 writes ``choice``, one value for each part after it."""
+
+    choice: str
+    nested: bool = False
+
+
+Policy = Always | Skip | Exit | Budget | Route
+POLICIES: dict[str, type[Any]] = {policy.__name__.lower(): policy for policy in (Always, Skip, Exit, Budget, Route)}
+
+
+def policy_json(policy: Policy) -> dict[str, Any]:
+    """Plain values: its kind and its settings."""
+    return {"kind": type(policy).__name__.lower(), **asdict(policy)}
+
+
+def policy_of(values: Mapping[str, Any]) -> Policy:
+    """What ``policy_json`` gave.
+
+    Raises:
+        KeyError, TypeError: it is none of ours.
+    """
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    made: Policy = POLICIES[str(settings.pop("kind"))](**settings)
+    return made
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parts and a policy.
+
+    Attributes:
+        parts: graphs in the order in which they may run.
+        results: for each part the output that is the frame's result if it ran last; "" for a part that gives none.
+        policy: what runs when.
+
+    Raises:
+        ModelError: a part reads what no part before it writes, one name means two tensors, a policy names what is not
+            there.
+    """
+
+    parts: tuple[Part, ...]
+    results: tuple[str, ...]
+    policy: Policy = Always()
+
+    def __post_init__(self) -> None:
+        if not self.parts or len(self.parts) != len(self.results):
+            raise ModelError(f"a plan of {len(self.parts)} parts with {len(self.results)} results")
+        known: dict[str, tuple[object, ...]] = {}
+        for part, result in zip(self.parts, self.results, strict=True):
+            shared = (*part.inputs, *part.outputs, *(state.past for state in part.states))
+            for tensor in shared:
+                if known.setdefault(tensor.name, (tensor.shape, tensor.grid)) != (tensor.shape, tensor.grid):
+                    raise ModelError(f"{part.name}: {tensor.name} is another tensor than in the part before")
+            if result and result not in {tensor.name for tensor in part.outputs}:
+                raise ModelError(f"{part.name}: its result {result} is none of its outputs")
+        if not any(self.results):
+            raise ModelError("no part of the plan gives a result")
+        self._check_policy()
+
+    def _check_policy(self) -> None:
+        policy, count = self.policy, len(self.parts)
+        if isinstance(policy, Skip):
+            tensor = self.tensor(policy.tensor)
+            if not 0 <= policy.at < tensor.size:
+                raise ModelError(f"Skip: {policy.tensor} has no element {policy.at}")
+        elif isinstance(policy, Exit):
+            if len(policy.scores) != count:
+                raise ModelError(f"Exit: {len(policy.scores)} scores for {count} parts")
+            for name in policy.scores[:-1]:
+                if self.tensor(name).size != 1:
+                    raise ModelError(f"Exit: the score {name} is more than one value")
+        elif isinstance(policy, Budget):
+            if not 1 <= policy.count <= count:
+                raise ModelError(f"Budget: {policy.count} of {count} parts", f"1 to {count}")
+        elif isinstance(policy, Route):
+            choices = self.tensor(policy.choice).size
+            if choices != count - 1:
+                raise ModelError(f"Route: {choices} choices for {count - 1} parts")
+
+    def tensor(self, name: str) -> Tensor:
+        """An output of any part by name.
+
+        Raises:
+            ModelError: no part writes it.
+        """
+        for part in self.parts:
+            for tensor in part.outputs:
+                if tensor.name == name:
+                    return tensor
+        raise ModelError(f"no part writes {name}")
+
+    @cached_property
+    def graphs(self) -> tuple[Graph, ...]:
+        """The parts, where all of them are graphs.
+
+        Raises:
+            ModelError: of one no more is known than its ends.
+        """
+        found = tuple(part for part in self.parts if isinstance(part, Graph))
+        if len(found) != len(self.parts):
+            raise ModelError("of a compiled file no more is known than its ends", "give the int8 file")
+        return found
+
+    def under(self, policy: Policy) -> Plan:
+        """The same parts by another policy."""
+        return replace(self, policy=policy)
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network is given a frame: inputs of parts that no part before them writes."""
+        found: dict[str, Tensor] = {}
+        written: set[str] = set()
+        for part in self.parts:
+            found |= {tensor.name: tensor for tensor in part.inputs if tensor.name not in written}
+            written |= {tensor.name for tensor in part.outputs}
+        return tuple(found.values())
+
+    @property
+    def result(self) -> Tensor:
+        """What it gives: the result of the first part that has one; all have its shape and grid."""
+        return self.tensor(next(name for name in self.results if name))
+
+
+class Runner:
+    """Obeys a plan, frame after frame, over any engine.
+
+    Attributes:
+        plan: what to obey. frames: since ``reset``. runs: how often each part ran. gate: a Skip's, else None.
+        ran: parts that the last frame ran, in order.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.gate = SkipGate() if isinstance(plan.policy, Skip) else None
+        self.reset()
+
+    def reset(self) -> None:
+        """Before the first frame: outputs hold their zero points."""
+        if self.gate is not None:
+            self.gate.reset()
+        self.frames = 0
+        self.runs = [0] * len(self.plan.parts)
+        self.ran: tuple[int, ...] = ()
+        self._held: dict[str, Ints] = {
+            tensor.name: np.full(tensor.shape, tensor.grid.zero_point, tensor.grid.dtype)
+            for part in self.plan.parts for tensor in part.outputs}
+        self._result = self._held[self.plan.result.name]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Share of the frames that ran each part; 0 before the first."""
+        return tuple(runs / self.frames if self.frames else 0.0 for runs in self.runs)
+
+    def step(self, run: Run, inputs: Mapping[str, Ints]) -> Ints:
+        """Decide and run one frame; the result, of the plan's ``result`` tensor's shape."""
+        self.ran = ()
+        policy, count = self.plan.policy, len(self.plan.parts)
+        if self.gate is not None and not self.gate.due():
+            self.gate.skipped()
+        elif isinstance(policy, Exit):
+            self._until_sure(policy, run, inputs)
+        elif isinstance(policy, Route):
+            self._part(0, run, inputs)
+            chosen = 1 + int(np.argmax(self._held[policy.choice]))
+            for part in range(1 if policy.nested else chosen, chosen + 1):
+                self._part(part, run, inputs)
+        else:
+            for part in range(policy.count if isinstance(policy, Budget) else count):
+                self._part(part, run, inputs)
+        if self.gate is not None and self.ran and isinstance(policy, Skip):
+            self.gate.ran(self._steps(policy.tensor, policy.at) - self.plan.tensor(policy.tensor).grid.zero_point)
+        self.frames += 1
+        return self._result
+
+    def _until_sure(self, policy: Exit, run: Run, inputs: Mapping[str, Ints]) -> None:
+        last = len(self.plan.parts) - 1
+        for part in range(last + 1):
+            self._part(part, run, inputs)
+            if part < last and self._steps(policy.scores[part], 0) >= policy.threshold:
+                return
+
+    def _steps(self, name: str, at: int) -> int:
+        """One value of an output as an integer; an engine in float gives real ones."""
+        values = self._held[name]
+        return int((values if values.dtype.kind == "i" else self.plan.tensor(name).grid.quantize(values)).flat[at])
+
+    def _part(self, part: int, run: Run, inputs: Mapping[str, Ints]) -> None:
+        given = {t.name: inputs[t.name] if t.name in inputs else self._held[t.name]
+                 for t in self.plan.parts[part].inputs}
+        self._held.update(run(part, given))
+        self.runs[part] += 1
+        self.ran = (*self.ran, part)
+        if self.plan.results[part]:
+            self._result = self._held[self.plan.results[part]]
+
+
+def run_all(plan: Plan, run: Run, inputs: Mapping[str, Ints]) -> Ints:
+    """Run every part on one frame, whatever the policy says; the last result."""
+    held = dict(inputs)
+    for part, ports in enumerate(plan.parts):
+        held |= run(part, {tensor.name: held[tensor.name] for tensor in ports.inputs})
+    return held[next(name for name in reversed(plan.results) if name)]
+
+
+class Carried:
+    """Keeps the states of parts that take them as inputs and give them back, by name, for all parts.
+
+    Attributes:
+        plan: whose states.
+    """
+
+    def __init__(self, plan: Plan, invoke: Callable[[int, Sequence[Ints]], Sequence[Ints]]) -> None:
+        """``invoke(part, values)``: inputs then pasts to outputs then fresh states, each of its tensor's shape."""
+        self.plan, self._invoke = plan, invoke
+        self.reset()
+
+    def reset(self) -> None:
+        """Every state to its zero point."""
+        self._states: dict[str, Ints] = {
+            state.past.name: np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype)
+            for part in self.plan.parts for state in part.states}
+
+    def run(self, part: int, inputs: Mapping[str, Ints]) -> dict[str, Ints]:
+        """One invocation of a part: its inputs by name to its outputs; its states move on."""
+        ports = self.plan.parts[part]
+        given = [inputs[tensor.name] for tensor in ports.inputs]
+        made = self._invoke(part, [*given, *(self._states[state.past.name] for state in ports.states)])
+        count = len(ports.outputs)
+        self._states |= {state.past.name: value for state, value in zip(ports.states, made[count:], strict=True)}
+        return {tensor.name: value for tensor, value in zip(ports.outputs, made[:count], strict=True)}

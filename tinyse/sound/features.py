@@ -1,0 +1,60 @@
+"""A network's input of a spectrum, and the spectrum under a network's answer; see ``tinyse.sound.ends``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyse.core.errors import RecipeError
+from tinyse.sound.bands import to_bands, to_bins
+from tinyse.sound.ends import DEFAULT, Ends
+from tinyse.sound.framing import Numbers, Real
+
+TINY = np.float32(np.finfo(np.float32).tiny)
+"""Squares below it are subnormal and count as 0, on the device as here."""
+
+
+def features(spectrum: Numbers, ends: Ends = DEFAULT, magnitude: Numbers | None = None) -> Real:
+    """Rows of a network's input, float32 [..., row], of spectra complex64 [..., bins].
+
+    A full-scale sine has a magnitude of about 128 at 512/256. ``magnitude``: |X|, where it is known already.
+
+    Raises:
+        RecipeError: the feature is samples, which have no spectrum.
+    """
+    feature, bands, framing = ends.feature, ends.bands, ends.framing
+    spectrum = np.asarray(spectrum, np.complex64)
+    if feature.kind == "magnitude":
+        sums = to_bands(np.abs(spectrum) if magnitude is None else magnitude, bands, framing)
+        return np.power(sums, np.float32(feature.power))
+    if feature.kind == "log_power":
+        power = to_bands(np.square(spectrum.real) + np.square(spectrum.imag), bands, framing)
+        logs: Real = np.log(power + np.float32(feature.floor))
+        return logs * np.float32(feature.gain) + np.float32(feature.bias)
+    if feature.kind == "complex":
+        sums = to_bands(spectrum, bands, framing)
+        square = np.square(sums.real) + np.square(sums.imag)
+        exponent = np.float32((feature.power - 1) / 2)
+        factor = np.power(np.maximum(square, TINY), exponent) * (square >= TINY)
+        return _interleaved(np.asarray(sums * factor, np.complex64))
+    raise RecipeError("feature: samples have no spectrum", "the hop is the feature")
+
+
+def _interleaved(values: Numbers) -> Real:
+    parts: Real = np.ascontiguousarray(values).view(np.float32)
+    return parts
+
+
+def gains(answer: Numbers, ends: Ends = DEFAULT) -> Numbers:
+    """Gains of bins, float32 or complex64 [..., bins], of a network's answers [..., outputs]."""
+    values = np.asarray(answer, np.float32)
+    if ends.result.limit != 1:
+        values = values * np.float32(ends.result.limit)
+    if ends.result.kind == "complex_gains":
+        lifted = to_bins(np.ascontiguousarray(values).view(np.complex64), ends.bands, ends.framing)
+        return np.asarray(lifted, np.complex64)
+    return to_bins(values, ends.bands, ends.framing)
+
+
+def applied(spectrum: Numbers, answer: Numbers, ends: Ends = DEFAULT) -> Numbers:
+    """Spectra [..., bins] times the gains of a network's answers [..., outputs]."""
+    return spectrum * gains(answer, ends)

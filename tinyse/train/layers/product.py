@@ -1,0 +1,166 @@
+"""Twins of the layers that weight their input: dense, convolution, depthwise convolution, upsampling.
+
+A convolution gathers its windows into rows; then all is one matrix product, in float or of integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyse.graph.graph import SIGMOID8, TANH8
+from tinyse.graph.grid import Grid
+from tinyse.graph.layers import ConvLayer
+from tinyse.graph.lowering import STEP
+from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste
+from tinyse.train.keras import tf
+from tinyse.train.layers.base import Range, Seen, Twin
+
+Pair = tuple[int, int]
+
+
+def windows(x: Any, kernel: Pair, stride: Pair, dilation: Pair, pad: Pair) -> list[Any]:
+    """What each tap of a kernel sees of x [n, rows, width, channels]: [n, rows', width', channels] each."""
+    if pad != (0, 0):
+        x = tf.pad(x, ((0, 0), (0, 0), pad, (0, 0)))
+    sizes = [(size - (k - 1) * d - 1) // s + 1
+             for size, k, s, d in zip(x.shape[1:3], kernel, stride, dilation, strict=True)]
+    taps = []
+    for t, f in np.ndindex(*kernel):
+        row, column = t * dilation[0], f * dilation[1]
+        taps.append(x[:, row : row + (sizes[0] - 1) * stride[0] + 1 : stride[0],
+                      column : column + (sizes[1] - 1) * stride[1] + 1 : stride[1]])
+    return taps
+
+
+class ProductTwin(Twin):
+    """A matrix product of rows, and its activation.
+
+    Attributes:
+        pre: grid of the sums, before a sigmoid or tanh; the result's otherwise.
+    """
+
+    pre: Grid | None = None
+
+    def matrix(self) -> tuple[Any, Any]:
+        """Kernel [in, out] and bias [out]."""
+        return self.array("kernel"), self.array("bias")
+
+    def rows(self, x: Any) -> Any:
+        """x [n, rows, width, channels] -> [positions, in]."""
+        return tf.reshape(x, (-1, x.shape[-1]))
+
+    def held(self) -> Any:
+        """Kernel and bias, on the grids a Matrix."""
+        kernel, bias = self.matrix()
+        return Matrix.of(kernel, bias, self.grids[0], self.exact) if self.grids else (kernel, bias)
+
+    def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
+        """The product at every position, then the activation."""
+        x = xs[0]
+        frames = tf.reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
+        y = self.activated(*self.sums(self.rows(frames), held), seen)
+        return tf.reshape(y, (*x.shape[:2], *self.layer.shape(*self.ins))), ()
+
+    def sums(self, rows: Any, held: Any) -> tuple[Any, Any]:
+        """Real products and, on grids, the integers that they become."""
+        if not self.grids:
+            return tf.matmul(rows, held[0]) + held[1], None
+        counts = held.counts(rows, self.grids[0])
+        return held.real(counts, rows), self.scaled(held)(counts)
+
+    def scaled(self, held: Matrix) -> Rescale:
+        """From sums to integers."""
+        return held.rescale(self.pre.scale if self.pre is not None else 1.0, self.grids[0])
+
+    def activated(self, real: Any, steps: Any, seen: Seen) -> Any:
+        """The activation of products, and their clamp."""
+        how = self.layer.activation
+        if how == "step":
+            return heaviside(real, None if steps is None else tf.cast(tf.clip_by_value(steps, 0.0, 1.0), real.dtype))
+        if steps is None or self.pre is None:
+            y = tf.nn.relu(real) if how == "relu" else real
+        else:
+            low, high = limits(self.pre, how == "relu")
+            steps = tf.cast(tf.clip_by_value(steps, low, high), real.dtype)
+            scale = self.pre.scale
+            y = ste(steps * scale, tf.clip_by_value(real, low * scale, high * scale))
+        self.note(seen, "out", y)
+        if how in ("sigmoid", "tanh"):
+            if self.pre is not None and steps is not None:
+                return curved(how, y, self.pre, self.exact)
+            return tf.sigmoid(y) if how == "sigmoid" else tf.tanh(y)
+        return y
+
+    def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
+        """Of the range, or the activation's own."""
+        how = self.layer.activation
+        if how == "step":
+            return STEP
+        self.pre = Grid.of_range(*ranges("out"))
+        return {"sigmoid": SIGMOID8, "tanh": TANH8}.get(how, self.pre)
+
+
+class DenseTwin(ProductTwin):
+    """A matrix over channels."""
+
+    def scaled(self, held: Matrix) -> Rescale:
+        """TFLM multiplies the scales of a FULLY_CONNECTED with one output in float32."""
+        if self.exact and self.layer.matmul and self.layer.units == 1 and self.pre is not None:
+            unit = tf.cast(held.scale * tf.constant(self.grids[0].scale, held.scale.dtype), tf.float64)
+            return Rescale.of(unit / tf.constant(self.pre.scale, tf.float64))
+        return super().scaled(held)
+
+
+class ConvTwin(ProductTwin):
+    """A convolution: its windows as rows."""
+
+    def matrix(self) -> tuple[Any, Any]:
+        """Kernel [kt * kf * in, unit] and bias."""
+        return tf.reshape(self.array("kernel"), (-1, self.units)), self.array("bias")
+
+    def taps(self, x: Any) -> list[Any]:
+        """What each tap sees."""
+        layer: ConvLayer = self.layer
+        return windows(x, layer.kernel, layer.stride, layer.dilation, layer.pad(x.shape[2]))
+
+    def rows(self, x: Any) -> Any:
+        """x [n, rows, width, channels] -> [positions, kt * kf * channels]."""
+        seen = tf.concat(self.taps(x), -1)
+        return tf.reshape(seen, (-1, seen.shape[-1]))
+
+
+class DepthwiseTwin(ConvTwin):
+    """A convolution of every channel with itself: a product a tap, summed."""
+
+    def rows(self, x: Any) -> Any:
+        """x [n, rows, width, channels] -> [positions, kt * kf, channels]."""
+        seen = tf.stack(self.taps(x), -2)
+        return tf.reshape(seen, (-1, *seen.shape[-2:]))
+
+    def sums(self, rows: Any, held: Any) -> tuple[Any, Any]:
+        """As ProductTwin's."""
+        if not self.grids:
+            return tf.reduce_sum(rows * held[0], 1) + held[1], None
+        dtype = held.values.dtype
+        counts = tf.reduce_sum(tf.round(tf.cast(rows, dtype) / self.grids[0].scale) * held.values, 1) + held.steps
+        real = tf.reduce_sum(rows * held.kernel, 1) + held.bias
+        return ste(tf.cast(counts * held.unit, rows.dtype), real), self.scaled(held)(counts)
+
+
+class UpsampleTwin(ConvTwin):
+    """A convolution to so many times the channels, whose groups become positions."""
+
+    def matrix(self) -> tuple[Any, Any]:
+        """Kernel [kt * kf * in, step * unit] and a bias for every step."""
+        steps = self.layer.steps
+        return tf.reshape(self.array("kernel"), (-1, steps * self.layer.units)), tf.tile(self.array("bias"), (steps,))
+
+    def taps(self, x: Any) -> list[Any]:
+        """What each tap sees of the coarse map."""
+        layer = self.layer
+        coarse = ConvLayer(layer.units * layer.steps, layer.kernel)
+        return windows(x, layer.kernel, (1, 1), (1, 1), coarse.pad(x.shape[2]))
+
+

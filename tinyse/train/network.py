@@ -1,0 +1,283 @@
+"""Network: a Net in tf_keras, over sequences and frame by frame, in float and on its integer grids. ::
+
+    network = Network(net)
+    masks, states = network.run(features, network.zero_states(batch))   # flat: [T, B, inputs] -> [T, B, outputs]
+    network.quantize(ranges)
+
+One class serves training (time-major, any batch), whole clips and streaming (T = 1, explicit states).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.core.errors import ModelError
+from tinyse.graph.fold import fold
+from tinyse.graph.grid import Grid
+from tinyse.graph.model import Model, Ranges
+from tinyse.graph.net import Net
+from tinyse.graph.normalizer import normalizable, unnormalized
+from tinyse.train.arithmetic import to_grid
+from tinyse.train.keras import tf, tf_keras
+from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
+from tinyse.train.layers.base import Range
+
+States = dict[str, tuple[Any, ...]]
+GATE_BIAS = 1.0
+"""Where the bias of p~ starts (Skip RNN, section 4): p~ is 0.73, and above 1/2 every frame is an update."""
+
+
+class Network(tf_keras.Model):
+    """Features in, a result a part out.
+
+    Called on batch-major features [B, T, inputs] it gives the last result, [B, T, outputs]. Of a Skip RNN here every
+    frame is an update: ``tinyse.train.gated`` says which are.
+
+    Attributes:
+        net: what it is. twins: a layer each but the input, in order. shift, scale: features enter as
+            (feature - shift) / scale until ``fold_normalizer``.
+    """
+
+    def __init__(self, net: Net, shift: float = 0.0, scale: float = 1.0) -> None:
+        """Make the layers.
+
+        Raises:
+            ModelError: a norm that could not be folded.
+        """
+        super().__init__(name="network")
+        how = normalizable(net)
+        self.shift, self.scale = (shift if how == "both" else 0.0), (scale if how else 1.0)
+        self.input_grid: Grid | None = None
+        self._build(net)
+        if self.has_norms:
+            fold(self.export(None, None, {}))  # refuses what could not be folded, before it is trained
+        if net.skip is not None:
+            open_gate(self)
+        self.built = True
+
+    def _build(self, net: Net) -> None:
+        object.__setattr__(self, "net", net)
+        made: dict[str, Twin] = {}
+        for node in net.nodes[1:]:
+            made[node.name] = TWINS[node.layer.kind](node, net.shapes_in(node), made.get(node.weights))
+        self.twins = list(made.values())
+
+    def twin(self, name: str) -> Twin:
+        """The twin of a node."""
+        found: Twin = next(twin for twin in self.twins if twin.name == name)
+        return found
+
+    @property
+    def stack(self) -> list[Twin]:
+        """Twins that have arrays of their own."""
+        return [twin for twin in self.twins if twin.weights and not twin.shared]
+
+    @property
+    def gate(self) -> tuple[Twin, int]:
+        """Of a Skip RNN: the twin that gives p~, and at which output."""
+        assert self.net.skip is not None
+        node = next(result.node for result in self.net.results if result.tensor == self.net.skip.tensor)
+        return self.twin(node), self.net.skip.at
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether ``fold_norms`` has anything to do."""
+        return any(isinstance(twin, NormTwin) for twin in self.twins)
+
+    def bands(self, results: Sequence[Any]) -> Any:
+        """The last result [T, B, outputs] without a Skip RNN's p~."""
+        last = results[-1]
+        return last if self.net.skip is None else last[..., : self.net.skip.at]
+
+    def zero_states(self, batch: int) -> States:
+        """States of zeros, by node."""
+        return {twin.name: twin.zero_state(batch) for twin in self.twins if twin.layer.state_shapes(*twin.ins)}
+
+    def held(self) -> dict[str, Any]:
+        """The weights as they enter, rounded once: for whoever runs the network often between two changes of them."""
+        return {twin.name: twin.held() for twin in self.twins}
+
+    def run(self, features: Any, states: States, observe: dict[str, Any] | None = None,
+            statistics: dict[str, Any] | None = None, held: dict[str, Any] | None = None) -> tuple[list[Any], States]:
+        """One pass over a sequence, all parts.
+
+        Args:
+            features: [T, B, inputs], raw. states: from ``zero_states`` or the pass before.
+            observe: receives every activation whose range is learnt, by its range's name, and by tensor name what a
+                policy reads.
+            statistics: receives each norm's batch mean and variance, which it then uses.
+            held: from ``held``.
+
+        Returns:
+            A result a part [T, B, outputs], None where a part gives none; the states after the last frame.
+        """
+        frames, batch, _ = features.shape
+        grid, source = self.input_grid, self.net.input
+        x = (features - self.shift) / self.scale if grid is None else to_grid(features, grid) * grid.scale
+        if observe is not None:
+            observe[source.name] = features
+        values = {source.name: tf.reshape(x, (frames, batch, *self.net.shapes[source.name]))}
+        after = dict(states)
+        for part in range(len(self.net.results)):
+            values, after = self.run_part(part, values, after, held, Seen(observe, statistics))
+        flat = {name: tf.reshape(value, (frames, batch, -1)) for name, value in values.items()
+                if any(name == result.node for result in (*self.net.results, *self.net.extra))}
+        if observe is not None:
+            observe.update({result.tensor: flat[result.node] for result in self.net.extra})
+        return [flat[result.node] if result.node else None for result in self.net.results], after
+
+    def run_part(self, part: int, values: dict[str, Any], states: States, held: dict[str, Any] | None,
+                 seen: Seen) -> tuple[dict[str, Any], States]:
+        """The nodes of one part on the values [T, B, rows, width, channels] of what they read, by node; both grown."""
+        values, states = dict(values), dict(states)
+        for twin in self.twins:
+            if twin.node.part == part:
+                kept = twin.held() if held is None else held[twin.name]
+                ins = tuple(values[name] for name in twin.node.ins)
+                values[twin.name], state = twin.run(ins, states.get(twin.name, ()), kept, seen)
+                if twin.name in states:
+                    states[twin.name] = state
+        return values, states
+
+    def call(self, features: Any) -> Any:
+        """features [B, T, inputs] -> the last result [B, T, outputs], from zero states."""
+        results, _ = self.run(tf.transpose(features, (1, 0, 2)), self.zero_states(features.shape[0]))
+        return tf.transpose(results[-1], (1, 0, 2))
+
+    def learn(self, statistics: Mapping[str, tuple[Any, Any]]) -> None:
+        """Move the norms' running means towards a batch's."""
+        for twin in self.twins:
+            if isinstance(twin, NormTwin) and twin.name in statistics:
+                twin.learn(*statistics[twin.name])
+
+    def fold_normalizer(self) -> None:
+        """Move (feature - shift) / scale into whatever reads the input, which then takes raw features."""
+        if (self.shift, self.scale) != (0.0, 1.0):
+            self.take(unnormalized(self.net, self.arrays(), self.shift, self.scale))
+            self.shift, self.scale = 0.0, 1.0
+
+    def fold_norms(self) -> None:
+        """Fold norms into the products before them; the network then has other layers and fewer variables."""
+        if self.has_norms:
+            folded = fold(self.export(None, None, {}))
+            self._build(folded.net)
+            self.take(folded.arrays)
+
+    def quantize(self, ranges: Ranges, exact: bool = False) -> None:
+        """Put every tensor on the integer grid that ``lower`` gives it.
+
+        Args:
+            ranges: (low, high) by ``net.ranges``.
+            exact: TFLM's arithmetic to the last bit, for parity and streaming rather than training.
+
+        Raises:
+            ModelError: a range is missing, or normalizer or norms were not folded.
+        """
+        if (self.shift, self.scale) != (0.0, 1.0):
+            raise ModelError("the feature normalizer is not folded", "call fold_normalizer() first")
+        if self.has_norms:
+            raise ModelError("the norms are not folded", "call fold_norms() first")
+        for name in self.net.ranges:
+            if name not in ranges:
+                raise ModelError(f"no quantization range for {name!r}", "train or calibrate it")
+        self.input_grid = Grid.of_range(*ranges[self.net.input.name])
+        grids = {self.net.input.name: self.input_grid}
+        for twin in self.twins:
+            given = tuple(grids[name] for name in twin.node.ins)
+            grids[twin.name] = twin.quantize(given, _of_node(ranges, twin.name), exact)
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Every array by "node/array", as a Model has them."""
+        return {name: self._variable(name).numpy().astype(np.float32) for name in self.net.arrays}
+
+    def take(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Assign arrays by "node/array".
+
+        Raises:
+            ModelError: one has another shape.
+        """
+        for name in self.net.arrays:
+            variable = self._variable(name)
+            if tuple(variable.shape) != arrays[name].shape:
+                raise ModelError(f"{name}: shape {arrays[name].shape}, expected {tuple(variable.shape)}")
+            variable.assign(arrays[name])
+
+    def _variable(self, name: str) -> Any:
+        node, array = name.split("/")
+        return self.twin(node).array(array)
+
+    def export(self, ends: Any, ranges: Ranges | None, meta: Mapping[str, Any], family: str = "tinylstm") -> Model:
+        """The weights as a framework-free model that takes raw features."""
+        arrays = self.arrays()
+        if (self.shift, self.scale) != (0.0, 1.0):
+            arrays = unnormalized(self.net, arrays, self.shift, self.scale)
+        return Model(self.net, arrays, ends, ranges, meta, family)
+
+
+def _of_node(ranges: Ranges, name: str) -> Range:
+    return lambda suffix: ranges[f"{name}.{suffix}"]
+
+
+def open_gate(network: Network) -> None:
+    """Let p~ be one that makes every frame an update, whatever the input."""
+    twin, at = network.gate
+    kernel, bias = twin.array("kernel"), twin.array("bias")
+    weights, biases = kernel.numpy(), bias.numpy()
+    weights[..., at], biases[at] = 0.0, GATE_BIAS
+    kernel.assign(weights)
+    bias.assign(biases)
+
+
+def restore(model: Model, exact: bool = False) -> Network:
+    """The tf_keras network of a trained model, on its grids where it has ranges."""
+    network = Network(model.net)
+    network.take(model.arrays)
+    if model.ranges is not None:
+        network.quantize(model.ranges, exact)
+    return network
+
+
+class StreamingNetwork:
+    """A trained model, one frame at a time: the Keras engine's inside.
+
+    A quantized model runs in TFLM's exact arithmetic, so its results are the exported files'.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.network = restore(model, exact=True)
+        self._grid = self.network.input_grid
+        held = self.network.held()
+
+        def run(part: int, values: dict[str, Any], states: Any) -> Any:
+            return self.network.run_part(part, values, states, held, Seen(None, None))
+
+        self._run = tf.function(run)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to zero states."""
+        self._states = self.network.zero_states(1)
+
+    def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
+        """feature [inputs] -> the last result [outputs], every part run; the states move on by one frame."""
+        net = self.network.net
+        values = {net.input.name: feature}
+        for part in range(len(net.results)):
+            values |= self.step_part(part, values)
+        return values[net.results[-1].node].reshape(-1)
+
+    def step_part(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Every value of a part's nodes, by node, from those [rows, width, channels] that it reads of others."""
+        shapes, source = self.network.net.shapes, self.network.net.input.name
+        values = {}
+        for name, value in given.items():
+            if self._grid is not None and name == source:
+                # TensorFlow multiplies by 1 / scale, which takes a feature on a boundary across it
+                value = self._grid.dequantize(self._grid.quantize(value))
+            values[name] = tf.constant(np.reshape(value, (1, 1, *shapes[name])), tf.float32)
+        made, self._states = self._run(part, values, self._states)
+        return {name: value.numpy()[0, 0] for name, value in made.items() if name not in given}
