@@ -85,6 +85,17 @@ def test_no_clip_has_no_mean() -> None:
     assert empty.margin("noisy", "pesq") is None
 
 
+def test_harm_counts_clips_that_came_out_worse_and_the_tenth_that_gained_least() -> None:
+    gains = [3.0, -2.0, 1.0, 0.0005, -0.0005, 4.0, 5.0, -1.0, 2.0, 6.0, *[1.0] * 10]
+    clips = tuple(ClipScore(f"c{n}", None, {"noisy": {"stoi": 10.0}, "e": {"stoi": 10.0 + gain}}, {})
+                  for n, gain in enumerate(gains))
+    evaluation = Evaluation(("noisy", "e"), ("stoi",), clips, {})
+    assert evaluation.worse("e", "stoi") == 2 / 20  # what rounding changes is no harm
+    assert evaluation.worst_tenth("e", "stoi") == pytest.approx(-1.5)
+    none = Evaluation(("noisy", "e"), ("stoi",), (), {})
+    assert none.worse("e", "stoi") is None and none.worst_tenth("e", "stoi") is None
+
+
 def test_table_rows() -> None:
     header, rows = table_rows(hand_made(), {"pesq": "WB-PESQ"})
     assert header == ("metric", "signal", "-6 dB", "9 dB", "mean", "gain")

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from tinyse.bench.pace.catalogue import NAMES, ROUNDS
-from tinyse.bench.quality import COUNT, HELD_OUT, UNSEEN, Plan
+from tinyse.bench.quality import COUNT, Plan
+from tinyse.bench.tables import TABLES
 from tinyse.cli.draw import progress_bars
 from tinyse.core.errors import TinyseError
 
@@ -37,7 +38,7 @@ def install() -> None:
 @click.option("--docs", default="docs", type=PATH, show_default=True, help="Where benchmarks.md lies.")
 @click.option("--out", default="build/bench", type=PATH, show_default=True, help="Scores of every clip.")
 @click.option("--count", default=COUNT, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
-@click.option("--table", "tables", multiple=True, type=click.Choice([HELD_OUT, UNSEEN]), help="Only this table.")
+@click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="Only this table.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
 def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables: tuple[str, ...], workers: int) -> None:
     """Score every peer and model on the same mixtures; writes docs/benchmarks.md. What is scored stays scored."""
@@ -55,7 +56,7 @@ def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables:
 @click.option("--models", default="models", type=PATH, show_default=True, help="Released models.")
 @click.option("--runs", default="runs", type=PATH, show_default=True, help="Training runs, for float weights.")
 @click.option("--out", default="build/bench", type=PATH, show_default=True, help="Where the pages go.")
-@click.option("--table", "tables", multiple=True, type=click.Choice([HELD_OUT, UNSEEN]), help="Only this table.")
+@click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="Only this table.")
 def listen(models: Path, runs: Path, out: Path, tables: tuple[str, ...]) -> None:
     """Write a page to listen to ten clips of each table through everyone."""
     from tinyse.bench.quality import listening_pages

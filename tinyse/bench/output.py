@@ -11,6 +11,7 @@ from tinyse.bench.facts import Facts
 from tinyse.bench.pareto import plot
 from tinyse.bench.quality import Quality
 from tinyse.bench.section import section
+from tinyse.bench.tables import TABLES
 from tinyse.core.artifacts import write_bytes, write_json, write_text
 from tinyse.measure.scores.render import clips_csv, means_csv
 
@@ -35,7 +36,7 @@ def write_quality(quality: Quality, docs: Path, folder: Path) -> list[Path]:
     files: list[Path] = []
     figures: list[tuple[str, str]] = []
     for name, evaluation in quality.tables.items():
-        for kind, (label, cost) in COSTS.items():
+        for kind, (label, cost) in (COSTS.items() if TABLES[name].curves else ()):
             path = beside / f"{name}-{kind}.png"
             write_bytes(path, plot(evaluation, quality.facts, cost, label))
             figures.append((f"benchmarks/{path.name}", f"{name}: quality against {label}"))

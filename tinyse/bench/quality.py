@@ -18,18 +18,17 @@ from tinyse.bench.ours import released
 from tinyse.bench.packages import bench_dir, install
 from tinyse.bench.peers import PEERS
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
+from tinyse.bench.tables import TABLES
 from tinyse.core.artifacts import versions
-from tinyse.core.errors import CorpusError, ModelError, TinyseError
+from tinyse.core.errors import CorpusError, ModelError, TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.measure.scores.metrics import conventions
-from tinyse.measure.scores.pairs import corpus_pairs
 from tinyse.measure.scores.result import SOURCE, Evaluation
 from tinyse.measure.scores.scoring import ALL, SECONDS, SNRS
 from tinyse.sound.corpus.store import Corpus, corpus_dir
 
 SEED = 2026
 COUNT = 20
-HELD_OUT, UNSEEN = "held-out", "unseen"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class Plan:
 
     models: Path = Path("models")
     runs: Path = Path("runs")
-    tables: Mapping[str, Path | str] = field(default_factory=lambda: {HELD_OUT: "default", UNSEEN: "unseen"})
+    tables: Mapping[str, Path | str] = field(default_factory=lambda: {
+        name: table.tier for name, table in TABLES.items()})
     cache: Path | None = None
     metrics: tuple[str, ...] = ALL
     snrs: tuple[float, ...] = SNRS
@@ -108,12 +108,19 @@ def bench_quality(plan: Plan, progress: Progress = silent) -> Quality:
     Raises:
         CorpusError: no table's corpus is there. TinyseError: a metric's package is missing.
     """
-    tables = {name: mixtures_of(place, plan) for name, place in plan.tables.items() if _folder(place).is_dir()}
+    contenders, missing = contenders_of(plan)
+    tables: dict[str, Mixtures] = {}
+    for name, place in plan.tables.items():
+        try:
+            tables[name] = mixtures_of(name, plan)
+        except ToolError as error:  # rooms need pyroomacoustics
+            missing[f"table {name}"] = error.line()
+        except CorpusError:
+            if _folder(place).is_dir():
+                raise
+            missing[f"table {name}"] = f"no corpus at {_folder(place)}: tinyse data fetch --tier {place}"
     if not tables:
         raise CorpusError("no corpus to compare on", "tinyse data fetch --tier default")
-    contenders, missing = contenders_of(plan)
-    missing |= {f"table {name}": f"no corpus at {_folder(place)}: tinyse data fetch --tier {place}"
-                for name, place in plan.tables.items() if name not in tables}
     scores: dict[str, dict[str, list[Scored]]] = {name: {} for name in tables}
     facts: list[Facts] = []
     failed: list[str] = []
@@ -154,7 +161,7 @@ def listening_pages(plan: Plan, folder: Path, progress: Progress = silent) -> li
     pages = []
     for name, place in plan.tables.items():
         if _folder(place).is_dir():
-            pairs = choose(mixtures_of(place, plan).pairs)
+            pairs = choose(mixtures_of(name, plan).pairs)
             pages.append(write_page(contenders, pairs, folder / f"listen-{name}.html",
                                     f"tinyse and its peers: {name} mixtures", progress))
     return pages
@@ -164,9 +171,9 @@ def _folder(place: Path | str) -> Path:
     return place if isinstance(place, Path) else corpus_dir(place)
 
 
-def mixtures_of(place: Path | str, plan: Plan) -> Mixtures:
-    """The test mixtures of a corpus folder, or of a tier by name."""
-    return Mixtures.of(corpus_pairs(_folder(place), "test", plan.snrs, plan.count, plan.seconds, plan.seed))
+def mixtures_of(name: str, plan: Plan) -> Mixtures:
+    """The clips of a table."""
+    return Mixtures.of(TABLES[name].pairs(_folder(plan.tables[name]), plan.snrs, plan.count, plan.seconds, plan.seed))
 
 
 def _provenance(plan: Plan, name: str, mixtures: Mixtures) -> dict[str, Any]:

@@ -6,18 +6,12 @@ from collections.abc import Sequence
 
 from tinyse.bench.document import table
 from tinyse.bench.facts import Facts
-from tinyse.bench.quality import HELD_OUT, UNSEEN, Quality
+from tinyse.bench.quality import Quality
+from tinyse.bench.tables import TABLES
 from tinyse.measure.scores.metrics import LABELS
 from tinyse.measure.scores.result import NOISY, SOURCE, Evaluation
 
 PER_SNR = ("si_sdr", "pesq", "stoi", "dnsmos_ovrl")
-TITLES = {
-    HELD_OUT: ("Held-out mixtures", "The default tier's test split, as of `tinyse evaluate`: French and Belarusian "
-               "speech, blanket's noise. No model of tinyse has heard the speakers, the languages or the recordings."),
-    UNSEEN: ("Unseen mixtures", "The unseen tier (docs/corpus.md): packages of which no model of tinyse has heard "
-             "anything, other people and other recording chains. No peer's list of training data names these packages; "
-             "sounds that were published elsewhere too (Freesound) may be in the DNS Challenge's noise all the same."),
-}
 
 
 def section(quality: Quality, figures: Sequence[tuple[str, str]] = ()) -> str:
@@ -29,8 +23,8 @@ def section(quality: Quality, figures: Sequence[tuple[str, str]] = ()) -> str:
     """
     parts = ["## Side by side with the peers", _facts(quality.facts), _missing(quality)]
     for name, evaluation in quality.tables.items():
-        title, about = TITLES.get(name, (name, ""))
-        parts += [f"### {title}", about, _about(evaluation), _means(evaluation), _per_snr(evaluation),
+        parts += [f"### {TABLES[name].title}", TABLES[name].about, _about(evaluation), _means(evaluation),
+                  _harm(evaluation) if evaluation.snrs else "", _per_snr(evaluation),
                   "\n".join(f"* {line}" for line in evaluation.skips())]
     parts += [f"![{caption}]({file})" for file, caption in figures]
     parts += ["### What the peers learnt from", _training(quality.facts)]
@@ -58,6 +52,21 @@ def _means(evaluation: Evaluation) -> str:
                           for system in evaluation.systems])
 
 
+def _harm(evaluation: Evaluation) -> str:
+    """Do no harm: clips that came out worse than they went in, and the tenth that gained least."""
+    columns = [column for column in PER_SNR if column in evaluation.columns]
+    header = ("harm", *(f"{LABELS[column]}: {what}" for column in columns for what in ("clips worse", "worst tenth")))
+    rows = []
+    for system in evaluation.systems:
+        if system != NOISY:
+            values = [(evaluation.worse(system, column), evaluation.worst_tenth(system, column)) for column in columns]
+            rows.append((system, *(text for column, (worse, tenth) in zip(columns, values, strict=True) for text in (
+                "-" if worse is None else f"{100 * worse:.0f} %", _signed(tenth, column)))))
+    return "\n".join([table(header, rows), "",
+                      "Clips worse: share that scores below its own input. Worst tenth: mean gain over the input of "
+                      "the tenth of the clips that gained least."])
+
+
 def _score(evaluation: Evaluation, system: str, column: str) -> str:
     text = _number(evaluation.mean(system, column), column)
     margin = None if system == NOISY or column not in ("si_sdr", "pesq") else evaluation.margin(system, column)
@@ -66,7 +75,7 @@ def _score(evaluation: Evaluation, system: str, column: str) -> str:
 
 def _per_snr(evaluation: Evaluation) -> str:
     tables = []
-    for column in (column for column in PER_SNR if column in evaluation.columns):
+    for column in (column for column in PER_SNR if column in evaluation.columns and evaluation.snrs):
         header = (LABELS[column], *(f"{snr:g} dB" for snr in evaluation.snrs))
         rows = [(system, *(_number(evaluation.mean(system, column, snr), column) for snr in evaluation.snrs))
                 for system in evaluation.systems]
@@ -97,6 +106,10 @@ def _bold(fact: Facts) -> str:
 
 def _whole(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def _signed(value: float | None, column: str) -> str:
+    return "-" if value is None else f"{value:+.3f}" if column == "stoi" else f"{value:+.2f}"
 
 
 def _number(value: float | None, column: str) -> str:

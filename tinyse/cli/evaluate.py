@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 METRIC_NAMES = "si_sdr,sdr,pesq,stoi,dnsmos"
 PAPER_NAMES = "pesq,composite,stoi,si_sdr"
+HARM_COLUMNS = ("si_sdr", "pesq", "stoi")
 PAPER_COLUMNS = ("pesq", "csig", "cbak", "covl", "stoi", "si_sdr")
 
 
@@ -107,6 +108,19 @@ def show(evaluation: Evaluation) -> None:
     lines += [f"{model['label']}: {model['file']} on {model['engine']}, sha256 {model['sha256'][:12]}"
               for model in evaluation.provenance["models"]]
     lines += [f"{name}: {text}" for name, text in evaluation.provenance["conventions"].items()]
+    lines += [f"harm, {system}: " + ", ".join(harms) for system in evaluation.systems[1:]
+              if (harms := [harm for column in HARM_COLUMNS if (harm := _harm(evaluation, system, column))])]
     note = evaluation.provenance.get("note")
     for line in (*lines, *evaluation.skips(), *([f"note: {note}"] if note else [])):
         console.print(line, markup=False)
+
+
+def _harm(evaluation: Evaluation, system: str, column: str) -> str:
+    """Share of clips that came out worse, and what the worst tenth gained; "" where it was not scored."""
+    from tinyse.measure.scores.metrics import LABELS
+
+    worse, tenth = evaluation.worse(system, column), evaluation.worst_tenth(system, column)
+    if worse is None or tenth is None:
+        return ""
+    digits = 3 if column == "stoi" else 2
+    return f"{LABELS[column]} worse on {100 * worse:.0f} % of clips, worst tenth {tenth:+.{digits}f}"

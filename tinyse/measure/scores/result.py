@@ -11,6 +11,8 @@ from tinyse.core.errors import TinyseError
 
 NOISY = "noisy"
 SOURCE = "measured (host)"
+SAME = 1e-3
+"""Difference, in a metric's unit, below which a clip is as it came."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,21 @@ class Evaluation:
         variance = math.fsum((step - middle) ** 2 for step in steps) / (len(steps) - 1)
         return 1.96 * math.sqrt(variance / len(steps))
 
+    def gains(self, system: str, column: str) -> list[float]:
+        """Improvement over the noisy input of every clip that counts, ascending."""
+        return sorted(clip.values[system][column] - clip.values[NOISY][column] for clip in self._scored(column, None))
+
+    def worse(self, system: str, column: str) -> float | None:
+        """Share of clips, 0..1, that ``system`` left worse than they came; None with no clip."""
+        gains = self.gains(system, column)
+        return sum(gain < -SAME for gain in gains) / len(gains) if gains else None
+
+    def worst_tenth(self, system: str, column: str) -> float | None:
+        """Mean improvement over the noisy input of the tenth of the clips that gained least; None with no clip."""
+        gains = self.gains(system, column)
+        tenth = gains[: max(1, round(len(gains) / 10))]
+        return math.fsum(tenth) / len(tenth) if tenth else None
+
     def update_rate(self, system: str, snr: float | None = None) -> float | None:
         """Mean share of frames that ran ``system``'s network; None where it is no Skip RNN, or with no clip."""
         rates = [clip.updates[system] for clip in self.clips
@@ -114,6 +131,8 @@ class Evaluation:
                     "mean": self.mean(system, column),
                     "gain": self.gain(system, column),
                     "gain_95": self.margin(system, column),
+                    "worse": self.worse(system, column),
+                    "worst_tenth_gain": self.worst_tenth(system, column),
                     "per_snr": {f"{snr:g}": self.mean(system, column, snr) for snr in self.snrs},
                 }
                 for system in self.systems

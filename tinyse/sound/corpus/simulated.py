@@ -45,19 +45,25 @@ def _place(rng: np.random.Generator, size: NDArray[Any], microphone: NDArray[Any
     return np.asarray(rng.uniform(low, high))
 
 
+def pyroomacoustics() -> Any:
+    """The module; ToolError where it is not installed."""
+    try:
+        import pyroomacoustics as module
+    except ImportError as error:
+        raise ToolError("pyroomacoustics, which simulates rooms, is not installed",
+                        "pip install 'tinyse[rooms]'") from error
+    return module
+
+
 def responses(seed: int, index: int) -> list[NDArray[np.float32]]:
     """Responses of room ``index`` at 16 kHz, float32 [samples] a source.
 
     Raises:
         ToolError: pyroomacoustics is not installed.
     """
-    try:
-        import pyroomacoustics
-    except ImportError as error:
-        raise ToolError("pyroomacoustics, which simulates rooms, is not installed",
-                               "pip install 'tinyse[rooms]'") from error
+    pra = pyroomacoustics()
     rng = np.random.default_rng([seed, 11, index])
-    pyroomacoustics.random.seed(int(rng.integers(2**31)))
+    pra.random.seed(int(rng.integers(2**31)))
     size = rng.uniform(*SIZES)
     surface = 2 * (size[0] * size[1] + size[1] * size[2] + size[0] * size[2])
     decay = np.exp(rng.uniform(*np.log(DECAYS)))
@@ -65,9 +71,9 @@ def responses(seed: int, index: int) -> list[NDArray[np.float32]]:
     walls = np.clip(absorbed * 2 ** rng.uniform(-1, 1, 6), 0.01, 0.95)
     names = ("east", "west", "north", "south", "ceiling", "floor")
     scatter = float(rng.uniform(0.05, 0.3))
-    room = pyroomacoustics.ShoeBox(
+    room = pra.ShoeBox(
         size, fs=RATE, max_order=ORDER, ray_tracing=True, air_absorption=True,
-        materials={name: pyroomacoustics.Material(float(wall), scatter)
+        materials={name: pra.Material(float(wall), scatter)
                    for name, wall in zip(names, walls, strict=True)})
     microphone = rng.uniform([WALL, WALL, 0.7], size - WALL)
     room.add_microphone(microphone)
