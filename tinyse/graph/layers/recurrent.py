@@ -186,7 +186,8 @@ class GruLayer(Layer):
             n = self._gate(low, name, "n", x, h, joined)
         twice = Grid(2 * self.h.scale, 0, self.bits)
         far = low.add(ops.Sub((n, h), low.tensor(f"{name}.d", shape, twice)))
-        step = low.add(ops.Mul((z, far), low.tensor(f"{name}.zd", shape, twice)))
+        # on h's own grid: half the error, and an ADD of equal scales; a step of 1 or more stops short of it
+        step = low.add(ops.Mul((z, far), low.tensor(f"{name}.zd", shape, self.h)))
         fresh = name if self.bits == 8 else f"{name}.fresh"
         made = low.state(h, low.add(ops.Add((h, step), low.tensor(fresh, shape, self.h))))
         return low.requantized(made, Grid(2.0**-7), name)

@@ -101,9 +101,9 @@ class Steps:
         value, one = function(pre * tf.constant(total.scale[columns], pre.dtype)), 128.0 if name == "tanh" else 256.0
         return tf.clip_by_value(tf.round(value * one), -128.0, one - 1.0)
 
-    def _times(self, gate: Any, value: Any) -> Any:
-        """MUL by a sigmoid, onto the value's own grid."""
-        return gate * value if self.places is None else rescaled(gate * value, self.gate_scale)
+    def _times(self, gate: Any, value: Any, finer: float = 1.0) -> Any:
+        """MUL by a sigmoid, onto the value's own grid, or one that many times finer."""
+        return gate * value if self.places is None else rescaled(gate * value, finer * self.gate_scale)
 
     def __call__(self, xz: Any, h: Any) -> tuple[Any, Any, Any]:
         """xz [n, gates * units] and h -> h, gates z (r) n [n, gates * units], n's part of h [n, units]."""
@@ -122,7 +122,7 @@ class Steps:
         if places is None:
             return h + z * (n - h), gates, part
         far = self._kept(added(n, h, (1.0, 1.0), 2.0, places.h.bits, -1))
-        return self._kept(h + 2.0 * self._kept(self._times(z, far))), gates, part
+        return self._kept(h + self._kept(self._times(z, far, 2.0))), gates, part
 
     def _kept(self, h: Any) -> Any:
         """Within the state's integers."""
