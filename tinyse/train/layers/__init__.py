@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tinyse.train.layers.base import Seen, Twin
+from tinyse.train.layers.depthwise import DepthwiseTwin
 from tinyse.train.layers.gru import GruTwin
 from tinyse.train.layers.lstm import LstmTwin
 from tinyse.train.layers.plain import ActivationTwin, JoinTwin, NormTwin, PastTwin, PoolTwin, ReshapeTwin
-from tinyse.train.layers.product import ConvTwin, DenseTwin, DepthwiseTwin, UpsampleTwin
+from tinyse.train.layers.product import ConvTwin, DenseTwin, UpsampleTwin
 
 TWINS: dict[str, type[Twin]] = {
     "dense": DenseTwin, "conv": ConvTwin, "depthwise": DepthwiseTwin, "upsample": UpsampleTwin, "lstm": LstmTwin,

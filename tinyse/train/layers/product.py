@@ -1,10 +1,12 @@
-"""Twins of the layers that weight their input: dense, convolution, depthwise convolution, upsampling.
+"""Twins of the layers that are matrix products: dense, convolution, upsampling.
 
-A convolution gathers its windows into rows; then all is one matrix product, in float or of integers.
+A convolution gathers its windows into rows, or sums windows of products; all is one matrix product, in float or of
+integers.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers import ConvLayer
 from tinyse.graph.lowering import STEP
-from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste
+from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste, whole
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 
@@ -60,15 +62,20 @@ class ProductTwin(Twin):
         """The product at every position, then the activation."""
         x = xs[0]
         frames = tf.reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
-        y = self.activated(*self.sums(self.rows(frames), held), seen)
+        y = self.activated(*self.sums(frames, held), seen)
         return tf.reshape(y, (*x.shape[:2], *self.layer.shape(*self.ins))), ()
 
-    def sums(self, rows: Any, held: Any) -> tuple[Any, Any]:
-        """Real products and, on grids, the integers that they become."""
+    def sums(self, x: Any, held: Any) -> tuple[Any, Any]:
+        """Of x [n, rows, width, channels]: real products and, on grids, the integers that they become."""
         if not self.grids:
-            return tf.matmul(rows, held[0]) + held[1], None
-        counts = held.counts(rows, self.grids[0])
-        return held.real(counts, rows), self.scaled(held)(counts)
+            return self.products(x, held[0]) + held[1], None
+        counts = self.products(whole(x, self.grids[0], held.values.dtype), held.values) + held.steps
+        real = ste(tf.cast(counts * held.unit, x.dtype), self.products(x, held.kernel) + held.bias)
+        return real, self.scaled(held)(counts)
+
+    def products(self, x: Any, kernel: Any) -> Any:
+        """Rows of x by the kernel, in float or of integers."""
+        return tf.matmul(self.rows(x), kernel)
 
     def scaled(self, held: Matrix) -> Rescale:
         """From sums to integers."""
@@ -130,23 +137,15 @@ class ConvTwin(ProductTwin):
         seen = tf.concat(self.taps(x), -1)
         return tf.reshape(seen, (-1, seen.shape[-1]))
 
-
-class DepthwiseTwin(ConvTwin):
-    """A convolution of every channel with itself: a product a tap, summed."""
-
-    def rows(self, x: Any) -> Any:
-        """x [n, rows, width, channels] -> [positions, kt * kf, channels]."""
-        seen = tf.stack(self.taps(x), -2)
-        return tf.reshape(seen, (-1, *seen.shape[-2:]))
-
-    def sums(self, rows: Any, held: Any) -> tuple[Any, Any]:
-        """As ProductTwin's."""
-        if not self.grids:
-            return tf.reduce_sum(rows * held[0], 1) + held[1], None
-        dtype = held.values.dtype
-        counts = tf.reduce_sum(tf.round(tf.cast(rows, dtype) / self.grids[0].scale) * held.values, 1) + held.steps
-        real = tf.reduce_sum(rows * held.kernel, 1) + held.bias
-        return ste(tf.cast(counts * held.unit, rows.dtype), real), self.scaled(held)(counts)
+    def products(self, x: Any, kernel: Any) -> Any:
+        """By windows of x, or windows of every position's products by all taps, whichever are narrower."""
+        positions, out = self.layer.shape(*self.ins), int(kernel.shape[1])
+        inputs, taps = x.shape[-1], int(kernel.shape[0]) // x.shape[-1]
+        if 2 * out * x.shape[1] * x.shape[2] > inputs * math.prod(positions) // out:
+            return super().products(x, kernel)
+        every = tf.reshape(tf.transpose(tf.reshape(kernel, (taps, inputs, out)), (1, 0, 2)), (inputs, taps * out))
+        seen = self.taps(tf.reshape(super(ConvTwin, self).rows(x) @ every, (*x.shape[:3], taps * out)))
+        return tf.add_n([tap[..., at * out : (at + 1) * out] for at, tap in enumerate(seen)])
 
 
 class UpsampleTwin(ConvTwin):
