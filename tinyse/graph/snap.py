@@ -35,7 +35,8 @@ def snap_ranges(net: Net, ranges: Mapping[str, tuple[float, float]]) -> dict[str
         if made.ins and (name := f"{made.name}.out") in snapped:
             low, high = snapped[name]
             if made.layer.aligned(low, high, Grid(1.0)) != (low, high):
-                snapped[name] = made.layer.aligned(low, high, grids(net, snapped)[made.ins[0]])
+                found = grids(net, snapped)
+                snapped[name] = made.layer.aligned(low, high, *(found[one] for one in made.ins))
     return snapped
 
 

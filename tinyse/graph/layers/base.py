@@ -103,8 +103,8 @@ class Layer:
         wide = Grid(float(snap_scale(grid.scale)), grid.zero_point)
         return wide.low, wide.high
 
-    def aligned(self, low: float, high: float, x: Grid) -> tuple[float, float]:
-        """The range of the output where its scale has to go with that of the input ``x``; as it is by default."""
+    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
+        """The range of the output where its scale has to go with those of the inputs; as it is by default."""
         return low, high
 
     def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:

@@ -106,9 +106,11 @@ class JoinLayer(Layer):
             raise refuse(self, f"{' and '.join(str(list(shape)) for shape in ins)} do not {self.how}")
         return ins[0]
 
-    def aligned(self, low: float, high: float, x: Grid) -> tuple[float, float]:
-        """A product's scale goes with the first map's."""
-        return in_step(low, high, x) if self.how == "mul" else (low, high)
+    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
+        """A product's scale goes with the first map's; maps of one grid keep it side by side, and none is copied."""
+        if self.how == "concat" and len(set(ins)) == 1:
+            return ins[0].low, ins[0].high
+        return in_step(low, high, ins[0]) if self.how == "mul" else (low, high)
 
     def ranges(self) -> tuple[str, ...]:
         """Of the result; a concat puts its inputs on one grid, which is the widest."""
@@ -143,9 +145,9 @@ class ActivationLayer(Layer):
         """alpha [unit], of a PReLU."""
         return (Array("alpha", ("unit",), (ins[0][2],), (), 0.25),) if self.how == "prelu" else ()
 
-    def aligned(self, low: float, high: float, x: Grid) -> tuple[float, float]:
+    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
         """A PReLU's scale goes with its input's."""
-        return in_step(low, high, x)
+        return in_step(low, high, ins[0])
 
     def ranges(self) -> tuple[str, ...]:
         """Of a PReLU's result."""
