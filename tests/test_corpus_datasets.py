@@ -11,7 +11,8 @@ from tinyse.sound import DEFAULT
 from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.layouts import LAYOUTS, find_jobs
 from tinyse.sound.corpus.rooms import BEFORE, PEAK, response_of
-from tinyse.sound.corpus.store import Corpus, disjoint
+from tinyse.sound.corpus.splits import disjoint
+from tinyse.sound.corpus.store import Corpus
 from tinyse.train import augment
 from tinyse.train.mixer import Mixer
 from tinyse.train.recipe import MixingPart

@@ -176,7 +176,8 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
     """
     from tinyse.core.progress import printable
     from tinyse.sound.corpus.show import draw_spectrogram, summary
-    from tinyse.sound.corpus.store import Corpus, corpus_dir, disjoint
+    from tinyse.sound.corpus.splits import disjoint
+    from tinyse.sound.corpus.store import Corpus, corpus_dir
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)

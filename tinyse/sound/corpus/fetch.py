@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinyse.core.artifacts import atomic_path, write_json, write_text
 from tinyse.core.errors import CorpusError
@@ -27,8 +26,10 @@ from tinyse.sound.corpus import archives, debian
 from tinyse.sound.corpus.catalogue import Catalogue, Package, Take, load_catalogue, rules_text
 from tinyse.sound.corpus.clips import RATE
 from tinyse.sound.corpus.decode import decode, gather
+from tinyse.sound.corpus.pcm import Pcm, content
 from tinyse.sound.corpus.shards import npy_part
-from tinyse.sound.corpus.store import MANIFEST, SPLITS, Corpus, NewClip, corpus_dir, disjoint, root_dir
+from tinyse.sound.corpus.splits import disjoint
+from tinyse.sound.corpus.store import MANIFEST, SPLITS, Corpus, NewClip, corpus_dir, root_dir
 
 DECODER = 1
 """Raised when decoding changes, so that what older versions decoded is not reused."""
@@ -37,7 +38,6 @@ GATHERED_SECONDS = 8.0
 WORKERS = 2
 LICENCES = "LICENCES.txt"
 
-Pcm = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _decode_package(folder: Path, package: Package, deb: Path, key: str, catalog
             decoded.append((replace(item, data=b""), pcm))
     clips = list(_gathered(package, decoded))
     rows = [{"id": item.id, "kind": item.take.kind, "language": item.language, "source": item.source,
-             "length": len(pcm), "sha256": hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest()}
+             "length": len(pcm), "sha256": content([pcm]).hex()}
             for item, pcm in clips]
     with atomic_path(folder / f"{key}.npy") as temporary, open(temporary, "wb") as stream:
         shape = (sum(len(pcm) for _, pcm in clips),)
