@@ -11,7 +11,8 @@ from tinyse.sound import DEFAULT
 from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.layouts import LAYOUTS, find_jobs
 from tinyse.sound.corpus.rooms import BEFORE, PEAK, response_of
-from tinyse.sound.corpus.store import Corpus, disjoint
+from tinyse.sound.corpus.splits import disjoint
+from tinyse.sound.corpus.store import Corpus
 from tinyse.train import augment
 from tinyse.train.mixer import Mixer
 from tinyse.train.recipe import MixingPart
@@ -216,3 +217,9 @@ def test_a_room_leaves_the_direct_sound_where_it_is():
     heard = augment.in_this_room(click, response_of(response(noise=1e-5).astype(np.float32)))
     assert heard.shape == click.shape and heard[1000] == pytest.approx(0.5, abs=0.02)
     assert np.abs(heard[:1000 - BEFORE]).max() < 1e-6 and np.abs(heard[1100:2000]).max() > 0.01
+
+
+def test_the_command_knows_every_layout():
+    from tinyse.cli import data
+
+    assert tuple(LAYOUTS) == data.LAYOUTS

@@ -24,7 +24,8 @@ from tinyse.sound.corpus import archives, debian
 from tinyse.sound.corpus.catalogue import Catalogue, Package, Take, load_catalogue
 from tinyse.sound.corpus.decode import decode, gather, limit, read_sound, to_mono_16k, trim
 from tinyse.sound.corpus.fetch import _found, _left, _rule, fetch
-from tinyse.sound.corpus.store import Corpus, disjoint
+from tinyse.sound.corpus.splits import disjoint
+from tinyse.sound.corpus.store import Corpus
 
 needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb: apt-get install dpkg")
 

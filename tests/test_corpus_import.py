@@ -6,7 +6,8 @@ from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.layouts import Job, find_jobs
 from tinyse.sound.corpus.reading import read_job
-from tinyse.sound.corpus.store import Corpus, disjoint
+from tinyse.sound.corpus.splits import disjoint
+from tinyse.sound.corpus.store import Corpus
 
 RATE = 16000
 

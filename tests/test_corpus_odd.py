@@ -12,8 +12,8 @@ from tinyse.cli import main
 from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.files import files_below, sound_files
 from tinyse.sound.corpus.importing import import_corpus
-from tinyse.sound.corpus.splits import assign
-from tinyse.sound.corpus.store import Corpus, NewClip, disjoint
+from tinyse.sound.corpus.splits import assign, disjoint
+from tinyse.sound.corpus.store import Corpus, NewClip
 
 RATE = 16000
 

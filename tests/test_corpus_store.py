@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.core.errors import CorpusError
-from tinyse.sound.corpus.store import KINDS, MANIFEST, SPLITS, Corpus, NewClip, corpus_dir, disjoint, to_int16
+from tinyse.sound.corpus.pcm import to_int16
+from tinyse.sound.corpus.splits import disjoint
+from tinyse.sound.corpus.store import KINDS, MANIFEST, SPLITS, Corpus, NewClip, corpus_dir
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 
 

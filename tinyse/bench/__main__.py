@@ -105,16 +105,16 @@ def device(models: Path, docs: Path, out: Path) -> None:
 @click.option("--docs", default="docs", type=PATH, show_default=True, help="Where corpus.md lies.")
 @click.option("--work", default="build/bench/corpus", type=PATH, show_default=True, help="Made, and removed again.")
 def corpus(hours: str, docs: Path, work: Path) -> None:
-    """Measure memory and time of import, open, mix and train on large corpora; writes docs/corpus.md."""
-    from tinyse.bench.corpus import bench_corpus, write_corpus
+    """Measure memory and time of fetch, import, open, mix and train on large corpora; writes docs/corpus.md."""
+    from tinyse.bench.corpus import bench_corpus, write_cost
 
     try:
         sizes = [float(text) for text in hours.split(",")]
     except ValueError:
         raise click.BadParameter(f"--hours {hours}: give numbers, such as 10,50") from None
     with progress_bars() as progress:
-        costs = bench_corpus(sizes, work, progress)
-    click.echo(write_corpus(costs, docs))
+        bench_corpus(sizes, work, lambda cost: write_cost(cost, docs), progress)
+    click.echo(docs / "corpus.md")
 
 
 def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:

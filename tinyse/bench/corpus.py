@@ -7,12 +7,14 @@ processes, pages that they share counted in each.
 from __future__ import annotations
 
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from tinyse.core.artifacts import writing
 from tinyse.core.errors import ToolError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, RATE, Clip, Clips, table_of
-from tinyse.sound.corpus.store import Corpus, commit, corpus_dir
+from tinyse.sound.corpus.store import Corpus, commit, corpus_dir, root_dir
 
 HOURS = (10.0, 50.0, 200.0)
 SPEECH_SHARE = 2 / 3
@@ -33,7 +35,11 @@ SPEAKERS, PLACES = 200, 100
 PITCH = (0.75, 1.35)
 MILLION = 1_000_000
 EVERY = 0.05
+FETCH, MANY = ALONE = ("fetch the default tier", "open a million clips")
 STEPS = ("train.float_steps=40", "train.compress_steps=20", "train.validate_every=20", "train.validate_count=12")
+HEAD = ("| hours | stage | seconds | seconds of a core | MB resident, all processes | MB, the largest |",
+        "|---|---|---|---|---|---|")
+ROW = re.compile(r"\| [\d.-]+ \|( [^|]+ \|){5}")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -42,9 +48,10 @@ class Cost:
     """What a stage took.
 
     Attributes:
-        hours: of sound in the corpus; 0 for the catalogue alone.
+        hours: of sound in the corpus; 0 where it is not made for this.
         stage: which.
         seconds: wall clock.
+        busy: seconds of a core, all processes together.
         megabytes: most resident at once, all processes together.
         one: most resident in one of them.
     """
@@ -52,32 +59,36 @@ class Cost:
     hours: float
     stage: str
     seconds: float
+    busy: float
     megabytes: float
     one: float
 
 
-def bench_corpus(hours: Sequence[float], folder: Path, progress: Progress = silent) -> list[Cost]:
-    """Make corpora of these sizes below ``folder``, measure, and remove them again.
+def bench_corpus(hours: Sequence[float], folder: Path, keep: Callable[[Cost], object],
+                 progress: Progress = silent) -> None:
+    """Make corpora of these sizes below ``folder``, measure, ``keep`` each stage's cost, and remove them again.
 
     Raises:
         CorpusError: the small corpus is not fetched.
         ToolError: a stage failed; the message has its last line.
     """
-    costs: list[Cost] = []
     stages = [(size, name) for size in sorted(hours) for name in ("import", "import again", "open", "mix", "train")]
-    for size, name in [*stages, (0.0, "open a million clips")]:
-        progress(Step("bench corpus", len(costs), len(stages) + 1, f"{size:g} h: {name}"))
+    stages += [(0.0, name) for name in ALONE]
+    for done, (size, name) in enumerate(stages):
+        progress(Step("bench corpus", done, len(stages), f"{size:g} h: {name}"))
         here = folder / f"{size:g}h"
         try:
             if name == "import":
                 make_material(here / "material", size)
-            elif not size:
+            elif name == MANY:
                 million(here / "corpus")
-            costs.append(measured(size, name, _command(name, here)))
+            elif name == FETCH:  # packages that are there are not downloaded again
+                (here / ".cache").mkdir(parents=True)
+                (here / ".cache/debs").symlink_to((root_dir() / ".cache/debs").absolute())
+            keep(measured(size, name, _command(name, here)))
         finally:
-            if name in ("train", "open a million clips") or sys.exc_info()[0]:
+            if name in ("train", *ALONE) or sys.exc_info()[0]:
                 shutil.rmtree(here, ignore_errors=True)
-    return costs
 
 
 def _command(name: str, here: Path) -> list[str]:
@@ -85,6 +96,7 @@ def _command(name: str, here: Path) -> list[str]:
     opened = ["-c", "import sys; from tinyse.sound.corpus.store import Corpus; Corpus.open(sys.argv[1])", corpus]
     tinyse = ["-m", "tinyse"]
     return [sys.executable, *{
+        FETCH: [*tinyse, "data", "fetch", "--tier", "default", "--dir", str(here)],
         "import": [*tinyse, "data", "import", str(here / "material"), "--out", corpus],
         "mix": [*tinyse, "data", "mix", "--corpus", corpus, "--count", "20", "--out", str(here / "mixtures")],
         "train": [*tinyse, "train", "quick", "--corpus", corpus, "--out", str(here / "run"),
@@ -112,6 +124,7 @@ def make_material(folder: Path, hours: float) -> None:
 
 def _repitched(recordings: Iterator[np.ndarray], rng: np.random.Generator, length: int) -> Iterator[np.ndarray]:
     sound = np.concatenate(list(recordings))
+    sound = np.resize(sound, max(len(sound), int(length * PITCH[1]) + 3))
     while True:
         rate = float(rng.uniform(*PITCH))
         need = int(length * rate) + 2
@@ -143,7 +156,7 @@ def measured(hours: float, stage: str, command: list[str]) -> Cost:
     """
     most = [0.0, 0.0]
     ended = threading.Event()
-    begin = time.monotonic()
+    begin, before = time.monotonic(), _busy()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def watch() -> None:
@@ -161,7 +174,12 @@ def measured(hours: float, stage: str, command: list[str]) -> Cost:
     if process.returncode:
         lines = output.strip().splitlines() or ["no output"]
         raise ToolError(f"{stage} of {hours:g} hours failed: {lines[-1]}")
-    return Cost(hours, stage, time.monotonic() - begin, *most)
+    return Cost(hours, stage, time.monotonic() - begin, _busy() - before, *most)
+
+
+def _busy() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def resident(pid: int) -> Iterator[float]:
@@ -176,11 +194,14 @@ def resident(pid: int) -> Iterator[float]:
         yield from resident(int(child))
 
 
-def write_corpus(costs: Sequence[Cost], docs: Path) -> Path:
-    """Put the table into docs/corpus.md."""
-    lines = ["| hours | stage | seconds | MB resident, all processes | MB, the largest |", "|---|---|---|---|---|"]
-    lines += [f"| {cost.hours:g} | {cost.stage} | {cost.seconds:.1f} | {cost.megabytes:.0f} | {cost.one:.0f} |"
-              for cost in costs]
+def write_cost(cost: Cost, docs: Path) -> Path:
+    """Put a row into the table of docs/corpus.md, in place of the one of its hours and stage."""
     page = docs / "corpus.md"
-    put_section(page, "memory", "make bench-corpus", "\n".join(lines).replace("| 0 |", "| - |"))
+    hours = f"{cost.hours:g}" if cost.hours else "-"
+    begin = f"| {hours} | {cost.stage} |"
+    there = page.read_text(encoding="utf-8") if page.is_file() else ""
+    rows = [row for row in there.splitlines() if ROW.fullmatch(row) and not row.startswith(begin)]
+    rows.append(f"{begin} {cost.seconds:.1f} | {cost.busy:.1f} | {cost.megabytes:.0f} | {cost.one:.0f} |")
+    rows.sort(key=lambda row: float(row.split("|")[1].replace("-", "inf")))
+    put_section(page, "memory", "make bench-corpus", "\n".join((*HEAD, *rows)))
     return page

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyse.sound.corpus.layouts import LAYOUTS
-
 if TYPE_CHECKING:
     from tinyse.sound.corpus.store import Corpus
 
 SHOWN = 5
+LAYOUTS = ("plain", "speech", "noise", "rooms", "voicebank", "dns", "chime", "librispeech", "vctk", "mssnsd", "wham",
+           "musan", "demand", "esc50", "fsd50k", "rirs", "picovoice")
+"""Those of `tinyse.sound.corpus.layouts`, which --help need not import."""
 PATH = click.Path(path_type=Path)
 
 
@@ -63,7 +64,7 @@ def fetch(tier: str, root: Path | None, workers: int) -> None:
 
 @command.command("import")
 @click.argument("source", type=PATH, required=False)
-@click.option("--layout", type=click.Choice(list(LAYOUTS)), default="plain", show_default=True,
+@click.option("--layout", type=click.Choice(LAYOUTS), default="plain", show_default=True,
               help="How the folders lie.")
 @click.option("--rooms", type=PATH, help="A folder of measured impulse responses, for mixing.room.")
 @click.option("--out", type=PATH, help="Where the corpus is written [imported/ beside the fetched ones].")
@@ -199,7 +200,8 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
     """
     from tinyse.core.progress import printable
     from tinyse.sound.corpus.show import draw_spectrogram, summary
-    from tinyse.sound.corpus.store import Corpus, corpus_dir, disjoint
+    from tinyse.sound.corpus.splits import disjoint
+    from tinyse.sound.corpus.store import Corpus, corpus_dir
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)

@@ -20,6 +20,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", 
 """Variables that set how many threads a worker's libraries start."""
 
 
+AHEAD = 2
+"""Calls that are queued for each worker."""
 CLOSE_SECONDS = 5.0
 ONE_THREAD = dict.fromkeys(THREADS, "1")
 
@@ -70,9 +72,9 @@ class Workers(ProcessPoolExecutor):
         self.variables = dict(variables or {})
 
     def in_order(self, call: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """``call`` of each item, in their order; ``items`` is read lazily, two a worker ahead."""
+        """``call`` of each item, in their order; ``items`` is read lazily, `AHEAD` a worker ahead."""
         coming = iter(items)
-        waiting = deque(self.submit(call, item) for item in itertools.islice(coming, 2 * self.workers))
+        waiting = deque(self.submit(call, item) for item in itertools.islice(coming, AHEAD * self.workers))
         while waiting:
             result = waiting.popleft().result()
             waiting.extend(self.submit(call, item) for item in itertools.islice(coming, 1))

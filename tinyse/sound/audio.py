@@ -193,11 +193,15 @@ class AudioReader:
 
     def _inspect(self, block: Real, start: int) -> None:
         size = np.abs(block)
-        if not (size < IMPOSSIBLE).all():
+        loudest = float(size.max())  # NaN where one is
+        if not loudest < IMPOSSIBLE:
             first = int(np.argmax(~(size < IMPOSSIBLE).all(axis=1)))
             what = f"is {size[first].max():.3g}" if np.isfinite(block[first]).all() else "is not a finite number"
             raise AudioError(f"sample {start + first} {what}", "export it again as PCM")
-        self._loudest = max(self._loudest, float(size.max()))
+        self._loudest = max(self._loudest, loudest)
+        if loudest < FULL_SCALE:
+            self._full = None
+            return
         full = (size >= FULL_SCALE) & (size <= 1)  # what is beyond was not clipped there
         before = np.zeros((CLIPPED_RUN, full.shape[1]), bool) if self._full is None else self._full
         full = np.concatenate([before, full])

@@ -21,7 +21,8 @@ from tinyse.core.progress import Progress, Step, silent
 from tinyse.sound import Ends, analysis_window, features
 from tinyse.sound.corpus import noise as generators
 from tinyse.sound.corpus.level import MEASURED, SOUND, Places, soundless
-from tinyse.sound.corpus.store import FULL_SCALE, ROOM, Corpus
+from tinyse.sound.corpus.pcm import FULL_SCALE
+from tinyse.sound.corpus.store import ROOM, Corpus
 from tinyse.train import augment
 from tinyse.train.loss import EXPONENT
 from tinyse.train.recipe import MixingPart, parse_shares

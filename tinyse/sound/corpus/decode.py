@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from tinyse.core.errors import AudioError
 from tinyse.sound.corpus.clips import RATE
-from tinyse.sound.corpus.store import to_int16
+from tinyse.sound.corpus.pcm import Pcm, to_int16
 
 Floats = npt.NDArray[np.float32]
-Pcm = npt.NDArray[np.int16]
 
 FRAME = RATE // 50
 TRIM_BELOW_PEAK_DB = 40.0
@@ -53,9 +52,19 @@ def to_mono_16k(samples: npt.NDArray[Any], rate: int) -> Floats:
 
     Linear: a mixture less its speech is the noise. Resampling may pass full scale; see `limit`.
     """
+    return at_16k(mono_of(samples), rate)
+
+
+def mono_of(samples: npt.NDArray[Any]) -> Floats:
+    """Mean of the channels: float32[n] of float[n, channels]."""
+    mean = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    return np.ascontiguousarray(mean, np.float32)
+
+
+def at_16k(mono: Floats, rate: int) -> Floats:
+    """float32[n] as `to_mono_16k` makes it."""
     import soxr
 
-    mono = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))
     if rate != RATE:
         mono = soxr.resample(mono, rate, RATE, quality="VHQ").astype(np.float32)
     if len(mono):

@@ -7,19 +7,19 @@ short goes on where it stopped, and the second tier reuses the first one's work.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tinyse.core.artifacts import atomic_path, write_json, write_text
+from tinyse.core.artifacts import atomic_path, write_json, write_text, writing
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.core.workers import Workers
@@ -27,17 +27,20 @@ from tinyse.sound.corpus import archives, debian
 from tinyse.sound.corpus.catalogue import Catalogue, Package, Take, load_catalogue, rules_text
 from tinyse.sound.corpus.clips import RATE
 from tinyse.sound.corpus.decode import decode, gather
+from tinyse.sound.corpus.pcm import Pcm, content
 from tinyse.sound.corpus.shards import npy_part
-from tinyse.sound.corpus.store import MANIFEST, SPLITS, Corpus, NewClip, corpus_dir, disjoint, root_dir
+from tinyse.sound.corpus.splits import disjoint
+from tinyse.sound.corpus.store import MANIFEST, SPLITS, Corpus, NewClip, corpus_dir, root_dir
 
 DECODER = 1
 """Raised when decoding changes, so that what older versions decoded is not reused."""
 CHUNK = 48
+CHUNK_BYTES = 1 << 23
+"""What a worker is given at once: files, or bytes in them."""
 GATHERED_SECONDS = 8.0
 WORKERS = 2
 LICENCES = "LICENCES.txt"
 
-Pcm = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -102,36 +105,58 @@ def decode_packages(folder: Path, packages: Sequence[Package], debs: dict[str, P
     progress(Step("decode", total, total, f"{len(todo)} packages"))
 
 
-def find(package: Package, deb: Path, catalogue: Catalogue) -> tuple[list[Found], str]:
-    """The sound files that a package's rules take, sorted by name, and the package's copyright text.
+class _Stream:
+    """The sound files that a package's rules take, one by one in its own order.
 
-    Raises:
-        CorpusError: the package is damaged, or a rule takes nothing (the package has changed).
+    Attributes:
+        text: the package's copyright, once all were read.
     """
-    copyright_path = f"/usr/share/doc/{package.name}/copyright"
-    text = ""
-    found: list[Found] = []
 
-    def wanted(path: str) -> bool:
-        return path == copyright_path or _rule(package, path, catalogue) is not None
+    def __init__(self, package: Package, deb: Path, catalogue: Catalogue) -> None:
+        """Nothing is read yet."""
+        self.package, self.deb, self.catalogue, self.text = package, deb, catalogue, ""
 
-    for path, data in archives.deb_members(deb, wanted):
-        if path == copyright_path:
-            text = data.decode(errors="replace")
-            continue
-        take = _rule(package, path, catalogue)
-        assert take is not None
-        if take.reader in archives.ARCHIVES:
-            members = archives.ARCHIVES[take.reader](data)
-            found += [_found(package, take, name, name, members[name]) for name in members
-                      if take.inside and take.inside.search(name) and not _left(take, name, catalogue)]
-        else:
-            found.append(_found(package, take, path, path.removeprefix("/usr/share/"), data))
-    for take in package.take:
-        if not any(item.take is take for item in found):
-            raise CorpusError(f"{package.name}: nothing matches {take.match.pattern!r}",
-                              f"the package differs from version {package.version} that the list was made for")
-    return sorted(found, key=lambda item: item.id), text
+    def __iter__(self) -> Iterator[Found]:
+        """Read it once.
+
+        Raises:
+            CorpusError: the package is damaged, or a rule takes nothing (the package has changed).
+        """
+        package, catalogue, used = self.package, self.catalogue, list[Take]()
+        copyright_path = f"/usr/share/doc/{package.name}/copyright"
+
+        def wanted(path: str) -> bool:
+            return path == copyright_path or _rule(package, path, catalogue) is not None
+
+        for path, data in archives.deb_members(self.deb, wanted):
+            if path == copyright_path:
+                self.text = data.decode(errors="replace")
+                continue
+            take = _rule(package, path, catalogue)
+            assert take is not None
+            members = {path: data}
+            if packed := take.reader in archives.ARCHIVES:
+                members = {name: inner for name, inner in archives.ARCHIVES[take.reader](data).items()
+                           if take.inside and take.inside.search(name) and not _left(take, name, catalogue)}
+            for name, inner in members.items():
+                used.append(take)
+                yield _found(package, take, name, name if packed else name.removeprefix("/usr/share/"), inner)
+        for take in package.take:
+            if take not in used:
+                raise CorpusError(f"{package.name}: nothing matches {take.match.pattern!r}",
+                                  f"the package differs from version {package.version} that the list was made for")
+
+    def chunks(self) -> Iterator[list[Found]]:
+        """As `__iter__`, some at a time."""
+        chunk, size = list[Found](), 0
+        for item in self:
+            chunk.append(item)
+            size += len(item.data)
+            if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+        if chunk:
+            yield chunk
 
 
 def _rule(package: Package, path: str, catalogue: Catalogue) -> Take | None:
@@ -157,47 +182,55 @@ def _found(package: Package, take: Take, path: str, name: str, data: bytes) -> F
 
 def _decode_package(folder: Path, package: Package, deb: Path, key: str, catalogue: Catalogue,
                     pool: Workers) -> None:
-    found, text = find(package, deb, catalogue)
-    jobs: list[Future[list[tuple[Pcm | None, str]]]] = [
-        pool.submit(_decode_chunk, [(item.data, item.take.kind, item.take.reader) for item in found[at:at + CHUNK]])
-        for at in range(0, len(found), CHUNK)]
+    """Decode into ``folder``; sound waits in a file until all names are known, in whose order it is written."""
+    found = _Stream(package, deb, catalogue)
     dropped: Counter[str] = Counter()
-    decoded: list[tuple[Found, Pcm]] = []
-    results = (result for job in jobs for result in job.result())
-    for item, (pcm, reason) in zip(found, results, strict=True):
-        if pcm is None:
-            dropped[reason] += 1
-        else:
-            decoded.append((replace(item, data=b""), pcm))
-    clips = list(_gathered(package, decoded))
-    rows = [{"id": item.id, "kind": item.take.kind, "language": item.language, "source": item.source,
-             "length": len(pcm), "sha256": hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest()}
-            for item, pcm in clips]
-    with atomic_path(folder / f"{key}.npy") as temporary, open(temporary, "wb") as stream:
-        shape = (sum(len(pcm) for _, pcm in clips),)
-        np.lib.format.write_array_header_1_0(stream, {"descr": "<i2", "fortran_order": False, "shape": shape})
-        for _, pcm in clips:
-            stream.write(pcm.astype("<i2").tobytes())
-    write_text(folder / f"{key}.copyright", text)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder), tempfile.TemporaryFile(dir=folder) as spool:
+        decoded = list[tuple[Found, int, int]]()
+        for item, pcm, reason in (row for rows in pool.in_order(_decode_chunk, found.chunks()) for row in rows):
+            if pcm is None:
+                dropped[reason] += 1
+            else:
+                decoded.append((item, spool.tell(), len(pcm)))
+                spool.write(pcm.astype("<i2").data)
+
+        def waiting(offset: int, length: int) -> Pcm:
+            spool.seek(offset)
+            return np.frombuffer(spool.read(2 * length), "<i2")
+
+        decoded.sort(key=lambda row: row[0].id)
+        whole = [row for row in decoded if not _is_short(row[0], row[2])]
+        tracks = list(_gathered([(item, waiting(*place)) for item, *place in decoded if _is_short(item, place[1])]))
+        rows = []
+        with atomic_path(folder / f"{key}.npy") as temporary, open(temporary, "wb") as stream:
+            shape = (sum(length for *_, length in whole) + sum(len(pcm) for _, pcm in tracks),)
+            np.lib.format.write_array_header_1_0(stream, {"descr": "<i2", "fortran_order": False, "shape": shape})
+            for item, pcm in itertools.chain(((item, waiting(*place)) for item, *place in whole), tracks):
+                stream.write(pcm.astype("<i2").data)
+                rows.append({"id": item.id, "kind": item.take.kind, "language": item.language, "source": item.source,
+                             "length": len(pcm), "sha256": content([pcm]).hex()})
+    write_text(folder / f"{key}.copyright", found.text)
     write_json(folder / f"{key}.json", {"version": debian.version(deb), "clips": rows,
                                         "dropped": dict(sorted(dropped.items()))})
 
 
-def _decode_chunk(files: list[tuple[bytes, str, str]]) -> list[tuple[Pcm | None, str]]:
+def _decode_chunk(files: list[Found]) -> list[tuple[Found, Pcm | None, str]]:
     """Runs in a worker process."""
-    return [decode(*file) for file in files]
+    return [(replace(file, data=b""), *decode(file.data, file.take.kind, file.take.reader)) for file in files]
 
 
-def _gathered(package: Package, decoded: Sequence[tuple[Found, Pcm]]) -> Iterator[tuple[Found, Pcm]]:
-    """Pass long clips on; join the short noises of each folder into tracks."""
-    short: dict[tuple[str, float], list[tuple[Found, Pcm]]] = {}
-    for item, pcm in decoded:
-        if item.take.kind == "noise" and len(pcm) < item.take.gather * RATE:
-            place = str(PurePosixPath(item.id).parent)
-            short.setdefault((place, item.take.gather), []).append((item, pcm))
-        else:
-            yield item, pcm
-    for (place, _), group in short.items():
+def _is_short(item: Found, samples: int) -> bool:
+    return item.take.kind == "noise" and samples < item.take.gather * RATE
+
+
+def _gathered(short: Sequence[tuple[Found, Pcm]]) -> Iterator[tuple[Found, Pcm]]:
+    """Join the short noises of each folder into tracks."""
+    groups: dict[tuple[str, float], list[tuple[Found, Pcm]]] = {}
+    for item, pcm in short:
+        groups.setdefault((str(PurePosixPath(item.id).parent), item.take.gather), []).append((item, pcm))
+    for (place, _), group in groups.items():
         seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big")
         tracks = gather([pcm for _, pcm in group], GATHERED_SECONDS, np.random.default_rng(seed))
         for index, track in enumerate(tracks):

@@ -19,19 +19,21 @@ import numpy as np
 from tinyse.core.artifacts import write_text
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, printable, silent
-from tinyse.core.workers import Workers
+from tinyse.core.workers import AHEAD, Workers
 from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, table_of
 from tinyse.sound.corpus.layouts import Job, Patterns, find_jobs, passed_over
 from tinyse.sound.corpus.ledger import Ledger
 from tinyse.sound.corpus.reading import CHANGED, key_of, read_batch, read_steadily
-from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, notes, untrainable
-from tinyse.sound.corpus.store import KINDS, MANIFEST, ROOM, SPLITS, Corpus, commit, disjoint
+from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, disjoint, notes, untrainable
+from tinyse.sound.corpus.store import KINDS, MANIFEST, ROOM, SPLITS, Corpus, commit
 
 RATIOS = (0.8, 0.1, 0.1)
 FEW = 100
 """Up to this many files are read in this process; more, in workers."""
-BATCH = (16, 1 << 20)
-"""Files, and bytes in them, that a worker is given at once."""
+BATCH = 16
+"""Files that a worker is given at once."""
+UNDER_WAY = 1 << 26
+"""Bytes in all files that are out with workers; sound may be ten times as many."""
 SKIPPED = "skipped.txt"
 
 
@@ -159,20 +161,20 @@ def _results(jobs: Sequence[Job], new: Sequence[int], workers: int) -> Iterator[
     if len(new) <= FEW or workers < 2:
         yield from ((index, read_steadily(jobs[index])) for index in new)
         return
-    batches = list(_batches(jobs, new))
+    batches = list(_batches(jobs, new, UNDER_WAY // (AHEAD * workers)))
     with Workers(min(workers, len(batches))) as pool:
         for batch, results in zip(batches, pool.in_order(read_batch, ([jobs[index] for index in batch]
                                                                       for batch in batches)), strict=True):
             yield from zip(batch, results, strict=True)
 
 
-def _batches(jobs: Sequence[Job], new: Iterable[int]) -> Iterator[list[int]]:
+def _batches(jobs: Sequence[Job], new: Iterable[int], most: int) -> Iterator[list[int]]:
     """Jobs to be read by one worker: a few, not too much sound, and all that share a clean file."""
     batch: list[int] = []
     size = 0
     for index in new:
         name = jobs[index].files[0]
-        if batch and (len(batch) >= BATCH[0] or size >= BATCH[1]) and jobs[batch[-1]].files[0] != name:
+        if batch and (len(batch) >= BATCH or size >= most) and jobs[batch[-1]].files[0] != name:
             yield batch
             batch, size = [], 0
         batch.append(index)

@@ -16,9 +16,9 @@ from typing import Any
 
 from tinyse.core.artifacts import writing
 from tinyse.core.errors import CorpusError, TinyseError
-from tinyse.sound.corpus.reading import Result
+from tinyse.sound.corpus.reading import Read
 from tinyse.sound.corpus.shards import NAME, ShardWriter, shards
-from tinyse.sound.corpus.store import LEDGER, MANIFEST, levels
+from tinyse.sound.corpus.store import LEDGER, MANIFEST
 
 SECONDS = 5.0
 """How much reading a power failure may cost."""
@@ -122,18 +122,16 @@ class Ledger:
             row = self._base.execute(f"SELECT {', '.join(COLUMNS)} FROM sound WHERE sha256 = ?", (sha256,)).fetchone()
         return {**dict(zip(COLUMNS, row, strict=True)), "sha256": sha256}
 
-    def add(self, key: bytes, results: Result) -> None:
+    def add(self, key: bytes, results: Read) -> None:
         """Write down what a file gave; sound that is there already is not written again.
 
         Raises:
             TinyseError: the disk is full; what was added before is kept.
         """
         rows: list[tuple[Any, ...]] = []
-        for number, (kind, pcm, note) in enumerate(results):
-            sha256 = None
+        for number, (kind, pcm, note, found) in enumerate(results):
+            sha256 = found.get("sha256")
             if pcm is not None:
-                found = levels(pcm)
-                sha256 = found["sha256"]
                 with self._named():
                     known = self._base.execute("SELECT 1 FROM sound WHERE sha256 = ?", (sha256,)).fetchone()
                 if known is None:

@@ -21,7 +21,8 @@ from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.sound.corpus.clips import RATE, Clip, Clips
 from tinyse.sound.corpus.level import FRAME, MEASURED, QUIET, Places, has_sound, soundless
-from tinyse.sound.corpus.store import Corpus, as_float
+from tinyse.sound.corpus.pcm import as_float
+from tinyse.sound.corpus.store import Corpus
 
 Floats = npt.NDArray[np.float32]
 

@@ -21,14 +21,15 @@ import numpy.typing as npt
 from tinyse.core.errors import AudioError
 from tinyse.sound.audio import AudioReader
 from tinyse.sound.corpus.clips import RATE
-from tinyse.sound.corpus.decode import SHORTEST, SILENT_RMS_DB, limit, read_sound, to_mono_16k, trim
+from tinyse.sound.corpus.decode import SHORTEST, SILENT_RMS_DB, at_16k, limit, mono_of, read_sound, to_mono_16k, trim
 from tinyse.sound.corpus.difference import noise_of
 from tinyse.sound.corpus.layouts import Job
 from tinyse.sound.corpus.level import LONGEST, at_pauses
 from tinyse.sound.corpus.mix import active_level
+from tinyse.sound.corpus.pcm import Pcm, levels, to_int16
 from tinyse.sound.corpus.rooms import LONGEST as LONGEST_ROOM
 from tinyse.sound.corpus.rooms import response_of
-from tinyse.sound.corpus.store import ROOM, to_int16
+from tinyse.sound.corpus.store import ROOM
 from tinyse.sound.framing import Framing
 
 READER = 1
@@ -45,8 +46,8 @@ CHANNELS = 8
 CHANGED = "changed while it was read"
 
 Floats = npt.NDArray[np.float32]
-Pcm = npt.NDArray[np.int16]
 Result = list[tuple[str, Pcm | None, str]]
+Read = list[tuple[str, Pcm | None, str, dict[str, Any]]]
 
 
 def key_of(job: Job) -> bytes:
@@ -63,20 +64,21 @@ def key_of(job: Job) -> bytes:
     return digest.digest()
 
 
-def read_batch(jobs: Sequence[Job]) -> list[tuple[bytes, Result]]:
+def read_batch(jobs: Sequence[Job]) -> list[tuple[bytes, Read]]:
     """Key and result of each job; the key is empty where a file kept changing."""
     return [read_steadily(job) for job in jobs]
 
 
-def read_steadily(job: Job) -> tuple[bytes, Result]:
-    """A job's result and the key of the files that it was read from."""
+def read_steadily(job: Job) -> tuple[bytes, Read]:
+    """A job's result, with the levels of each sound, and the key of the files that it was read from."""
     for _ in range(2):
         key = key_of(job)
         result = read_job(job)
         if key_of(job) == key:
-            return key, result or [(_kind(job), None, "holds no sound that could be kept")]
+            return key, [(kind, pcm, note, {} if pcm is None else levels(pcm)) for kind, pcm, note in result] or [
+                (_kind(job), None, "holds no sound that could be kept", {})]
         _mono.cache_clear()
-    return b"", [(_kind(job), None, CHANGED)]
+    return b"", [(_kind(job), None, CHANGED, {})]
 
 
 def read_job(job: Job) -> Result:
@@ -147,7 +149,7 @@ def _responses(path: Any) -> Result:
     results: Result = []
     for channel in stored.T:
         try:
-            results.append((ROOM, to_int16(response_of(to_mono_16k(channel[:, None], sound.format.rate))), ""))
+            results.append((ROOM, to_int16(response_of(at_16k(np.ascontiguousarray(channel), sound.format.rate))), ""))
         except AudioError as error:
             results.append((ROOM, None, str(error)))
     return results
@@ -168,13 +170,13 @@ def _pieces(path: Any) -> Iterator[Floats]:
         rate = sound.format.rate
         most, have, blocks = min(SEGMENT * rate, MOST_FRAMES), 0, list[Floats]()
         for block in sound.stored():
-            blocks.append(np.ascontiguousarray(block.mean(axis=1, dtype=np.float32)))
+            blocks.append(mono_of(block))
             have += len(block)
             if have >= most:
-                yield to_mono_16k(np.concatenate(blocks)[:, None], rate)
+                yield at_16k(np.concatenate(blocks), rate)
                 blocks, have = [], 0
         if blocks:
-            yield to_mono_16k(np.concatenate(blocks)[:, None], rate)
+            yield at_16k(np.concatenate(blocks), rate)
 
 
 def _opened(path: Any) -> AudioReader:

@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tinyse.core.errors import CorpusError
-from tinyse.sound.corpus.clips import NAMES
+from tinyse.sound.corpus.clips import NAMES, Clip, Clips
 from tinyse.sound.corpus.store import SPLITS, Corpus
 
 WHAT = {"speech": "speaker", "noise": "noise source"}
@@ -122,3 +124,33 @@ def untrainable(corpus: Corpus, ratios: Sequence[float]) -> str:
             else:
                 helps.append(f"add recordings of other {WHAT[kind]}s")
     return f"cannot be trained on: {', '.join(lacks)}: {'; '.join(dict.fromkeys(helps))}" if lacks else ""
+
+
+def disjoint(corpus: Corpus) -> None:
+    """Check that no speaker, no noise source and no recording is in two splits.
+
+    Raises:
+        CorpusError: one is; the message names it.
+    """
+    for kind, what in WHAT.items():
+        clips = corpus.all.where(corpus.all.which("kind", kind))
+        splits, names = clips.codes("split"), clips.names("split")
+        sources = clips.codes("source")
+        found = np.unique(np.stack([sources, splits]), axis=1)
+        if len(twice := np.flatnonzero(np.diff(found[0]) == 0)):
+            one, other = sorted((names[code] for code in found[1, twice[0]:twice[0] + 2]), key=SPLITS.index)
+            raise CorpusError(f"{what} {clips.names('source')[found[0, twice[0]]]} is in both {one} and {other}",
+                              "results on such a corpus would flatter the model")
+        for first, second in _same(clips):
+            raise CorpusError(f"{first.id} in {first.split} and {second.id} in {second.split} are one recording",
+                              "results on such a corpus would flatter the model")
+
+
+def _same(clips: Clips) -> Iterator[tuple[Clip, Clip]]:
+    """Pairs of one content and two splits."""
+    hashes = np.frombuffer(b"".join(clips.arrow("sha256").take(clips.rows).to_pylist()), "<u8")[::4]
+    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    seen: dict[str, Clip] = {}
+    for clip in clips.where(counts[inverse] > 1):
+        if (other := seen.setdefault(clip.sha256, clip)).split != clip.split:
+            yield other, clip

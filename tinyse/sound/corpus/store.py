@@ -27,6 +27,7 @@ import numpy.typing as npt
 from tinyse.core.artifacts import cache_root, json_text, write_text, writing
 from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.clips import COLUMNS, NAMES, RATE, Clip, Clips, read_clips, table_of, write_table
+from tinyse.sound.corpus.pcm import Pcm, Samples, as_float, content, levels, to_int16
 from tinyse.sound.corpus.shards import ShardReader, ShardWriter, shards
 
 KINDS = ("speech", "noise")
@@ -36,14 +37,11 @@ SCHEMA = 2
 MANIFEST = "corpus.json"
 CATALOGUE = "clips-{}.parquet"
 LEDGER = "imports.sqlite"
-FULL_SCALE = 32768.0
 BLOCK = 1 << 20
 """Samples read at once where a whole clip might be long."""
 
 Kind = Literal["speech", "noise", "room"]
 Split = Literal["train", "validation", "test"]
-Samples = npt.NDArray[np.float32]
-Pcm = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +183,7 @@ class Corpus:
             CorpusError: a clip's bytes are not those that were written.
         """
         for clip in self.all:
-            digest = hashlib.sha256()
-            for block in self.blocks(clip):
-                digest.update(block.tobytes())
-            if digest.hexdigest() != clip.sha256:
+            if content(self.blocks(clip)).hex() != clip.sha256:
                 raise CorpusError(f"{clip.id}: samples differ from the catalogue", "fetch or import it again")
         if corpus_hash(self.all) != self.hash:
             raise CorpusError(f"{self.folder / MANIFEST}: was changed", "fetch or import it again")
@@ -228,11 +223,6 @@ class Recordings:
                                                  int(self.sizes[index]), size))
 
 
-def as_float(pcm: Pcm) -> Samples:
-    """int16 as float32 in [-1, 1)."""
-    return pcm.astype(np.float32) / np.float32(FULL_SCALE)
-
-
 def commit(folder: Path, table: Any, meta: Mapping[str, Any]) -> Corpus:
     """Make a catalogue the folder's own and open it; then remove what only an earlier one needed."""
     clips = Clips(table)
@@ -262,13 +252,6 @@ def corpus_dir(tier: str = "small", root: Path | str | None = None) -> Path:
     return (Path(root) if root else root_dir()) / tier
 
 
-def to_int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    """Float samples in [-1, 1] as int16, rounded half to even and saturated; int16 passes through."""
-    if samples.dtype == np.int16:
-        return samples
-    return np.clip(np.rint(np.asarray(samples, np.float64) * FULL_SCALE), -32768, 32767).astype(np.int16)
-
-
 def corpus_hash(clips: Clips) -> str:
     """SHA-256 over what matters of every clip, in any order of writing."""
     digest = hashlib.sha256()
@@ -276,46 +259,6 @@ def corpus_hash(clips: Clips) -> str:
     for index in sorted(range(len(clips)), key=columns[0].__getitem__):
         digest.update(("\t".join(column[index] for column in columns) + "\n").encode(*NAMES))
     return digest.hexdigest()
-
-
-def disjoint(corpus: Corpus) -> None:
-    """Check that no speaker, no noise source and no recording is in two splits.
-
-    Raises:
-        CorpusError: one is; the message names it.
-    """
-    for kind, what in zip(KINDS, ("speaker", "noise source"), strict=True):
-        clips = corpus.all.where(corpus.all.which("kind", kind))
-        splits, names = clips.codes("split"), clips.names("split")
-        sources = clips.codes("source")
-        found = np.unique(np.stack([sources, splits]), axis=1)
-        if len(twice := np.flatnonzero(np.diff(found[0]) == 0)):
-            one, other = sorted((names[code] for code in found[1, twice[0]:twice[0] + 2]), key=SPLITS.index)
-            raise CorpusError(f"{what} {clips.names('source')[found[0, twice[0]]]} is in both {one} and {other}",
-                              "results on such a corpus would flatter the model")
-        for first, second in _same(clips):
-            raise CorpusError(f"{first.id} in {first.split} and {second.id} in {second.split} are one recording",
-                              "results on such a corpus would flatter the model")
-
-
-def _same(clips: Clips) -> Iterator[tuple[Clip, Clip]]:
-    """Pairs of one content and two splits."""
-    hashes = np.frombuffer(b"".join(clips.arrow("sha256").take(clips.rows).to_pylist()), "<u8")[::4]
-    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    seen: dict[str, Clip] = {}
-    for clip in clips.where(counts[inverse] > 1):
-        if (other := seen.setdefault(clip.sha256, clip)).split != clip.split:
-            yield other, clip
-
-
-def levels(pcm: Pcm) -> dict[str, Any]:
-    """What a catalogue says of int16[n]: length, rms_db, peak, swing, sha256."""
-    low, high = int(pcm.min()), int(pcm.max())
-    level = pcm.astype(np.float64) / FULL_SCALE
-    power = float(np.mean(level * level))
-    return {"length": len(pcm), "rms_db": round(10 * np.log10(max(power, 1e-12)), 2),
-            "peak": round(max(-low, high) / FULL_SCALE, 5), "swing": high - low,
-            "sha256": hashlib.sha256(np.ascontiguousarray(pcm, "<i2").data).digest()}
 
 
 def _written(new: NewClip, writer: ShardWriter) -> dict[str, Any]:
