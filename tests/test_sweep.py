@@ -28,7 +28,7 @@ from tinyse.errors import ModelError, RecipeError, TinyseError
 from tinyse.model import TrainedModel
 from tinyse.progress import silent
 from tinyse.recipe import ClusterPart, SkipPart
-from tinyse.sweep import pipeline, workers
+from tinyse.sweep import lock, workers
 from tinyse.sweep.identity import decides, dense_recipe, family
 from tinyse.sweep.pipeline import plan_sweep, run_sweep
 from tinyse.sweep.plan import Kind
@@ -180,7 +180,7 @@ def test_families_are_named_after_what_is_unusual(tmp_path: Path) -> None:
     assert family(started) == "weight"
     plain = dense_recipe(started)
     assert family(plain) == "dense" and plain.train.start is None
-    assert plain.train == recipe.train and plain.network == recipe.network
+    assert plain.train == recipe.train and plain.family_options == recipe.family_options
 
 
 def test_a_later_default_does_not_move_a_point(tmp_path: Path) -> None:
@@ -361,10 +361,9 @@ def test_ctrl_c_stops_every_point_and_the_next_call_goes_on(tmp_path: Path, corp
 
 
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "LOCK_SECONDS", 0.0)
-    monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: None)
-    steps = []
-    with pipeline._alone(tmp_path / "out", steps.append), pytest.raises(TinyseError, match="another sweep runs there"):
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
+    with lock.alone(tmp_path / "out", "sweep", silent), pytest.raises(TinyseError, match="another sweep runs there"):
         _run(tmp_path, corpus)
     _run(tmp_path, corpus)
 

@@ -23,7 +23,9 @@ from tinyse.sweep.workers import NEED, free_memory
 
 GRACE = 120.0
 """Seconds that a stopped process may take to write its checkpoint."""
-SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+ALIKE = {**dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1"),
+         "CUDA_VISIBLE_DEVICES": "-1"}
+"""What every task's environment has, lest a result depends on where it ran."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,18 @@ class Pool:
         ended: called after each task with its error line, empty where all went well.
         free: bytes of memory left, or None.
         held: file descriptors that every process keeps open, such as a lock's.
+        here: folder that the processes run in; None for this one's.
+
+    Attributes:
+        killed: labels of those that failed because the system killed them.
     """
 
     def __init__(self, workers: int, progress: Progress = silent,
                  ended: Callable[[Task, str], None] = lambda task, error: None,
-                 free: Callable[[], int | None] = free_memory, held: tuple[int, ...] = ()) -> None:
-        self.workers, self._held = workers, held
+                 free: Callable[[], int | None] = free_memory, held: tuple[int, ...] = (),
+                 here: Path | None = None) -> None:
+        self.workers, self._held, self._here = workers, held, here
+        self.killed: set[str] = set()
         self._progress, self._ended, self._free = progress, ended, free
         self._selector = selectors.DefaultSelector()
         self._running: list[_Running] = []
@@ -105,7 +113,7 @@ class Pool:
             process = subprocess.Popen(
                 [*task.command, str(theirs)], stdin=subprocess.PIPE, stdout=log, stderr=log,
                 pass_fds=(theirs, *self._held),
-                start_new_session=True, env={**os.environ, **dict.fromkeys(SINGLE, "1")})
+                cwd=self._here, start_new_session=True, env={**os.environ, **ALIKE})
         os.close(theirs)
         running = _Running(task, process, os.fdopen(ours, "rb", buffering=0))
         self._running.append(running)
@@ -138,6 +146,7 @@ class Pool:
         if code == 0:
             return ""
         if code == -signal.SIGKILL:
+            self.killed.add(running.task.label)
             return "was killed (out of memory? use --workers 1)"
         return running.error or f"ended with {code} (see {running.task.log})"
 
