@@ -1,140 +1,224 @@
-"""Studies on Ray: two nodes, one of which is killed; calls, sweeps and scores come out as on one machine."""
+"""Few distinct weights: the projection, its integers through export, fewer bytes from Vela, training and resuming."""
 
-from __future__ import annotations
+import json
 
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
-
-import cluster_calls
+import numpy as np
 import pytest
 from click.testing import CliRunner
-from sweep_files import SWEEP, write_sweep
+from export_models import exported, frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tinyse.network import StreamingNetwork
 
 from tinyse.cli import main
-from tinyse.cluster import Cluster
 from tinyse.corpus.synthetic import synthetic_corpus
-from tinyse.errors import TinyseError
-from tinyse.sweep import nodes
-from tinyse.sweep.pipeline import plan_sweep, run_sweep
-from tinyse.sweep.pool import Task
-from tinyse.sweep.spec import load_sweep
+from tinyse.errors import RecipeError
+from tinyse.export.checks import interpreter, stream
+from tinyse.export.integer import IntegerNetwork
+from tinyse.export.network import LstmLayer, parse
+from tinyse.export.pipeline import export_run
+from tinyse.export.reader import read
+from tinyse.export.writer import write
+from tinyse.graph.cluster import Codebook, cluster_integers, distinct_values, join, split
+from tinyse.graph.grid import Grid
+from tinyse.graph.model import Model, tinylstm
+from tinyse.graph.offline import prune_offline
+from tinyse.model import TrainedModel
+from tinyse.recipe import load_recipe
+from tinyse.train.network import StreamingNetwork
+from tinyse.training import train
 
-ROOT = Path(__file__).parents[1]
+TINY = {
+    "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",
+    "mixing.generated": "0", "train.float_steps": "0", "train.compress_steps": "16", "train.validate_every": "8",
+    "train.validate_count": "6", "train.warmup": "2", "prune.every": "2", "prune.end": "0.5", "prune.multiple": "1",
+}
 
 
-def needs_ray() -> None:
-    pytest.importorskip("ray", reason="pip install 'tinyse[cluster]'")
+@st.composite
+def matrices(draw):
+    """Rows of any make: Laplace or few values, sparse or not, rows of zeros, scales far apart."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = draw(st.sampled_from([(1, 300), (1, 5), (7, 40), (16, 1)]))
+    rows = rng.laplace(size=shape) if draw(st.booleans()) else rng.integers(-3, 4, shape)
+    rows = rows * (rng.random(shape) >= draw(st.sampled_from([0, 0.5, 0.95, 1])))
+    return (rows * 10.0 ** rng.uniform(-4, 2, (shape[0], 1))).astype(np.float32)
+
+
+@settings(max_examples=150, deadline=None)
+@given(matrices(), st.integers(1, 16))
+def test_the_projection_is_export_s_integers(rows, levels):
+    book = Codebook.fit(rows, levels)
+    index = book.assign(rows)
+    values = book.values(rows, index)
+    assert np.all(np.diff(book.levels) >= 0) and book.levels[-1] == 1
+    peaks = np.abs(values).max(axis=1, keepdims=True)
+    # Export's own rule, max|w| / 127, finds the codebook's integers, each row's largest at 127, and nothing is lost.
+    scale = np.where(peaks > 0, peaks, 127).astype(np.float32) / np.float32(127)
+    integers = np.rint(values / scale)
+    np.testing.assert_array_equal(integers, np.sign(rows) * book.integers()[index])
+    np.testing.assert_array_equal((integers * scale).astype(np.float32), values)
+    assert np.array_equal(peaks[:, 0] > 0, rows.any(axis=1))
+    assert np.unique(np.abs(integers[integers != 0])).size <= levels
+    assert np.all(values[rows == 0] == 0) and not np.any(np.signbit(values[values == 0]))
+    again = book.refit(rows, index).values(rows, index)
+    assert np.square(again - rows).sum() <= np.square(values - rows).sum() * 1.02 + 1e-12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_every_weight_is_at_its_nearest_level(seed, levels):
+    rows = np.random.default_rng(seed).laplace(size=(3, 200)).astype(np.float32)
+    book = Codebook.fit(rows, levels)
+    index = book.assign(rows)
+    choices = np.concatenate([[0.0], book.levels]) * book.scales[:, None]
+    distance = np.abs(np.abs(rows)[:, :, None] - choices[:, None, :])
+    chosen = np.take_along_axis(distance, index[:, :, None].astype(int), axis=2)[:, :, 0]
+    forced = np.abs(rows) == np.abs(rows).max(axis=1, keepdims=True)
+    assert np.all((chosen <= distance.min(axis=2) + 1e-5) | forced)
+    assert np.all(index[forced] == levels)
+
+
+def test_more_levels_are_closer_and_as_many_as_values_are_exact():
+    rows = np.random.default_rng(1).laplace(size=(1, 5000)).astype(np.float32)
+    errors = []
+    for levels in (1, 2, 4, 8, 16):
+        book = Codebook.fit(rows, levels)
+        errors.append(float(np.square(book.values(rows, book.assign(rows)) - rows).mean() / np.square(rows).mean()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < 0.28 and errors[-1] < 0.01  # the optimal ternary quantizer of a Laplace source leaves 0.24
+    few = np.float32([[0, 1, -3, 3, 0, -1]]) * np.float32(0.5)
+    book = Codebook.fit(few, 2)
+    np.testing.assert_allclose(book.values(few, book.assign(few)), few, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("name", "parts"), [("lstm_0/kernel", 4), ("dense_0/kernel", 1)])
+def test_splitting_and_joining_give_the_matrix_back(name, parts):
+    array = tinylstm(5, (3,), (), 12).arrays[name]
+    matrix = np.arange(array.size, dtype=np.float32).reshape(array.shape)
+    rows = split(matrix, array)
+    assert len(rows) == parts and rows[0].shape[0] == (1 if parts == 4 else 12)
+    np.testing.assert_array_equal(join(rows, array), matrix)
+
+
+def test_vela_s_codec_needs_fewer_bytes_with_fewer_values():
+    codec = pytest.importorskip("ethosu.mlw_codec", reason="pip install ethos-u-vela")
+    rng = np.random.default_rng(2)
+    dense = np.clip(np.rint(rng.laplace(size=(256, 256)) * 18), -127, 127).astype(np.int8)
+    sparse = dense * (np.abs(dense) > 54)
+
+    def size(weights):
+        return len(codec.reorder_encode(8, 8, weights.astype(np.int16).reshape(256, 1, 1, 256), 64, False, False,
+                                        8, 8, 8)[0])
+
+    for weights, share in ((dense, 0.40), (sparse, 0.70)):
+        sizes = [size(cluster_integers(weights, levels)) for levels in (1, 2, 4, 8)]
+        assert sizes == sorted(sizes) and sizes[1] < share * size(weights)
+
+
+# -- a finished file --------------------------------------------------------------------------------------
+
+
+def tensors(data):
+    for layer in parse(data).layers:
+        if isinstance(layer, LstmLayer):
+            yield from (w for gate in layer.gates for w in (gate.kernel, gate.recurrent))
+        elif hasattr(layer, "weights"):
+            yield layer.weights
+
+
+def test_prune_offline_clusters_a_file_that_tflm_runs(tmp_path):
+    model, out = exported("cortex-m55") / "model_int8.tflite", tmp_path / "few.tflite"
+    result = CliRunner().invoke(main, ["prune-offline", str(model), "--sparsity", "0.8", "--clusters", "4", "--out",
+                                       str(out)])
+    assert result.exit_code == 0, result.output
+    data = out.read_bytes()
+    assert all(np.unique(w[w != 0]).size <= 4 for w in tensors(data))
+    zeros = sum(int((w == 0).sum()) for w in tensors(data)) / 6912
+    assert zeros >= 0.799 and f"{zeros:.1%} of 6,912 weights are zero" in result.stdout
+    pruned = write(prune_offline(read(model.read_bytes()), 0.8).graph)
+    assert all(not np.any((new != 0) & (old == 0)) and np.all(new * old.astype(int) >= 0)
+               for new, old in zip(tensors(data), tensors(pruned), strict=True))
+    inputs = parse(data).features.quantize(frames(40, 16))
+    np.testing.assert_array_equal(stream(interpreter(data), inputs), IntegerNetwork(data).run(inputs))
+    with pytest.raises(RecipeError, match="clusters: 3 is out of range"):
+        prune_offline(read(pruned), 0.5, values=3)
+
+
+# -- training ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory):
-    """A head and a second node of one core each on this machine, and RAY_ADDRESS naming them."""
-    needs_ray()
-    from ray.cluster_utils import Cluster as Nodes
-
-    small = {"num_cpus": 1, "memory": 4 << 30, "object_store_memory": 80 << 20}
-    before = {name: os.environ.get(name) for name in ("RAY_ADDRESS", "PYTHONPATH", "RAY_USAGE_STATS_ENABLED")}
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path])  # what nodes import
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    cluster = Nodes(initialize_head=True, head_node_args=small | {"ray_client_server_port": 24791})
-    cluster.second = cluster.add_node(**small)
-    cluster.again = lambda: cluster.add_node(**small)
-    os.environ["RAY_ADDRESS"] = cluster.address
-    yield cluster
-    cluster.shutdown()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     synthetic_corpus(folder, seed=3)
     return folder
 
 
-def until(reached, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "it did not come that far"
-        time.sleep(0.05)
+@pytest.fixture(scope="module")
+def clustered(corpus, tmp_path_factory):
+    """Weights pruned and clustered together, from the command line."""
+    folder = tmp_path_factory.mktemp("run") / "few"
+    pairs = [word for key, value in {**TINY, "cluster.freeze": "0.8"}.items() for word in ("--set", f"{key}={value}")]
+    result = CliRunner().invoke(main, ["train", "quick", "--compress", "weight", "--target-sparsity", "0.6",
+                                       "--clusters", "4", "--corpus", str(corpus), "--out", str(folder), *pairs])
+    assert result.exit_code == 0, result.output
+    return folder
 
 
-# -- what is said -----------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("on", ["", "rays", "ray://", "ray://host:port", "ray://a b", "http://host"])
-def test_only_ray_is_a_place(on: str) -> None:
-    with pytest.raises(TinyseError, match="no such place"):
-        Cluster(on)
-    assert Cluster("ray").on == "ray" and Cluster("ray://host").on == "ray://host:10001"
-    assert Cluster("ray://host:7").on == "ray://host:7"
+@pytest.fixture(scope="module")
+def data(clustered):
+    """Its int8 file."""
+    return export_run(clustered, "cortex-m55").files["model_int8.tflite"].read_bytes()
 
 
-def test_without_ray_one_line_says_what_to_install(tmp_path: Path, corpus: Path,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    arguments = ["sweep", str(write_sweep(tmp_path)), "--corpus", str(corpus), "--out", str(tmp_path / "out")]
-    answer = CliRunner().invoke(main, [*arguments, "--on", "ray"])
-    assert answer.exit_code == 1
-    assert answer.stderr.splitlines()[-1] == "Error: --on ray: Ray is not installed (pip install 'tinyse[cluster]')"
-    dry = CliRunner().invoke(main, [*arguments, "--on", "ray://head", "--dry-run"])
-    assert dry.output.startswith("3 points, 2 at once (at most; ray://head:10001 places them, a core and 3 GiB a point)")
+def test_the_exported_integers_are_the_trained_clusters(clustered, data):
+    model = TrainedModel.load(clustered / "model.npz")
+    values = distinct_values(model.model)
+    assert max(values.values()) <= 5 and min(values.values()) >= 3
+    assert json.loads((clustered / "manifest.json").read_text())["distinct"] == values
+    for layer, made in zip(model.layers, parse(data).layers, strict=False):
+        if layer.kind != "lstm":
+            continue
+        for gate, (kernel, recurrent) in enumerate(zip(*(split(layer.arrays[name], model.model.net.arrays[f"{layer.name}/{name}"]) for name in
+                                                         ("kernel", "recurrent_kernel")), strict=True)):
+            for rows, tensor in ((kernel, made.gates[gate].kernel), (recurrent, made.gates[gate].recurrent)):
+                scale = np.abs(rows).max() / np.float32(127)
+                np.testing.assert_array_equal(np.rint(rows / scale).reshape(-1, tensor.shape[0]).T, tensor)
+    assert max(np.unique(w).size for w in tensors(data)) <= 5
+    assert sum(int((w == 0).sum()) for w in tensors(data)) / model.macs_per_frame >= 0.6
 
 
-def test_a_node_that_would_give_another_result_is_refused(tmp_path: Path) -> None:
-    def sent(**changes):
-        return nodes.Sent(**{"task": Task("a", ("false",), tmp_path / "log"), "here": tmp_path, "python": "python",
-                             "versions": nodes.versions(), "emulator": nodes.can_emulate()} | changes)
-
-    for change, words in (({"here": tmp_path / "no"}, f"has no {tmp_path}/no"),
-                          ({"task": Task("a", ("false",), tmp_path / "no" / "log")}, f"has no {tmp_path}/no"),
-                          ({"versions": nodes.versions() | {"tinyse": "9"}}, r"tinyse 0\S+, here 9"),
-                          ({"emulator": not nodes.can_emulate()}, "emulator is")):
-        with pytest.raises(TinyseError, match=words):
-            nodes.run_there(sent(**change), print)
+def test_the_clustered_network_equals_tflm_bit_for_bit(clustered, data):
+    model = TrainedModel.load(clustered / "model.npz")
+    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model.model)
+    steps = np.random.default_rng(4).integers(-128, 128, (120, 128)).astype(np.int8)
+    real = ((steps.astype(np.float32) - grid.zero_point) * np.float32(grid.scale)).astype(np.float32)
+    made = stream(interpreter(data), steps).astype(int) + 128
+    np.testing.assert_array_equal(made, np.stack([np.rint(keras.step(frame) * 256).astype(int) for frame in real]))
+    assert made.std() > 0.5
 
 
-# -- calls ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("stop", "changes"), [
+    (5, {"prune.method": "threshold", "prune.sparsity": "0.7"}),  # on the way to the levels
+    (13, {"prune.method": "none", "cluster.freeze": "0.7"})], ids=["pruned", "frozen"])
+def test_an_interrupted_clustered_run_resumes_to_the_same_model(stop, changes, corpus, tmp_path):
+    recipe = load_recipe("quick", {**TINY, "cluster.values": "4", **changes})
+    whole = train(recipe, tmp_path / "whole", corpus)
 
-def test_results_come_as_they_finish_and_errors_with_their_item(two) -> None:
-    seen = []
-    with Cluster("ray") as cluster:
-        assert cluster.cores == 2
-        found = dict(cluster.as_finished(cluster_calls.inverse, [2, 0, 4, -1], memory=1 << 50, progress=seen.append))
-    assert (found[2], found[4]) == (0.5, 0.25)
-    assert isinstance(found[0], ZeroDivisionError)
-    assert isinstance(found[-1], TinyseError) and found[-1].line() == "-1: below zero (above it)"
-    assert ("inverse", 1, 1) in {(step.task, step.done, step.total) for step in seen}
+    def halt(step):
+        if step.task == "train compress" and step.done == stop:
+            raise KeyboardInterrupt
 
-
-def test_a_worker_that_dies_runs_its_call_again_and_one_that_always_dies_is_an_error(two, tmp_path: Path) -> None:
-    with Cluster("ray") as cluster:
-        found = dict(cluster.as_finished(cluster_calls.dies_once, [str(tmp_path / "a"), str(tmp_path / "b")]))
-        assert set(found.values()) == {"lived"}
-        ((_, error),) = cluster.as_finished(cluster_calls.dies, ["x"])
-    assert isinstance(error, TinyseError) and error.line().startswith("its worker or node died: ")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "parts", corpus, halt)
+    again = train(recipe, tmp_path / "parts", corpus, resume=True)
+    assert again.model.read_bytes() == whole.model.read_bytes()
+    assert (again.folder / "manifest.json").read_text() == (whole.folder / "manifest.json").read_text()
+    assert max(distinct_values(Model.load(again.model)).values()) <= 5
 
 
-def test_workers_are_initialised_once_each_and_again_after_a_crash(two, tmp_path: Path) -> None:
-    with Cluster("ray") as cluster:
-        with cluster.workers(2, cluster_calls.start, (tmp_path, 3), {"TINYSE_TOLD": "early"}) as pool:
-            assert list(pool.in_order(cluster_calls.times, range(20))) == [("early", 3 * n) for n in range(20)]
-            assert len(list(tmp_path.iterdir())) == 2
-            assert list(pool.in_order(cluster_calls.times, [-1, 5])) == [("early", -3), ("early", 15)]
-            assert len(list(tmp_path.iterdir())) == 4  # the mark of the crash, and a third process
-            with pytest.raises(TinyseError, match="too large"):
-                list(pool.in_order(cluster_calls.times, [1000]))
-
-
-def test_a_client_from_outside_is_served_too(two) -> None:
-    program = ("import cluster_calls; from tinyse.cluster import Cluster\n"
-               "with Cluster('ray://127.0.0.1:24791') as cluster:\n"
-               "    print(sorted(cluster.as_finished(cluster_calls.inverse, [2, 4])))\n"
-               "    with cluster.workers(1, print, (), {}) as pool: print(list(pool.in_order(abs, [-1, -2])))\n")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines() == ["[(2, 0.5), (4, 0.25)]", "[1, 2]"], done.stderr
+def test_an_odd_number_of_values_is_refused():
+    with pytest.raises(RecipeError, match=r"cluster\.values: 3 is odd"):
+        load_recipe("quick", {"cluster.values": "3"})
+    assert load_recipe("quick").cluster.values == 0
