@@ -61,3 +61,17 @@ def test_a_step_does_not_depend_on_what_was_drawn_ahead(mixer):
     assert ahead[0] == again[0] == alone[0]
     np.testing.assert_array_equal(ahead[1], alone[1])
     np.testing.assert_array_equal(again[1], alone[1])
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_the_plain_step_is_the_lanes_step(mixer, quantized):
+    """What a GPU does, here on the CPU: the same mixtures in one batch, the same loss and gradient but for rounding."""
+    net = network(mixer, quantized)
+    lanes, plain = (Lanes(net, mixer, "compressed", 4, whole=whole) for whole in (False, True))
+    for step in (0, 7):
+        one, other = gradient(lanes, step), gradient(plain, step)
+        assert other[0] == pytest.approx(one[0], rel=1e-5)
+        np.testing.assert_allclose(other[1], one[1], rtol=1e-2, atol=1e-4 * np.abs(one[1]).max())
+    assert plain.batch == lanes.batch == 4
+    lanes.close()
+    plain.close()

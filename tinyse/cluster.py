@@ -55,7 +55,7 @@ class Cluster:
         self.on = on + f":{PORT}" if found[1] and not found[2] else on
 
     def __enter__(self) -> Cluster:
-        """Connect."""
+        """Connect; until the end of the block standard output is Ray's, which prints tracebacks there, and is lost."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -69,11 +69,14 @@ class Cluster:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, handler)  # Ray takes it
         self._ray = ray
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(contextlib.redirect_stdout(self._quiet.enter_context(open(os.devnull, "w"))))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Disconnect: what still runs is stopped."""
         self._ray.shutdown()
+        self._quiet.close()
 
     @property
     def cores(self) -> int:

@@ -20,6 +20,7 @@ from typing import IO
 
 from tinyse.progress import Progress, Step, silent
 from tinyse.sweep.workers import NEED, free_memory
+from tinyse.workers import without_interrupts
 
 GRACE = 120.0
 """Seconds that a stopped process may take to write its checkpoint."""
@@ -109,7 +110,7 @@ class Pool:
     def _begin(self, task: Task) -> None:
         task.log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = os.pipe()
-        with open(task.log, "ab") as log:
+        with open(task.log, "ab") as log, without_interrupts(signal.SIG_UNBLOCK):  # a process of Ray's has it blocked
             process = subprocess.Popen(
                 [*task.command, str(theirs)], stdin=subprocess.PIPE, stdout=log, stderr=log,
                 pass_fds=(theirs, *self._held),

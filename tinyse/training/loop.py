@@ -31,7 +31,7 @@ from tinyse.training.averaging import Average
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.distillation import Teacher
 from tinyse.training.interrupt import interrupts
-from tinyse.training.lanes import WORTH_COMPILING, Lanes
+from tinyse.training.lanes import WORTH_COMPILING, Lanes, sees_gpu
 from tinyse.training.mixer import Mixer
 from tinyse.training.pruning import make_compression, zero_share
 from tinyse.training.records import Records
@@ -67,8 +67,8 @@ class TrainResult:
 class Run:
     """One training run in one folder."""
 
-    def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress) -> None:
-        self.recipe, self.folder, self.progress = recipe, folder, progress
+    def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, whole: bool) -> None:
+        self.recipe, self.folder, self.progress, self.whole = recipe, folder, progress, whole
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
@@ -106,7 +106,7 @@ class Run:
         self.validation.forget()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
-                 self.teacher, train.exits)
+                 self.teacher, train.exits, self.whole)
         self.lanes = Lanes(*given) if self.budget is None else GatedLanes(*given, budget=self.budget)
 
         @tf.function
@@ -307,7 +307,8 @@ class Run:
                            self.validation.noisy_db, self.speed)
 
 
-def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool) -> TrainResult:
+def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool,
+              whole: bool | None = None) -> TrainResult:
     """Train ``recipe`` on ``corpus`` into ``folder``; see ``tinyse.training.train``."""
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
@@ -319,7 +320,7 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, net) if source is not None else None
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe, folder, corpus, progress)
+    run = Run(recipe, folder, corpus, progress, sees_gpu() if whole is None else whole)
     if given is not None and recipe.train.distill:
         run.learn_from(given)
     if resume:

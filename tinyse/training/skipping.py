@@ -31,7 +31,7 @@ from tinyse.keras import tf
 from tinyse.loss import compressed_error, energy_error, enhanced_magnitude
 from tinyse.recipe import SkipPart
 from tinyse.skip import FULL
-from tinyse.training.lanes import LANES, Lanes, gradients
+from tinyse.training.lanes import Lanes, gradients
 
 SMOOTH_PRICE, SMOOTH_RATE = 0.95, 0.8
 """Of the running means of price and update rate."""
@@ -214,6 +214,6 @@ class GatedLanes(Lanes):
             value[..., at] = old + SPEED * (value[..., at] - old)
             variable.assign(value)
         delay, weight, rate = (sum(column) for column in zip(*sorted(self._sums), strict=True))
-        rate /= LANES
+        rate /= self.lanes
         price = delay / weight / rate if weight > 0 else None
         self.budget.after_step(step, price, rate, (twin, at))
