@@ -27,7 +27,7 @@ offline:
 """
 
 FAKE_WORKER = '''\
-"""Does a job without training: the files and numbers that its name says; FAIL, KILL, ONCE and HANG in a folder do so."""
+"""Does a job without training: the numbers that its name says; FAIL, KILL, ONCE and HANG in a folder do so."""
 import hashlib, json, os, signal, sys, time
 from pathlib import Path
 

@@ -10,8 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-import ray_calls
 import pytest
+import ray_calls
 from click.testing import CliRunner
 from sweep_files import SWEEP, write_sweep
 
@@ -90,7 +90,8 @@ def test_without_ray_one_line_says_what_to_install(tmp_path: Path, corpus: Path,
     assert answer.exit_code == 1
     assert answer.stderr.splitlines()[-1] == "Error: --on ray: Ray is not installed (pip install 'tinyse[cluster]')"
     dry = CliRunner().invoke(main, [*arguments, "--on", "ray://head", "--dry-run"])
-    assert dry.output.startswith("3 points, 2 at once (at most; ray://head:10001 places them, a core and 3 GiB a point)")
+    assert dry.output.startswith(
+        "3 points, 2 at once (at most; ray://head:10001 places them, a core and 3 GiB a point)")
 
 
 def test_a_node_that_would_give_another_result_is_refused(tmp_path: Path) -> None:
@@ -128,23 +129,41 @@ def test_a_worker_that_dies_runs_its_call_again_and_one_that_always_dies_is_an_e
 
 
 def test_workers_are_initialised_once_each_and_again_after_a_crash(two, tmp_path: Path) -> None:
-    with Cluster("ray") as cluster:
-        with cluster.workers(2, ray_calls.start, (tmp_path, 3), {"TINYSE_TOLD": "early"}) as pool:
-            assert list(pool.in_order(ray_calls.times, range(20))) == [("early", 3 * n) for n in range(20)]
-            assert len(list(tmp_path.iterdir())) == 2
-            assert list(pool.in_order(ray_calls.times, [-1, 5])) == [("early", -3), ("early", 15)]
-            assert len(list(tmp_path.iterdir())) == 4  # the mark of the crash, and a third process
-            with pytest.raises(TinyseError, match="too large"):
-                list(pool.in_order(ray_calls.times, [1000]))
+    with (Cluster("ray") as cluster,
+          cluster.workers(2, ray_calls.start, (tmp_path, 3), {"TINYSE_TOLD": "early"}) as pool):
+        assert list(pool.in_order(ray_calls.times, range(20))) == [("early", 3 * n) for n in range(20)]
+        assert len(list(tmp_path.iterdir())) == 2
+        assert list(pool.in_order(ray_calls.times, [-1, 5])) == [("early", -3), ("early", 15)]
+        assert len(list(tmp_path.iterdir())) == 4  # the mark of the crash, and a third process
+        with pytest.raises(TinyseError, match="too large"):
+            list(pool.in_order(ray_calls.times, [1000]))
 
 
 def test_a_client_from_outside_is_served_too(two) -> None:
     program = ("import ray_calls; from tinyse.cluster import Cluster\n"
                "with Cluster('ray://127.0.0.1:24791') as cluster:\n"
-               "    print(sorted(cluster.as_finished(ray_calls.inverse, [2, 4])))\n"
-               "    with cluster.workers(1, print, (), {}) as pool: print(list(pool.in_order(abs, [-1, -2])))\n")
+               "    found = sorted(cluster.as_finished(ray_calls.inverse, [2, 4]))\n"
+               "    with cluster.workers(1, print, (), {}) as pool: more = list(pool.in_order(abs, [-1, -2]))\n"
+               "print(found)\nprint(more)\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == ["[(2, 0.5), (4, 0.25)]", "[1, 2]"], done.stderr
+
+
+# -- scores -----------------------------------------------------------------------------------------------
+
+def test_scores_of_the_bench_are_the_same_bytes(two, tmp_path) -> None:
+    from test_bench_quality import METRICS, pairs
+
+    from tinyse.bench.contenders import NOISY_INPUT
+    from tinyse.bench.scores import Mixtures, score_contender
+
+    mixtures = Mixtures.of(pairs())
+    here = score_contender(NOISY_INPUT, mixtures, METRICS, tmp_path / "here", 1)
+    with Cluster("ray") as cluster:
+        there = score_contender(NOISY_INPUT, mixtures, METRICS, tmp_path / "there", 2, cluster=cluster)
+    assert here == there
+    one, other = ((tmp_path / name / next((tmp_path / name).iterdir()).name).read_bytes() for name in ("here", "there"))
+    assert one == other
 
 
 # -- sweeps -----------------------------------------------------------------------------------------------
@@ -224,3 +243,47 @@ def test_ctrl_c_stops_what_runs_on_the_nodes(two, tmp_path, corpus, monkeypatch)
     assert (tmp_path / "stopped.txt").read_text() == "weight-80"
     (tmp_path / "STOP-weight-80").unlink()
     assert len(swept(tmp_path, corpus, monkeypatch, "ray").points) == 3
+
+
+@pytest.mark.slow
+def test_a_node_killed_in_training_costs_the_running_epoch(two, tmp_path, corpus, monkeypatch) -> None:
+    """Two seeds train on two nodes; one node and all on it get SIGKILL; the sweep's bytes are those of here."""
+    from tinyse.training.checkpoint import load_checkpoint
+
+    sweep = SWEEP.split("offline:")[0].replace("points:", "seeds: [1, 2]\npoints:")
+    results, seen = [], []
+
+    def step(seed: int) -> int:
+        files = tmp_path.glob(f"there/out/points/weight-80.s{seed}-*/checkpoints/last.npz")
+        return max((load_checkpoint(file)[0]["step"] for file in files), default=-1)
+
+    def kill() -> None:
+        until(lambda: step(1) >= 12 and step(2) >= 12, 900)
+        seen.append({f"weight-80.s{seed}": step(seed) for seed in (1, 2)})
+        raylet = two.second.all_processes["raylet"][0].process.pid
+        for process in (raylet, *below(raylet)):
+            os.kill(process, signal.SIGKILL)
+
+    for name, on in (("here", None), ("there", "ray")):
+        file = write_sweep(tmp_path / name, sweep)
+        monkeypatch.chdir(tmp_path / name)
+        plan = plan_sweep(load_sweep(file), "out", corpus, None if on else 1, on)
+        killer = threading.Thread(target=kill if on else lambda: None)
+        killer.start()
+        try:
+            results.append(run_sweep(plan, seen.append))
+        finally:
+            killer.join()
+    two.remove_node(two.second, allow_graceful=False)
+    two.second = two.again()
+    assert results[0] == results[1] and shown(tmp_path / "here") == shown(tmp_path / "there")
+    mark = next(at for at, each in enumerate(seen) if isinstance(each, dict))
+    begun = [each for each in seen[mark + 1:] if "train compress" in each.note]
+    assert begun and all(each.done >= 12 for each in begun), "a point began again from its start"
+
+
+def below(process: int) -> list[int]:
+    """The processes under one, parents first."""
+    children = [int(each) for task in Path(f"/proc/{process}/task").iterdir()
+                for each in (task / "children").read_text().split()]
+    return [*children, *(deeper for child in children for deeper in below(child))]

@@ -328,4 +328,5 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     if given is not None and begins:
         run.start_from(given)
     write_text(folder / "recipe.yaml", recipe.as_yaml())
+    run.records.settings(recipe.as_dict())
     return run.train()
