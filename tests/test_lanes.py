@@ -7,12 +7,13 @@ from tinyse.corpus.store import Corpus
 from tinyse.corpus.synthetic import synthetic_corpus
 from tinyse.graph.model import tinylstm
 from tinyse.keras import tf_keras
-from tinyse.recipe import load_recipe
+from tinyse.recipe import SkipPart, load_recipe
 from tinyse.sound import Ends
 from tinyse.train.network import Network
 from tinyse.training.calibration import learn_ranges
 from tinyse.training.lanes import Lanes
 from tinyse.training.mixer import Mixer
+from tinyse.training.skipping import Budget, GatedLanes
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +64,28 @@ def test_a_step_does_not_depend_on_what_was_drawn_ahead(mixer):
     np.testing.assert_array_equal(again[1], alone[1])
 
 
-@pytest.mark.parametrize("quantized", [True, False])
-def test_the_plain_step_is_the_lanes_step(mixer, quantized):
+@pytest.mark.parametrize(("loss", "quantized"), [("compressed", True), ("mixed", False)])
+def test_the_plain_step_is_the_lanes_step(mixer, loss, quantized):
     """What a GPU does, here on the CPU: the same mixtures in one batch, the same loss and gradient but for rounding."""
     net = network(mixer, quantized)
-    lanes, plain = (Lanes(net, mixer, "compressed", 4, whole=whole) for whole in (False, True))
+    alike(*(Lanes(net, mixer, loss, 4, whole=whole) for whole in (False, True)))
+
+
+def test_the_plain_step_of_a_skip_rnn_is_its_lanes_step(mixer):
+    tf_keras.utils.set_random_seed(1)
+    net = Network(tinylstm(128, (12,), (8,), 129))
+    budgets = [Budget(SkipPart(enabled=True, rate=0.5), 0, 100) for _ in range(2)]
+    lanes, plain = (GatedLanes(net, mixer, "compressed", 4, whole=whole, budget=budget)
+                    for whole, budget in zip((False, True), budgets, strict=True))
+    alike(lanes, plain)
+    for one in (lanes, plain):
+        with one.around(0):
+            pass
+    assert budgets[1].rate == pytest.approx(budgets[0].rate, rel=1e-5)
+    assert budgets[1].price == pytest.approx(budgets[0].price, rel=1e-3)
+
+
+def alike(lanes, plain):
     for step in (0, 7):
         one, other = gradient(lanes, step), gradient(plain, step)
         assert other[0] == pytest.approx(one[0], rel=1e-5)

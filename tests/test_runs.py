@@ -58,7 +58,7 @@ def test_runs_are_listed_compared_and_put_on_one_page(tmp_path: Path, monkeypatc
         "sweeps/s/points/p<b> tinylstm done 5.25 +4.00 1,000 900 75.0 %",
         "", "recipe differences",
         "key runs/one runs/two sweeps/s/points/p<b>",
-        f"seed 1 7 1", f"train.float_steps {load_recipe('quick').train.float_steps} 9 "
+        "seed 1 7 1", f"train.float_steps {load_recipe('quick').train.float_steps} 9 "
                        f"{load_recipe('quick').train.float_steps}",
         "", "scores, measured (host), means",
         "run evaluation SI-SDR, dB STOI", "runs/one test 6.12 0.812",
@@ -118,7 +118,8 @@ def test_nothing_to_list_is_one_line(tmp_path: Path, made_before: bool, words: s
 def test_without_a_folder_it_looks_where_training_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     answer = CliRunner().invoke(main, ["runs"])
-    assert answer.exit_code == 1 and answer.stderr == "Error: no runs and no sweeps here (name a folder, or tinyse train RECIPE)\n"
+    assert answer.exit_code == 1
+    assert answer.stderr == "Error: no runs and no sweeps here (name a folder, or tinyse train RECIPE)\n"
 
 
 def test_tensorboard_is_told_the_recipe(tmp_path: Path) -> None:

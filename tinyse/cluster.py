@@ -199,12 +199,17 @@ class _Told:
 
 
 def _called(call: Callable[[Any, Progress], Any], item: Any, told: Any) -> Any:
-    last = -SOON
+    import ray
+
+    last, sent = -SOON, None
 
     def tell(step: Step) -> None:
-        nonlocal last
+        nonlocal last, sent
         if time.monotonic() - last >= SOON or step.done >= step.total:
-            last = time.monotonic()
-            told.tell.remote(step)
+            last, sent = time.monotonic(), told.tell.remote(step)
 
-    return call(item, tell)
+    found = call(item, tell)
+    if sent is not None:
+        with contextlib.suppress(ray.exceptions.RayError):  # nobody to tell; else it is heard before the result
+            ray.get(sent, timeout=5.0)
+    return found
