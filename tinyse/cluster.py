@@ -11,7 +11,9 @@ same version. Items and results travel as bytes, files do not: paths must mean t
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
+import logging
 import os
 import pickle
 import re
@@ -58,16 +60,17 @@ class Cluster:
         """Connect; until the end of the block standard output is Ray's, which prints tracebacks there, and is lost."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            import ray
+            ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise ToolError(f"--on {self.on}: Ray is not installed", "pip install 'tinyse[cluster]'") from error
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(self.on if "://" in self.on else None, logging_level="ERROR", log_to_driver=False)
+            ray.init(self.on if "://" in self.on else None, logging_level=logging.ERROR, log_to_driver=False)
         except Exception as error:  # of several kinds, gRPC's too
             raise ToolError(f"--on {self.on}: {error}", "ray start --head, on the cluster's first machine") from error
-        with contextlib.suppress(ValueError):  # not the main thread
-            signal.signal(signal.SIGTERM, handler)  # Ray takes it
+        finally:
+            with contextlib.suppress(ValueError, TypeError):  # not the main thread; not Python's
+                signal.signal(signal.SIGTERM, handler)  # Ray takes it
         self._ray = ray
         self._quiet = contextlib.ExitStack()
         self._quiet.enter_context(contextlib.redirect_stdout(self._quiet.enter_context(open(os.devnull, "w"))))
@@ -162,10 +165,9 @@ class RayWorkers:
         Raises:
             ToolError: a worker died too often. Exception: whatever a call raised.
         """
-        from ray.util import ActorPool
-
+        pool: Any = importlib.import_module("ray.util").ActorPool
         try:
-            yield from ActorPool(self._actors).map(lambda actor, item: actor.call.remote(call, item), items)
+            yield from pool(self._actors).map(lambda actor, item: actor.call.remote(call, item), items)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
@@ -199,8 +201,7 @@ class _Told:
 
 
 def _called(call: Callable[[Any, Progress], Any], item: Any, told: Any) -> Any:
-    import ray
-
+    errors: Any = importlib.import_module("ray.exceptions")
     last, sent = -SOON, None
 
     def tell(step: Step) -> None:
@@ -210,6 +211,6 @@ def _called(call: Callable[[Any, Progress], Any], item: Any, told: Any) -> Any:
 
     found = call(item, tell)
     if sent is not None:
-        with contextlib.suppress(ray.exceptions.RayError):  # nobody to tell; else it is heard before the result
-            ray.get(sent, timeout=5.0)
+        with contextlib.suppress(errors.RayError):  # nobody to tell; else it is heard before the result
+            importlib.import_module("ray").get(sent, timeout=5.0)
     return found
