@@ -66,7 +66,7 @@ def test_runs_are_listed_compared_and_put_on_one_page(tmp_path: Path, monkeypatc
         "exact exact estimated (Vela)", "runs/one export cortex-m55 1,500 1,000 123,456",
         "", "wrote out.html"]
     text = Path("out.html").read_text()
-    assert text.count("data:image/png") == 1 and "p&lt;b&gt;" in text and "p<b>" not in text
+    assert text.count("data:image/png") == 1 and "<h2>Runs</h2>" in text and "p&lt;b&gt;" in text and "p<b>" not in text
     assert text == render(page(find_runs(["runs", "sweeps"])))
 
 

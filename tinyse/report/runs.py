@@ -212,7 +212,7 @@ def tables(runs: Sequence[Trained]) -> list[Table]:
 def page(runs: Sequence[Trained]) -> Report:
     """Tables and curves as one page."""
     return Report(f"tinyse runs: {len(runs)}", "what was trained; every number with what produced it",
-                  curves=curves(runs), tables=tables(runs))
+                  curves=curves(runs), tables=tables(runs), below="Runs")
 
 
 def curves(runs: Sequence[Trained]) -> bytes | None:
