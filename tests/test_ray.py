@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,17 @@ def test_a_client_from_outside_is_served_too(two) -> None:
                "print(found)\nprint(more)\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == ["[(2, 0.5), (4, 0.25)]", "[1, 2]"], done.stderr
+
+
+def test_what_a_node_cannot_load_is_one_line(two, monkeypatch) -> None:
+    only_here = types.ModuleType("only_here")
+    exec("def call(item, progress): return item", only_here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    with Cluster("ray") as cluster:
+        ((_, error),) = cluster.as_finished(only_here.call, [1])
+    assert isinstance(error, TinyseError)
+    assert error.line() == ("on its node: ModuleNotFoundError: No module named 'only_here' "
+                            "(the same packages on every node)")
 
 
 # -- scores -----------------------------------------------------------------------------------------------

@@ -130,15 +130,13 @@ class Cluster:
     def _result(self, reference: Any) -> Any:
         try:
             return self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
-            return error.cause
         except self._ray.exceptions.RayError as error:
-            return ToolError(f"its worker or node died: {str(error).splitlines()[0]}", "see Ray's logs")
+            return _reason(self._ray, error)
 
     def _stop(self, running: list[Any]) -> None:
         for reference in running:
             self._ray.cancel(reference)
-        if running and "://" not in self.on:  # a client's calls are interrupted only when it has left
+        if running and "://" not in self.on:  # a client's calls end when it leaves
             self._ray.wait(running, num_returns=len(running), timeout=GRACE)
 
 
@@ -168,10 +166,18 @@ class RayWorkers:
         pool: Any = importlib.import_module("ray.util").ActorPool
         try:
             yield from pool(self._actors).map(lambda actor, item: actor.call.remote(call, item), items)
-        except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from error
         except self._ray.exceptions.RayError as error:
-            raise ToolError(f"a worker on Ray died: {str(error).splitlines()[0]}", "see Ray's logs") from error
+            raise _reason(self._ray, error) from error
+
+
+def _reason(ray: Any, error: Any) -> Exception:
+    """What a call raised; or that its node could not load it, or that it died too often."""
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        return ToolError(f"its worker or node died: {str(error).splitlines()[0]}", "see Ray's logs")
+    cause: Exception = error.cause
+    if isinstance(cause, TinyseError) or "\n" not in str(cause).strip():
+        return cause
+    return ToolError(f"on its node: {str(cause).strip().splitlines()[-1]}", "the same packages on every node")
 
 
 class _Worker:
