@@ -19,7 +19,7 @@ from tinyse.export.cheader import header, source
 from tinyse.export.memory import MemoryReport, Place
 from tinyse.firmware.vendor import DSP_SOURCES, vendor
 from tinyse.sound import Ends
-from tinyse.targets import load_target
+from tinyse.export.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[1] / "firmware"
 PARTS = Path(__file__).resolve().parent / "firmware_frontend"

@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from tinyse.training import train
+from tinyse.train import train
 
 
 def rows(folder):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tiny_models import tiny_tflite
 
-from tinyse.artifacts import write_manifest
+from tinyse.core.artifacts import write_manifest
 from tinyse.export.vela import compile_model
-from tinyse.profile.budget import frame_budget
-from tinyse.profile.firmware import (
+from tinyse.measure.costs.budget import frame_budget
+from tinyse.measure.costs.firmware import (
     SKIPPED,
     STAGE_NAMES,
     FirmwareMemory,
@@ -23,7 +23,7 @@ from tinyse.profile.firmware import (
     RunnerRun,
     StageCost,
 )
-from tinyse.profile.results import (
+from tinyse.measure.costs.results import (
     Bound,
     Bounds,
     HostArena,
@@ -40,8 +40,8 @@ from tinyse.profile.results import (
     Source,
     Traffic,
 )
-from tinyse.profile.skipping import skip_cost
-from tinyse.targets import load_target
+from tinyse.measure.costs.skipping import skip_cost
+from tinyse.export.targets import load_target
 
 
 @lru_cache(maxsize=1)

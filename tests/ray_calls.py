@@ -6,8 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-from tinyse.errors import TinyseError
-from tinyse.progress import Progress, Step
+from tinyse.core.errors import TinyseError
+from tinyse.core.progress import Progress, Step
 
 HELD: dict[str, object] = {}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.sweep.columns import sweep_columns
-from tinyse.sweep.plan import Kind
-from tinyse.sweep.results import PointResult, SweepResult
+from tinyse.studies.sweep.columns import sweep_columns
+from tinyse.studies.sweep.plan import Kind
+from tinyse.studies.sweep.results import PointResult, SweepResult
 
 BASE = """\
 name: tiny

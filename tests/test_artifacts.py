@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyse.artifacts import atomic_path, cache_root, write_text
-from tinyse.errors import TinyseError
+from tinyse.core.artifacts import atomic_path, cache_root, write_text
+from tinyse.core.errors import TinyseError
 
 
 @pytest.mark.parametrize(("error", "line"), [

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse import audio, audiofile
-from tinyse.errors import AudioError, TinyseError
+from tinyse.core.errors import AudioError, TinyseError
 from tinyse.sound.audio import AudioFormat, AudioReader, Resampler, hops_of, pcm_blocks, pcm_bytes
 from tinyse.sound.audiofile import audio_writer
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.cli.train import compression
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.model import TrainedModel
-from tinyse.recipe import load_recipe
-from tinyse.training import train
-from tinyse.training.averaging import Average
+from tinyse.train.recipe import load_recipe
+from tinyse.train import train
+from tinyse.train.averaging import Average
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",

@@ -17,7 +17,7 @@ from tinyse.bench.device.page import costs_csv, section, to_dict, write_device
 from tinyse.bench.document import put_section
 from tinyse.bench.facts import _speed
 from tinyse.bench.ours import released
-from tinyse.errors import ExportError, ModelError, TinyseError, ToolError
+from tinyse.core.errors import ExportError, ModelError, TinyseError, ToolError
 
 MODELS = Path(__file__).parent.parent / "models"
 GRUS, LSTMS = 3, 2
@@ -277,7 +277,7 @@ def test_nothing_at_all_is_the_first_reason(tmp_path, cheap):
 @pytest.mark.parametrize("part", ["device", "quality", "listen"])
 @pytest.mark.parametrize("exists", [True, False])
 def test_no_models_is_one_line(tmp_path, part, exists, capsys, monkeypatch):
-    from tinyse.corpus.synthetic import synthetic_corpus
+    from tinyse.sound.corpus.synthetic import synthetic_corpus
 
     synthetic_corpus(tmp_path / "corpus/default")
     monkeypatch.setenv("TINYSE_DATA", str(tmp_path / "corpus"))

@@ -15,7 +15,7 @@ from tinyse.bench.packages import installed
 from tinyse.bench.peers import PEERS
 from tinyse.bench.speed import measure
 from tinyse.engines.keras import KerasEngine
-from tinyse.errors import ModelError, ToolError
+from tinyse.core.errors import ModelError, ToolError
 
 RATE = 16000
 
@@ -101,7 +101,7 @@ def test_pcm_saturates():
 
 
 def test_our_model_is_aligned_and_does_what_evaluation_does():
-    from tinyse.evaluate.scoring import stream
+    from tinyse.measure.scores.scoring import stream
 
     engine = KerasEngine(tiny_trained().model)
     wave = speechlike(1.0)

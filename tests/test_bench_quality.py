@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.tiny_models import tiny_trained
-from tinyse.artifacts import write_json
+from tinyse.core.artifacts import write_json
 from tinyse.bench import contenders, ours, packages, quality, scores
 from tinyse.bench.__main__ import command
 from tinyse.bench.contenders import NOISY_INPUT, Contender
@@ -21,9 +21,9 @@ from tinyse.bench.pareto import front, plot
 from tinyse.bench.peer import Size
 from tinyse.bench.quality import Plan, Quality
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
-from tinyse.errors import CorpusError, ModelError, ToolError
-from tinyse.evaluate.pairs import Pair
-from tinyse.evaluate.systems import System
+from tinyse.core.errors import CorpusError, ModelError, ToolError
+from tinyse.measure.scores.pairs import Pair
+from tinyse.measure.scores.systems import System
 
 METRICS = ("si_sdr",)
 DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense"
@@ -102,9 +102,9 @@ def test_other_samples_metrics_or_models_are_scored_anew(tmp_path):
 
 
 def test_a_card_s_scores_are_taken_where_everything_is_the_same(tmp_path, monkeypatch):
-    from tinyse.corpus.synthetic import synthetic_corpus
-    from tinyse.evaluate.pairs import corpus_pairs
-    from tinyse.evaluate.scoring import evaluate
+    from tinyse.sound.corpus.synthetic import synthetic_corpus
+    from tinyse.measure.scores.pairs import corpus_pairs
+    from tinyse.measure.scores.scoring import evaluate
 
     corpus = tmp_path / "corpus"
     synthetic_corpus(corpus)
@@ -128,7 +128,7 @@ def test_a_card_s_scores_are_taken_where_everything_is_the_same(tmp_path, monkey
 def test_the_mixtures_hash_is_that_of_tinyse_evaluate():
     import hashlib
 
-    from tinyse.evaluate.scoring import _hashed
+    from tinyse.measure.scores.scoring import _hashed
 
     digest = hashlib.sha256()
     assert list(_hashed(pairs(), digest))
@@ -248,7 +248,7 @@ def test_the_size_of_float_weights(tmp_path):
 
 def test_the_whole_comparison_without_peers(tmp_path, monkeypatch):
     """No package is installed here: all peers are missing by name, the float model takes part."""
-    from tinyse.corpus.synthetic import synthetic_corpus
+    from tinyse.sound.corpus.synthetic import synthetic_corpus
 
     corpus = tmp_path / "corpus"
     synthetic_corpus(corpus)

@@ -19,8 +19,8 @@ from tinyse.bench.pace.catalogue import NAMES, Contests, Speed, bench_speed
 from tinyse.bench.pace.exporting import Made, same_weights
 from tinyse.bench.pace.page import rounds_csv, section, summary, to_dict, write_speed
 from tinyse.bench.pace.race import ONE_THREAD, Contest, Lap, Result, Timed, Way, compete
-from tinyse.errors import ModelError, ToolError
-from tinyse.workers import THREADS
+from tinyse.core.errors import ModelError, ToolError
+from tinyse.core.workers import THREADS
 
 MODELS = Path(__file__).parent.parent / "models"
 SPEEDS = st.floats(1e-3, 1e9)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinyse.frontend import FrontEndSpec
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.build import Build
 from tinyse.graph.cluster import join, split
 from tinyse.graph.floating import Floating

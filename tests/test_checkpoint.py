@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tinyse.errors import TrainingError
-from tinyse.training.checkpoint import load_checkpoint
+from tinyse.core.errors import TrainingError
+from tinyse.train.checkpoint import load_checkpoint
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04half"])

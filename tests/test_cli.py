@@ -56,6 +56,6 @@ def test_what_the_system_refuses_is_one_line(error: BaseException, line: str, co
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr("tinyse.doctor.diagnose", fail)
+    monkeypatch.setattr("tinyse.studies.doctor.diagnose", fail)
     answer = CliRunner().invoke(main, ["doctor"])
     assert (answer.stderr, answer.exit_code) == (line, code)

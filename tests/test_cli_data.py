@@ -6,7 +6,7 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_unusable_options_are_usage_errors(arguments):
 
 
 def test_fetch_without_apt_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("tinyse.corpus.debian.shutil.which", lambda name: None)
+    monkeypatch.setattr("tinyse.sound.corpus.debian.shutil.which", lambda name: None)
     result = run("fetch", "--dir", tmp_path)
     assert result.exit_code == 1
     assert result.output.splitlines() == [

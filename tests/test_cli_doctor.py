@@ -2,7 +2,7 @@ import pytest
 from click.testing import CliRunner
 from test_doctor import HEALTHY, Fake, squeeze
 
-from tinyse import doctor
+from tinyse.studies import doctor
 from tinyse.cli import main
 
 

@@ -17,7 +17,7 @@ from tiny_models import tiny_tflite, tiny_trained
 
 from tinyse.cli import main
 from tinyse.engines import load_engine
-from tinyse.enhance import enhance_signal
+from tinyse.engines.enhance import enhance_signal
 
 PROGRAM = [sys.executable, "-m", "tinyse", "enhance"]
 ROOT = Path(__file__).parent.parent

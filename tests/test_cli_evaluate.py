@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tinyse.artifacts import sha256
+from tinyse.core.artifacts import sha256
 from tinyse.cli import main
-from tinyse.errors import CorpusError
-from tinyse.evaluate import scoring
-from tinyse.evaluate.metrics import METRICS
-from tinyse.evaluate.pairs import Pair
+from tinyse.core.errors import CorpusError
+from tinyse.measure.scores import scoring
+from tinyse.measure.scores.metrics import METRICS
+from tinyse.measure.scores.pairs import Pair
 
 
 class PassAll:

@@ -6,8 +6,8 @@ from click.testing import CliRunner
 from profile_exports import export_into, hand_made, with_firmware
 
 from tinyse.cli import main
-from tinyse.profile import pipeline
-from tinyse.profile.execution import Options
+from tinyse.measure.costs import pipeline
+from tinyse.measure.costs.execution import Options
 
 ONE = """\
 hand, ethos-u55-128

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tinyse.network import StreamingNetwork
 
 from tinyse.cli import main
-from tinyse.corpus.synthetic import synthetic_corpus
-from tinyse.errors import RecipeError
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.core.errors import RecipeError
 from tinyse.export.checks import interpreter, stream
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import LstmLayer, parse
@@ -24,9 +24,9 @@ from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
-from tinyse.recipe import load_recipe
+from tinyse.train.recipe import load_recipe
 from tinyse.train.network import StreamingNetwork
-from tinyse.training import train
+from tinyse.train import train
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",

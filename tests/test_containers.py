@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 from tinyse.sound.audio import AudioReader
 from tinyse.sound.containers import mp3_frame
 from tinyse.sound.source import Ahead

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import soundfile
 
-import tinyse.corpus
-from tinyse.corpus import archives, debian
-from tinyse.corpus.catalogue import Catalogue, Package, Take, load_catalogue
-from tinyse.corpus.decode import decode, gather, limit, read_sound, to_mono_16k, trim
-from tinyse.corpus.fetch import _found, _left, _rule, fetch
-from tinyse.corpus.store import Corpus, disjoint
-from tinyse.errors import AudioError, CorpusError, ToolError
+import tinyse.sound.corpus
+from tinyse.sound.corpus import archives, debian
+from tinyse.sound.corpus.catalogue import Catalogue, Package, Take, load_catalogue
+from tinyse.sound.corpus.decode import decode, gather, limit, read_sound, to_mono_16k, trim
+from tinyse.sound.corpus.fetch import _found, _left, _rule, fetch
+from tinyse.sound.corpus.store import Corpus, disjoint
+from tinyse.core.errors import AudioError, CorpusError, ToolError
 
 needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb: apt-get install dpkg")
 
@@ -342,7 +342,7 @@ def test_the_unseen_tier_shares_nothing_with_what_models_hear():
 
 
 def test_a_package_of_the_unseen_tier_is_in_no_other(tmp_path):
-    text = (Path(tinyse.corpus.__file__).parent / "packages.yaml").read_text()
+    text = (Path(tinyse.sound.corpus.__file__).parent / "packages.yaml").read_text()
     (tmp_path / "list.yaml").write_text(text.replace("tier: unseen", "tier: unseen\n    small: test"))
     with pytest.raises(CorpusError, match="tier"):
         load_catalogue(tmp_path / "list.yaml")

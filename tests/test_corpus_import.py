@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tinyse.corpus.importing import import_corpus, read_job
-from tinyse.corpus.layouts import Job, find_jobs
-from tinyse.corpus.store import Corpus, disjoint
-from tinyse.errors import CorpusError, TinyseError
+from tinyse.sound.corpus.importing import import_corpus, read_job
+from tinyse.sound.corpus.layouts import Job, find_jobs
+from tinyse.sound.corpus.store import Corpus, disjoint
+from tinyse.core.errors import CorpusError, TinyseError
 
 RATE = 16000
 
@@ -59,7 +59,7 @@ def test_same_seed_same_bytes_other_seed_other_split(plain, tmp_path):
 
 def test_workers_read_the_same_bytes(plain, tmp_path, monkeypatch):
     alone = import_corpus(plain, tmp_path / "a").corpus
-    monkeypatch.setattr("tinyse.corpus.importing.FEW", 0)
+    monkeypatch.setattr("tinyse.sound.corpus.importing.FEW", 0)
     assert import_corpus(plain, tmp_path / "b").corpus.hash == alone.hash
 
 
@@ -227,7 +227,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_earlier_corpus(plain, tmp_path, m
     def full(**named):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tinyse.corpus.importing.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("tinyse.sound.corpus.importing.tempfile.TemporaryFile", full)
     with pytest.raises(TinyseError, match="out: cannot be written: No space left on device"):
         import_corpus(plain, tmp_path / "out", seed=1)
     assert Corpus.open(tmp_path / "out").hash == before

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinyse.frontend import FrontEndSpec
 
-from tinyse.corpus.level import FRAME, Places, has_sound, soundless
-from tinyse.corpus.mix import piece, test_mixtures
-from tinyse.corpus.store import Corpus, NewClip
-from tinyse.corpus.synthetic import synthetic_corpus, utterance
-from tinyse.errors import CorpusError
-from tinyse.recipe import load_recipe
-from tinyse.training import mixer
-from tinyse.training.mixer import Mixer
+from tinyse.sound.corpus.level import FRAME, Places, has_sound, soundless
+from tinyse.sound.corpus.mix import piece, test_mixtures
+from tinyse.sound.corpus.store import Corpus, NewClip
+from tinyse.sound.corpus.synthetic import synthetic_corpus, utterance
+from tinyse.core.errors import CorpusError
+from tinyse.train.recipe import load_recipe
+from tinyse.train import mixer
+from tinyse.train.mixer import Mixer
 
 RATE = 16000
 STEP = 1 / 32768

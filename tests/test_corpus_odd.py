@@ -9,11 +9,11 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
-from tinyse.corpus.importing import import_corpus
-from tinyse.corpus.layouts import files_below, sound_files
-from tinyse.corpus.splits import assign
-from tinyse.corpus.store import Corpus, NewClip, disjoint
-from tinyse.errors import CorpusError
+from tinyse.sound.corpus.importing import import_corpus
+from tinyse.sound.corpus.layouts import files_below, sound_files
+from tinyse.sound.corpus.splits import assign
+from tinyse.sound.corpus.store import Corpus, NewClip, disjoint
+from tinyse.core.errors import CorpusError
 
 RATE = 16000
 
@@ -271,7 +271,7 @@ def test_a_rare_knock_is_noise_and_a_flat_file_is_named(plain, tmp_path):
 
 
 def test_sources_of_a_part_stay_and_the_rest_is_dealt():
-    from tinyse.corpus.splits import Piece
+    from tinyse.sound.corpus.splits import Piece
 
     pieces = [Piece(name, "speech", name, "test" if name == "t" else "", 0, 100) for name in "abcdt"]
     dealt = assign(pieces, 0, (80, 10, 10))

@@ -9,13 +9,13 @@ import pytest
 from export_models import random_model
 
 from tinyse.engines.tflm import TflmEngine
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.pipeline import export_run
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating
 from tinyse.graph.model import tinylstm
 from tinyse.graph.snap import snap
-from tinyse.training.start import load_start
+from tinyse.train.start import load_start
 
 DENSE = Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense"
 

@@ -7,22 +7,22 @@ import shutil
 import numpy as np
 import pytest
 
-from tinyse.artifacts import sha256
-from tinyse.corpus.store import Corpus
-from tinyse.corpus.synthetic import synthetic_corpus
-from tinyse.errors import RecipeError, TrainingError
+from tinyse.core.artifacts import sha256
+from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.core.errors import RecipeError, TrainingError
 from tinyse.graph.model import tinylstm
-from tinyse.keras import tf, tf_keras
-from tinyse.loss import MASK_FLOOR
-from tinyse.recipe import load_recipe
+from tinyse.train.keras import tf, tf_keras
+from tinyse.train.loss import MASK_FLOOR
+from tinyse.train.recipe import load_recipe
 from tinyse.sound import Ends, gains
 from tinyse.train.network import Network
-from tinyse.training import train
-from tinyse.training.calibration import learn_ranges
-from tinyse.training.distillation import Teacher
-from tinyse.training.lanes import Lanes
-from tinyse.training.mixer import Mixer
-from tinyse.training.start import Start, take_weights
+from tinyse.train import train
+from tinyse.train.calibration import learn_ranges
+from tinyse.train.distillation import Teacher
+from tinyse.train.lanes import Lanes
+from tinyse.train.mixer import Mixer
+from tinyse.train.start import Start, take_weights
 
 SPEC = Ends()
 WIDTHS = tinylstm(128, (12,), (8,), 128)

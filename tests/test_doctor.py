@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from tinyse import doctor
+from tinyse.studies import doctor
 from tinyse.cli.doctor import lines
-from tinyse.doctor import FVP, Machine, State, diagnose, find_fvp
+from tinyse.studies.doctor import FVP, Machine, State, diagnose, find_fvp
 
 REQUIREMENTS = ("numpy>=1.26,<2.4", "tf_keras<2.22,>=2.19", "tflite-micro>=0.dev0",
                 'pytest<10,>=8; extra == "dev"')
@@ -158,7 +158,7 @@ def test_fvp_is_looked_for_in_the_stated_order():
 
 def test_this_machine_without_tensorflow():
     """The doctor has to answer where TensorFlow is broken, so it must not import it."""
-    script = ("import sys; from tinyse.doctor import Machine, diagnose; found = diagnose(Machine()); "
+    script = ("import sys; from tinyse.studies.doctor import Machine, diagnose; found = diagnose(Machine()); "
               "print(len(found.checks), [name for name in ('tensorflow', 'tf_keras', 'ethosu') "
               "if name in sys.modules])")
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

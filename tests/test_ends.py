@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse import sound
-from tinyse.errors import ModelError, RecipeError
-from tinyse.recipe import load_recipe
+from tinyse.core.errors import ModelError, RecipeError
+from tinyse.train.recipe import load_recipe
 from tinyse.sound import Analysis, Bands, Ends, Feature, Framing, Meter, Result, StreamingEnhancer, Synthesis
 
 SPEC = Framing()
@@ -37,14 +37,14 @@ def named(ends: Ends) -> str:
 
 @pytest.fixture(scope="module")
 def tf():
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     return tf
 
 
 @pytest.fixture(scope="module")
 def twin():
-    from tinyse import sound_tf
+    from tinyse.train import ends as sound_tf
 
     return sound_tf
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import BANDS, float_tflite, tiny_tflite, tiny_trained
 
-from tinyse.artifacts import sha256
+from tinyse.core.artifacts import sha256
 from tinyse.engines import ends_of, find_model, load_engine
 from tinyse.engines.keras import KerasEngine
 from tinyse.engines.tflm import Affine, TflmEngine
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.sound import Bands, Ends, Feature
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tiny_models import BANDS, tiny_tflite
 
 from tinyse.engines.tflm import TflmEngine
-from tinyse.enhance import Pipe, enhance_file, enhance_signal
-from tinyse.errors import AudioError, ModelError
+from tinyse.engines.enhance import Pipe, enhance_file, enhance_signal
+from tinyse.core.errors import AudioError, ModelError
 from tinyse.sound import Ends, applied, features, istft, stft
 from tinyse.sound.audio import AudioReader
 

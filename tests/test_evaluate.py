@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from tiny_models import tiny_tflite
 
-from tinyse.artifacts import sha256
-from tinyse.errors import CorpusError, ModelError, TinyseError
-from tinyse.evaluate import pairs as pairs_module
-from tinyse.evaluate import render, result, scoring, systems
-from tinyse.evaluate.pairs import Pair
-from tinyse.evaluate.result import ClipScore, Evaluation, table_rows
-from tinyse.evaluate.systems import System
+from tinyse.core.artifacts import sha256
+from tinyse.core.errors import CorpusError, ModelError, TinyseError
+from tinyse.measure.scores import pairs as pairs_module
+from tinyse.measure.scores import render, result, scoring, systems
+from tinyse.measure.scores.pairs import Pair
+from tinyse.measure.scores.result import ClipScore, Evaluation, table_rows
+from tinyse.measure.scores.systems import System
 
 
 class Constant:

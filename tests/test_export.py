@@ -13,14 +13,14 @@ from export_models import exported, frames, random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.artifacts import sha256
-from tinyse.errors import ExportError, ModelError, RecipeError, ToolError
+from tinyse.core.artifacts import sha256
+from tinyse.core.errors import ExportError, ModelError, RecipeError, ToolError
 from tinyse.export import checks, origin, pipeline, tflite, vela, verify
 from tinyse.export.network import parse
 from tinyse.export.quantization import asymmetric, on_grid, quantize_weights, weight_scale
 from tinyse.graph.floating import calibrate
 from tinyse.model import TrainedModel
-from tinyse.targets import load_target
+from tinyse.export.targets import load_target
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_processor_target_has_no_vela_and_a_measured_arena():
 
 def test_an_operator_left_to_the_cpu_is_named(tmp_path):
     """A float model: Vela compiles none of it."""
-    from tinyse.keras import tf, tf_keras
+    from tinyse.train.keras import tf, tf_keras
 
     source = tf_keras.Input(batch_shape=(1, 8))
     network = tf_keras.Model(source, tf_keras.layers.Dense(8)(source))

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from firmware_images import NPU, image, needs_compiler, needs_qemu, npu_model, project, scratch
 
-from tinyse.errors import ModelError, ToolError
+from tinyse.core.errors import ModelError, ToolError
 from tinyse.firmware.qemu import run
 from tinyse.firmware.stack import ENTRIES, deepest, stack_bound
 from tinyse.firmware.vendor import vendor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from frontend_library import CONTRACT, INTEGERS, Script, compiled, decibels, grids, library, noise, run
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.sound import Bands, Ends, Feature, Framing, Meter, Result, StreamingEnhancer
 
 NONE, ERB, FINE = Bands("none"), Bands("erb", 64), Bands("erb", 96, fine_hz=2000.0)

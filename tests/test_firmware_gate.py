@@ -1,4 +1,4 @@
-"""The C library's gate against `tinyse.skip`, with a network that answers as told: host under sanitizers, and QEMU."""
+"""The C library's gate against `tinyse.graph.skip`, with a network that answers as told: host under sanitizers, and QEMU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.engines.tflm import Affine
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 from tinyse.sound import Bands, Ends, Framing, StreamingEnhancer
 
 SPEC = Ends(Framing(frame=32, hop=16, fft=32), Bands(count=4))

@@ -10,7 +10,7 @@ import pytest
 from firmware_graphs import Case, run
 from graph_draws import INT8_ONLY, KINDS, Draw, draw_chain, draw_frames, draw_op
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.cnetwork import c_network
 from tinyse.export.coperators import check_c
 from tinyse.export.reader import read

@@ -16,14 +16,14 @@ from firmware_images import export, image, needs_compiler, needs_qemu, npu_model
 
 from tinyse.cli import main
 from tinyse.engines.tflm import TflmEngine
-from tinyse.enhance import enhance_signal
-from tinyse.errors import AudioError, ExportError, TinyseError, ToolError
+from tinyse.engines.enhance import enhance_signal
+from tinyse.core.errors import AudioError, ExportError, TinyseError, ToolError
 from tinyse.firmware import qemu, results
 from tinyse.firmware.build import build
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.project import write_project
 from tinyse.sound import Bands, Ends
-from tinyse.targets import load_target
+from tinyse.export.targets import load_target
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
 IMAGES = [("corstone300", "cpu", "auto"), ("corstone300", "cpu", "portable"), ("mps2-an500", "cpu", "auto"),

@@ -15,8 +15,8 @@ from firmware_network import KERNELS, MACHINES, Program, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinyse.corpus.mix import test_mixtures
-from tinyse.corpus.store import corpus_dir
+from tinyse.sound.corpus.mix import test_mixtures
+from tinyse.sound.corpus.store import corpus_dir
 from tinyse.export import checks, tflite
 from tinyse.export.cnetwork import c_network
 from tinyse.export.coperator import Pack

@@ -18,7 +18,7 @@ from npu_harness import ERROR_NPU, HARNESS, build, export, output
 from scipy.io import wavfile
 
 from tinyse.engines.npu import NpuEngine
-from tinyse.errors import ExportError, ModelError, ToolError
+from tinyse.core.errors import ExportError, ModelError, ToolError
 from tinyse.export.cheader import npu_parts
 from tinyse.firmware import cosim
 from tinyse.firmware.qemu import Run

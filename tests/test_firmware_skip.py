@@ -12,8 +12,8 @@ from firmware_images import needs_compiler, needs_qemu, npu_model, scratch
 
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.enhance import enhance_signal
-from tinyse.skip import SkipGate
+from tinyse.engines.enhance import enhance_signal
+from tinyse.graph.skip import SkipGate
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
 

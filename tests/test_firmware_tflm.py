@@ -13,10 +13,10 @@ from firmware_audio import read_wav, sound, write_wav
 from firmware_images import NPU, needs_compiler, needs_qemu, project
 
 from tinyse.cli import main
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 from tinyse.firmware import qemu
 from tinyse.firmware.build import build
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 
 pytestmark = [pytest.mark.qemu, needs_compiler]
 STANDIN = Path(__file__).parent / "tflm_standin"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from npu_harness import ERROR_NPU, build, export, output
 
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 from tinyse.export.cheader import npu_parts
 from tinyse.firmware.timing import adapters, timing_header
-from tinyse.targets import load_target, target_names
+from tinyse.export.targets import load_target, target_names
 
 # Timing adapters
 

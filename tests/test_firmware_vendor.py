@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 from tinyse.firmware import vendor as module
 
 

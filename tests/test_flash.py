@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from firmware_images import export, image, needs_compiler, needs_qemu
 
 from tinyse.cli import main
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 from tinyse.firmware import qemu
 from tinyse.firmware.elf import read_image
 from tinyse.firmware.flash import FOLDER, PLACES, flash, images_txt, openocd_command

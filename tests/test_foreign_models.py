@@ -15,7 +15,7 @@ from tinyse.cli import main
 from tinyse.engines import frontend_of, load_engine
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.network import parse
 from tinyse.export.structure import type_bytes
 from tinyse.npu import Machine

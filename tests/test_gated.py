@@ -7,9 +7,9 @@ import pytest
 
 from tests.export_models import frames, random_model
 from tinyse.engines.keras import KerasEngine
-from tinyse.gated import Gated, pick
+from tinyse.train.gated import Gated, pick
 from tinyse.graph.model import Model, tinylstm
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 from tinyse.train.network import Network, restore
 
 BANDS, LENGTH, BATCH = 8, 20, 3

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from npu_models import Graph as Flat
 from npu_models import Tflm, compile_model, noisy_frames
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export import limits
 from tinyse.export.flatfile import unpack
 from tinyse.export.reader import read

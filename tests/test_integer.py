@@ -8,7 +8,7 @@ from export_models import converted, frames, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export import tflite
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import parse

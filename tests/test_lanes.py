@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from tinyse.corpus.store import Corpus
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.graph.model import tinylstm
-from tinyse.keras import tf_keras
-from tinyse.recipe import SkipPart, load_recipe
+from tinyse.train.keras import tf_keras
+from tinyse.train.recipe import SkipPart, load_recipe
 from tinyse.sound import Ends
 from tinyse.train.network import Network
-from tinyse.training.calibration import learn_ranges
-from tinyse.training.lanes import Lanes
-from tinyse.training.mixer import Mixer
-from tinyse.training.skipping import Budget, GatedLanes
+from tinyse.train.calibration import learn_ranges
+from tinyse.train.lanes import Lanes
+from tinyse.train.mixer import Mixer
+from tinyse.train.skipping import Budget, GatedLanes
 
 
 @pytest.fixture(scope="module")

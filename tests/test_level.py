@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.corpus.mix import active_level
+from tinyse.sound.corpus.mix import active_level
 from tinyse.sound.level import Level
 
 

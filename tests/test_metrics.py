@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from tinyse.errors import TinyseError
-from tinyse.evaluate.metrics import METRICS, Metric, Unscorable, dnsmos, pesq, score, sdr, select, si_sdr, stoi
+from tinyse.core.errors import TinyseError
+from tinyse.measure.scores.metrics import METRICS, Metric, Unscorable, dnsmos, pesq, score, sdr, select, si_sdr, stoi
 
 RATE = 16000
 

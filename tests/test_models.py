@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tinyse.artifacts import sha256
+from tinyse.core.artifacts import sha256
 from tinyse.engines import load_engine
-from tinyse.evaluate.result import Evaluation
+from tinyse.measure.scores.result import Evaluation
 from tinyse.export.network import DenseLayer, LstmLayer, operator_names, parse, unpack
-from tinyse.recipe import load_recipe
+from tinyse.train.recipe import load_recipe
 
 DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense"
 FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "models").glob("*/manifest.json"))

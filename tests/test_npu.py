@@ -180,7 +180,7 @@ def test_compare_shows_no_sum_that_the_npu_never_writes(tmp_path, core):
 @pytest.mark.slow
 def test_agrees_with_tflm_over_2000_frames_of_real_speech(pair):
     """Bytes, drift, and SI-SDR of the enhanced sound within 0.005 dB of TFLM's."""
-    from tinyse.enhance import enhance_signal
+    from tinyse.engines.enhance import enhance_signal
     from tinyse.sound import Analysis, features
 
     mixtures = real_speech()
@@ -206,8 +206,8 @@ def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
 
 def real_speech():
     """Noisy sentences of the small corpus's test split, more than 2000 hops together."""
-    from tinyse.corpus.mix import test_mixtures
-    from tinyse.errors import CorpusError
+    from tinyse.sound.corpus.mix import test_mixtures
+    from tinyse.core.errors import CorpusError
 
     try:
         return list(test_mixtures(CORPUS, snrs=(0.0, 10.0), count_per_snr=5, seconds=4.0))

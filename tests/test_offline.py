@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_models import float_tflite, tiny_tflite
 
 from tinyse.cli import main
-from tinyse.errors import ModelError, RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.export.checks import interpreter, stream
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.network import LstmLayer, parse

@@ -14,7 +14,7 @@ from export_models import exported, random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export import tflite
 from tinyse.export.cnetwork import c_network, gate_tables
 from tinyse.export.packing import BLOCKS, TILE, instructions, pack_gates, pack_matrix

@@ -11,7 +11,7 @@ from tinyse.export.tflite import to_int8
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import tinylstm
 from tinyse.graph.snap import snap
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 from tinyse.model import TrainedModel
 from tinyse.sound import Bands, Ends
 from tinyse.train.network import StreamingNetwork, restore

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from profile_exports import export_into, hand_made
 from tiny_models import float_tflite, tiny_tflite
 
-from tinyse.artifacts import write_json
-from tinyse.errors import ModelError, TinyseError, ToolError
-from tinyse.profile import render
-from tinyse.profile.arena import host_arena, parse_allocations
-from tinyse.profile.compare import compare, comparison_json
-from tinyse.profile.layers import layer_costs, operator_costs
-from tinyse.profile.pipeline import profile
-from tinyse.profile.results import Bound, Bounds, Origin, Source
-from tinyse.profile.roofline import draw_roofline
-from tinyse.profile.sizes import model_sizes, weight_matrices
-from tinyse.profile.vela import Reports, read_reports
-from tinyse.targets import load_target
+from tinyse.core.artifacts import write_json
+from tinyse.core.errors import ModelError, TinyseError, ToolError
+from tinyse.measure.costs import render
+from tinyse.measure.costs.arena import host_arena, parse_allocations
+from tinyse.measure.costs.compare import compare, comparison_json
+from tinyse.measure.costs.layers import layer_costs, operator_costs
+from tinyse.measure.costs.pipeline import profile
+from tinyse.measure.costs.results import Bound, Bounds, Origin, Source
+from tinyse.measure.costs.roofline import draw_roofline
+from tinyse.measure.costs.sizes import model_sizes, weight_matrices
+from tinyse.measure.costs.vela import Reports, read_reports
+from tinyse.export.targets import load_target
 
 HOST = Origin(Source.MEASURED, "tflite-micro 1", "host")
 
@@ -97,7 +97,7 @@ def test_sources_are_labelled(whole):
 
 
 def test_sizes_against_tflites_own_tensors(tmp_path):
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     file = tmp_path / "model.tflite"
     file.write_bytes(tiny_tflite())

@@ -17,22 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_profile_fvp import standin, transcript
 
-from tinyse.errors import AudioError, ModelError, TinyseError, ToolError
+from tinyse.core.errors import AudioError, ModelError, TinyseError, ToolError
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.results import parse
-from tinyse.profile import execution, render
-from tinyse.profile.board import read_board
-from tinyse.profile.budget import ASSUMED, frame_budget
-from tinyse.profile.compare import compare
-from tinyse.profile.execution import Options, Where, choose
-from tinyse.profile.firmware import STAGE_NAMES
-from tinyse.profile.memory import image_memory
-from tinyse.profile.page import html
-from tinyse.profile.pipeline import profile
-from tinyse.profile.results import Origin, Source
-from tinyse.profile.signals import generated, samples, write_signal
-from tinyse.profile.sizes import weight_matrices
-from tinyse.targets import load_target
+from tinyse.measure.costs import execution, render
+from tinyse.measure.costs.board import read_board
+from tinyse.measure.costs.budget import ASSUMED, frame_budget
+from tinyse.measure.costs.compare import compare
+from tinyse.measure.costs.execution import Options, Where, choose
+from tinyse.measure.costs.firmware import STAGE_NAMES
+from tinyse.measure.costs.memory import image_memory
+from tinyse.measure.costs.page import html
+from tinyse.measure.costs.pipeline import profile
+from tinyse.measure.costs.results import Origin, Source
+from tinyse.measure.costs.signals import generated, samples, write_signal
+from tinyse.measure.costs.sizes import weight_matrices
+from tinyse.export.targets import load_target
 
 qemu = pytest.mark.qemu
 DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense" / "model_int8.tflite"

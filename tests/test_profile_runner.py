@@ -9,9 +9,9 @@ import pytest
 from tflite_micro import runtime
 from tiny_models import tiny_tflite
 
-from tinyse.errors import ModelError, ToolError
+from tinyse.core.errors import ModelError, ToolError
 from tinyse.firmware.elf import read_image
-from tinyse.profile import hook, runner
+from tinyse.measure.costs import hook, runner
 
 MODEL = Path(__file__).parents[1] / "models" / "tinylstm-dense" / "model_int8.tflite"
 

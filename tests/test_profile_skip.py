@@ -10,13 +10,13 @@ import pytest
 from firmware_images import NPU, export, needs_compiler, needs_qemu
 from profile_exports import hand_made, with_firmware, with_skipping
 
-from tinyse.profile import page, render
-from tinyse.profile.compare import compare, comparison_json, table
-from tinyse.profile.execution import Options
-from tinyse.profile.firmware import SKIPPED
-from tinyse.profile.pipeline import profile
-from tinyse.profile.results import Profile
-from tinyse.profile.skipping import is_skipping
+from tinyse.measure.costs import page, render
+from tinyse.measure.costs.compare import compare, comparison_json, table
+from tinyse.measure.costs.execution import Options
+from tinyse.measure.costs.firmware import SKIPPED
+from tinyse.measure.costs.pipeline import profile
+from tinyse.measure.costs.results import Profile
+from tinyse.measure.costs.skipping import is_skipping
 
 MEANS = """\
 Skip RNN's network on a signal, estimated x update rate (Vela 5.2.0)

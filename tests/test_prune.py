@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.graph.model import tinylstm
-from tinyse.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
+from tinyse.train.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
 from tinyse.train.network import Network
 
 SCHEDULE = Schedule(0.75, begin=2, end=10, every=2)

@@ -18,12 +18,12 @@ from sweep_files import SWEEP, write_sweep
 
 from tinyse.cli import main
 from tinyse.cluster import Cluster
-from tinyse.corpus.synthetic import synthetic_corpus
-from tinyse.errors import TinyseError
-from tinyse.sweep import nodes
-from tinyse.sweep.pipeline import plan_sweep, run_sweep
-from tinyse.sweep.pool import Task
-from tinyse.sweep.spec import load_sweep
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.core.errors import TinyseError
+from tinyse.studies.sweep import nodes
+from tinyse.studies.sweep.pipeline import plan_sweep, run_sweep
+from tinyse.studies.sweep.pool import Task
+from tinyse.studies.sweep.spec import load_sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -260,7 +260,7 @@ def test_ctrl_c_stops_what_runs_on_the_nodes(two, tmp_path, corpus, monkeypatch)
 @pytest.mark.slow
 def test_a_node_killed_in_training_costs_the_running_epoch(two, tmp_path, corpus, monkeypatch) -> None:
     """Two seeds train on two nodes; one node and all on it get SIGKILL; the sweep's bytes are those of here."""
-    from tinyse.training.checkpoint import load_checkpoint
+    from tinyse.train.checkpoint import load_checkpoint
 
     sweep = SWEEP.split("offline:")[0].replace("points:", "seeds: [1, 2]\npoints:")
     results, seen = [], []

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from tinyse.errors import RecipeError
-from tinyse.recipe import BUILT_IN, load_recipe
+from tinyse.core.errors import RecipeError
+from tinyse.train.recipe import BUILT_IN, load_recipe
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in BUILT_IN.glob("*.yaml")))

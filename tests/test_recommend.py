@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweep_files import hand_made, point
 
-from tinyse.artifacts import write_json
+from tinyse.core.artifacts import write_json
 from tinyse.cli import main
-from tinyse.errors import TinyseError
-from tinyse.sweep.recommend import limits, recommend, released
-from tinyse.sweep.results import SweepResult
+from tinyse.core.errors import TinyseError
+from tinyse.studies.sweep.recommend import limits, recommend, released
+from tinyse.studies.sweep.results import SweepResult
 
 WEIGHT = point("weight-94", 5.8, 88_000, 166_000, val_sdr=5.6)
 SECOND = point("weight-94", 5.9, 89_500, 168_000, 2, val_sdr=5.5)

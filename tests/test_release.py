@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from export_models import random_model
 
-from tinyse.artifacts import sha256, write_json
-from tinyse.card import card
-from tinyse.dense import dense_file, dense_model
-from tinyse.errors import ModelError
-from tinyse.evaluate.result import Evaluation
+from tinyse.core.artifacts import sha256, write_json
+from tinyse.measure.card import card
+from tinyse.train.dense import dense_file, dense_model
+from tinyse.core.errors import ModelError
+from tinyse.measure.scores.result import Evaluation
 from tinyse.export.origin import INT8
 from tinyse.export.reader import read
 from tinyse.export.writer import write
@@ -23,12 +23,12 @@ from tinyse.graph.groups import Structure
 from tinyse.graph.model import tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.model import TrainedModel
-from tinyse.parity import Parity
-from tinyse.profile.pipeline import profile
-from tinyse.recipe import load_recipe
-from tinyse.release import reproducible
+from tinyse.measure.parity import Parity
+from tinyse.measure.costs.pipeline import profile
+from tinyse.train.recipe import load_recipe
+from tinyse.studies.release import reproducible
 from tinyse.train.network import Network
-from tinyse.training.start import take_weights
+from tinyse.train.start import take_weights
 
 REPOSITORY = Path(__file__).parents[1]
 MAKEFILE, DENSE = REPOSITORY / "Makefile", REPOSITORY / "models" / "tinylstm-dense"

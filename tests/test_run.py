@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 from tiny_models import tiny_tflite, tiny_trained
 
-import tinyse.run as chain_module
-from tinyse.chain import Chain, Outcome
+import tinyse.studies.run as chain_module
+from tinyse.core.chain import Chain, Outcome
 from tinyse.cli import main
-from tinyse.corpus.synthetic import synthetic_corpus
-from tinyse.errors import RecipeError, ToolError
-from tinyse.profile.execution import Options
-from tinyse.profile.results import HostArena, Origin, Profile, Sizes, Source
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.core.errors import RecipeError, ToolError
+from tinyse.measure.costs.execution import Options
+from tinyse.measure.costs.results import HostArena, Origin, Profile, Sizes, Source
 
 EXACT = Origin(Source.EXACT, "counted in the files")
 
@@ -112,8 +112,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pipeline = types.ModuleType("tinyse.export.pipeline")
     pipeline.export_run = export_run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tinyse.export.pipeline", pipeline)
-    monkeypatch.setattr("tinyse.training.train", train)
-    monkeypatch.setattr("tinyse.profile.pipeline.profile", profile)
+    monkeypatch.setattr("tinyse.train.train", train)
+    monkeypatch.setattr("tinyse.measure.costs.pipeline.profile", profile)
     monkeypatch.setattr(chain_module, "ALL", ("si_sdr",))
     monkeypatch.setattr(chain_module, "SECONDS", 1.0)
     one = functools.partial(chain_module.evaluate, workers=1, seconds=1.0)
@@ -200,7 +200,7 @@ def test_the_corpus_is_fetched_where_it_is_missing(tmp_path: Path, corpus: Path,
         fetched.append(tier)
         synthetic_corpus(tmp_path / "data" / tier, seed=1, minutes=0.5)
 
-    monkeypatch.setattr("tinyse.corpus.fetch.fetch", fetch)
+    monkeypatch.setattr("tinyse.sound.corpus.fetch.fetch", fetch)
     for _ in range(2):
         result = chain_module.run("quick", tmp_path / "out", "cortex-m7", count=1)
     assert fetched == ["small"]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tinyse.artifacts import write_json, write_text
+from tinyse.core.artifacts import write_json, write_text
 from tinyse.cli import main
-from tinyse.errors import TinyseError
-from tinyse.recipe import load_recipe
-from tinyse.report.page import render
-from tinyse.report.runs import difference_table, find_runs, page, read_run, runs_table, scores_table
+from tinyse.core.errors import TinyseError
+from tinyse.train.recipe import load_recipe
+from tinyse.measure.report.page import render
+from tinyse.measure.report.runs import difference_table, find_runs, page, read_run, runs_table, scores_table
 
 LOG = """\
 step,phase,loss,rate,val_si_sdr,val_noisy,sparsity,update_rate
@@ -126,7 +126,7 @@ def test_tensorboard_is_told_the_recipe(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    from tinyse.training.records import Records
+    from tinyse.train.records import Records
 
     records = Records(tmp_path, [])
     records.settings(load_recipe("quick", {"seed": "7"}).as_dict())

@@ -78,7 +78,7 @@ def scales(model: TrainedModel) -> list[np.ndarray]:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.3, 0.8]), st.sampled_from([0.0, 0.6, 0.9]), st.booleans())
 def test_any_pattern_keeps_scales_and_real_output(seed, share, zeros, biases):
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
     from tinyse.train.network import restore
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 
 STREAM = st.lists(st.integers(1, 256), min_size=1, max_size=200)
 

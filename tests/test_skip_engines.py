@@ -19,11 +19,11 @@ from tests.export_models import frames, random_model
 from tinyse.cli import main
 from tinyse.engines import load_engine
 from tinyse.engines.keras import KerasEngine
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.integer import IntegerNetwork
 from tinyse.export.pipeline import export_run
 from tinyse.model import TrainedModel
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 
 BANDS = 128
 

@@ -9,27 +9,27 @@ import pytest
 
 from tests.export_models import random_model
 from tests.halted import halt_and_resume, rows
-from tinyse import gated
+from tinyse.train import gated
 from tinyse.cli.train import compression
-from tinyse.corpus.store import Corpus
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.engines import load_engine
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 from tinyse.export.pipeline import export_run
-from tinyse.gated import governors, pick
+from tinyse.train.gated import governors, pick
 from tinyse.graph.groups import Structure, structure_groups
 from tinyse.graph.model import tinylstm
 from tinyse.graph.shrink import shrink, widths
 from tinyse.graph.units import units_of
-from tinyse.keras import tf
-from tinyse.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
+from tinyse.train.keras import tf
+from tinyse.train.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
 from tinyse.model import TrainedModel
-from tinyse.parity import measure_parity
-from tinyse.recipe import SkipPart, load_recipe
+from tinyse.measure.parity import measure_parity
+from tinyse.train.recipe import SkipPart, load_recipe
 from tinyse.train.network import Network
-from tinyse.training import train
-from tinyse.training.skipping import Budget, GatedLanes, delays, push
-from tinyse.training.start import take_weights
+from tinyse.train import train
+from tinyse.train.skipping import Budget, GatedLanes, delays, push
+from tinyse.train.start import take_weights
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",

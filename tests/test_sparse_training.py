@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tinyse.artifacts import sha256
+from tinyse.core.artifacts import sha256
 from tinyse.cli import main
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.export.pipeline import export_run
 from tinyse.export.verify import zero_counts
 from tinyse.model import TrainedModel
-from tinyse.recipe import load_recipe
-from tinyse.training import train
+from tinyse.train.recipe import load_recipe
+from tinyse.train import train
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",

@@ -19,24 +19,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweep_files import SWEEP, hand_made, point, write_sweep
 
-from tinyse.artifacts import write_json
-from tinyse.chain import Chain
+from tinyse.core.artifacts import write_json
+from tinyse.core.chain import Chain
 from tinyse.cli import main
-from tinyse.corpus.synthetic import synthetic_corpus
-from tinyse.dense import dense_model
-from tinyse.errors import ModelError, RecipeError, TinyseError
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.train.dense import dense_model
+from tinyse.core.errors import ModelError, RecipeError, TinyseError
 from tinyse.model import TrainedModel
-from tinyse.progress import silent
-from tinyse.recipe import ClusterPart, SkipPart
-from tinyse.sweep import lock, workers
-from tinyse.sweep.identity import decides, dense_recipe, family
-from tinyse.sweep.pipeline import plan_sweep, run_sweep
-from tinyse.sweep.plan import Kind
-from tinyse.sweep.point import _model as point_model
-from tinyse.sweep.pool import Pool, Task
-from tinyse.sweep.render import missing, points_csv, ratio_table, shown, write_presentation
-from tinyse.sweep.results import EMULATED, ESTIMATED, EXACT, MEASURED, Group, front, read_result
-from tinyse.sweep.spec import load_sweep
+from tinyse.core.progress import silent
+from tinyse.train.recipe import ClusterPart, SkipPart
+from tinyse.studies.sweep import lock, workers
+from tinyse.studies.sweep.identity import decides, dense_recipe, family
+from tinyse.studies.sweep.pipeline import plan_sweep, run_sweep
+from tinyse.studies.sweep.plan import Kind
+from tinyse.studies.sweep.point import _model as point_model
+from tinyse.studies.sweep.pool import Pool, Task
+from tinyse.studies.sweep.render import missing, points_csv, ratio_table, shown, write_presentation
+from tinyse.studies.sweep.results import EMULATED, ESTIMATED, EXACT, MEASURED, Group, front, read_result
+from tinyse.studies.sweep.spec import load_sweep
 
 
 @pytest.fixture(scope="module")
@@ -452,7 +452,7 @@ def test_a_damaged_result_is_one_line(tmp_path: Path, text: str | None, words: s
 # -- for real ---------------------------------------------------------------------------------------------
 
 def _step(out: Path) -> int:
-    from tinyse.training.checkpoint import load_checkpoint
+    from tinyse.train.checkpoint import load_checkpoint
 
     return max((load_checkpoint(file)[0]["step"] for file in out.glob("points/weight-80.s1-*/checkpoints/last.npz")),
                default=-1)
@@ -514,8 +514,8 @@ def test_a_sweep_killed_in_a_point_goes_on_from_its_checkpoint(tmp_path: Path, c
 def test_instructions_of_a_point_are_emulated(tmp_path: Path) -> None:
     from profile_exports import export_into
 
-    from tinyse.sweep.plan import can_emulate
-    from tinyse.sweep.point import _emulated
+    from tinyse.studies.sweep.plan import can_emulate
+    from tinyse.studies.sweep.point import _emulated
 
     if not can_emulate():
         pytest.skip("apt-get install qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi make")
@@ -526,7 +526,7 @@ def test_instructions_of_a_point_are_emulated(tmp_path: Path) -> None:
 
 
 def test_without_an_emulator_instructions_are_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinyse.sweep import point as module
+    from tinyse.studies.sweep import point as module
 
     monkeypatch.setattr(module, "can_emulate", lambda: False)
     notes: list[str] = []

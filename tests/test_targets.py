@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tinyse.errors import RecipeError
-from tinyse.targets import ALIASES, Holds, load_target, target_names
+from tinyse.core.errors import RecipeError
+from tinyse.export.targets import ALIASES, Holds, load_target, target_names
 
 NAMES = ["cortex-m55", "cortex-m7", "ethos-u55-128", "ethos-u55-256", "ethos-u55-32", "ethos-u55-64",
          "ethos-u65-256"]

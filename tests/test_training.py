@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tinyse.artifacts import sha256
+from tinyse.core.artifacts import sha256
 from tinyse.cli import main
-from tinyse.corpus.store import Corpus
-from tinyse.corpus.synthetic import synthetic_corpus
+from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.engines import load_engine
-from tinyse.errors import TrainingError
+from tinyse.core.errors import TrainingError
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import tinylstm
-from tinyse.keras import tf_keras
+from tinyse.train.keras import tf_keras
 from tinyse.model import TrainedModel
-from tinyse.recipe import load_recipe
+from tinyse.train.recipe import load_recipe
 from tinyse.sound import Ends, features, stft
 from tinyse.train.network import Network
-from tinyse.training import train
-from tinyse.training.checkpoint import save_checkpoint
-from tinyse.training.lanes import Lanes
-from tinyse.training.mixer import Mixer, spectra
+from tinyse.train import train
+from tinyse.train.checkpoint import save_checkpoint
+from tinyse.train.lanes import Lanes
+from tinyse.train.mixer import Mixer, spectra
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",
@@ -90,7 +90,7 @@ def test_an_interrupted_run_resumes_to_the_same_curve(whole, corpus, tmp_path):
 
 def test_the_plain_step_goes_on_from_the_lanes_checkpoint(whole, corpus, tmp_path, monkeypatch):
     """As a run does that moves to a machine with a GPU; here the step is asked for, or a GPU pretended."""
-    monkeypatch.setattr("tinyse.training.loop.sees_gpu", lambda: True)
+    monkeypatch.setattr("tinyse.train.loop.sees_gpu", lambda: True)
 
     def halt(step):
         if step.task == "train compress" and step.done == 3:
@@ -128,8 +128,8 @@ def test_a_checkpoint_that_lacks_its_state_is_one_line(corpus, tmp_path):
 
 
 def test_a_full_disk_under_the_event_log_is_one_line(corpus, tmp_path, monkeypatch):
-    from tinyse.keras import tf
-    from tinyse.training.records import Records
+    from tinyse.train.keras import tf
+    from tinyse.train.records import Records
 
     def full(self, **row):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device\nstack")
@@ -218,7 +218,7 @@ def test_train_command_errors_are_one_line(words, line):
 
 
 def test_release_writes_a_model_folder_with_its_card(whole, corpus, tmp_path):
-    from tinyse.release import release
+    from tinyse.studies.release import release
 
     run = tmp_path / "run"
     shutil.copytree(whole.folder, run)
@@ -243,8 +243,8 @@ def test_release_writes_a_model_folder_with_its_card(whole, corpus, tmp_path):
 
 
 def test_release_refuses_an_unfinished_run(corpus, tmp_path):
-    from tinyse.errors import ModelError
-    from tinyse.release import release
+    from tinyse.core.errors import ModelError
+    from tinyse.studies.release import release
 
     with pytest.raises(ModelError, match="no model.npz"):
         release(tmp_path, "tiny", corpus, tmp_path / "models")

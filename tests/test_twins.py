@@ -11,7 +11,7 @@ from tinyse.graph.grid import nearest
 from tinyse.graph.net import Net
 from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
-from tinyse.keras import tf, tf_keras
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES = 120

@@ -11,7 +11,7 @@ import pytest
 
 PROGRAM = """
 import signal, time
-from tinyse.workers import Workers
+from tinyse.core.workers import Workers
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started us with &
@@ -39,14 +39,14 @@ def test_an_interrupt_of_the_group_is_the_programs_alone(tmp_path) -> None:
 
 
 def test_results_come_back() -> None:
-    from tinyse.workers import Workers
+    from tinyse.core.workers import Workers
 
     with Workers(1) as pool:
         assert list(pool.map(abs, [-1, -2])) == [1, 2]
 
 
 def test_variables_are_there_when_a_worker_starts_and_nowhere_else(monkeypatch) -> None:
-    from tinyse.workers import ONE_THREAD, Workers, unless_set
+    from tinyse.core.workers import ONE_THREAD, Workers, unless_set
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
@@ -58,7 +58,7 @@ def test_variables_are_there_when_a_worker_starts_and_nowhere_else(monkeypatch) 
 
 
 def test_a_process_of_its_own_returns_raises_and_outlives_a_crash() -> None:
-    from tinyse.workers import Crashed, Isolated
+    from tinyse.core.workers import Crashed, Isolated
 
     isolated = Isolated()
     assert isolated(int, "7") == 7 and isolated(os.getpid) != os.getpid()
@@ -79,7 +79,7 @@ def test_a_process_of_its_own_returns_raises_and_outlives_a_crash() -> None:
 def test_a_pool_says_how_its_worker_ended() -> None:
     from concurrent.futures.process import BrokenProcessPool
 
-    from tinyse.workers import Workers
+    from tinyse.core.workers import Workers
 
     with Workers(2) as pool:
         assert pool.submit(abs, -1).result() == 1

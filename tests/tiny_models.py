@@ -15,7 +15,7 @@ BANDS = 128
 @lru_cache(maxsize=1)
 def tiny_tflite() -> bytes:
     """Two LSTM-16 and a sigmoid layer as a streaming int8 file: states persist between invocations."""
-    from tinyse.keras import tf, tf_keras
+    from tinyse.train.keras import tf, tf_keras
 
     tf_keras.utils.set_random_seed(3)
     frame = tf_keras.Input((1, BANDS), batch_size=1)
@@ -34,7 +34,7 @@ def tiny_tflite() -> bytes:
 @lru_cache(maxsize=1)
 def float_tflite() -> bytes:
     """A float model that TFLM would run, but that is not an export."""
-    from tinyse.keras import tf, tf_keras
+    from tinyse.train.keras import tf, tf_keras
 
     frame = tf_keras.Input((1, BANDS), batch_size=1)
     model = tf_keras.Model(frame, tf_keras.layers.Dense(BANDS)(frame))

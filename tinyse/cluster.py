@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tinyse.errors import TinyseError, ToolError
-from tinyse.progress import Progress, Step, silent
+from tinyse.core.errors import TinyseError, ToolError
+from tinyse.core.progress import Progress, Step, silent
 
 RETRIES = 5
 """How often a call begins anew whose worker or node died."""
@@ -119,7 +119,7 @@ class Cluster:
 
     def workers(self, count: int, initializer: Callable[..., Any], arguments: tuple[Any, ...],
                 variables: Mapping[str, str]) -> RayWorkers:
-        """As `tinyse.workers.Workers`, on the nodes."""
+        """As `tinyse.core.workers.Workers`, on the nodes."""
         return RayWorkers(self._ray, count, pickle.dumps((initializer, arguments)), variables)
 
     def _at_most(self, memory: int) -> int:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import atomic_path
-from tinyse.errors import ModelError
+from tinyse.core.artifacts import atomic_path
+from tinyse.core.errors import ModelError
 from tinyse.graph.model import Model, tinylstm
 from tinyse.sound import Ends
 
@@ -81,7 +81,7 @@ class TrainedModel:
 
     @property
     def skip(self) -> bool:
-        """Whether the last output is a Skip RNN's p~ and not a band (``tinyse.skip``)."""
+        """Whether the last output is a Skip RNN's p~ and not a band (``tinyse.graph.skip``)."""
         return bool(self.layers) and self.model.net.skip is not None
 
     @property

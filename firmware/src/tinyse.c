@@ -33,7 +33,7 @@ static float *next_hop(tinyse_state *state) {
   return state->past + TINYSE_FRAME - TINYSE_HOP;
 }
 
-/* A Skip RNN's gate: the rule of tinyse/skip.py, without its upper bound, which changes no decision. */
+/* A Skip RNN's gate: the rule of tinyse/graph/skip.py, without its upper bound, which changes no decision. */
 #if TINYSE_SKIP
 #define GATE_DUE 128u
 

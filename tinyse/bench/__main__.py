@@ -10,7 +10,7 @@ import click
 from tinyse.bench.pace.catalogue import NAMES, ROUNDS
 from tinyse.bench.quality import COUNT, HELD_OUT, UNSEEN, Plan
 from tinyse.cli.draw import progress_bars
-from tinyse.errors import TinyseError
+from tinyse.core.errors import TinyseError
 
 PATH = click.Path(path_type=Path)
 

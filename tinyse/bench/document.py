@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tinyse.artifacts import write_text
-from tinyse.errors import TinyseError
+from tinyse.core.artifacts import write_text
+from tinyse.core.errors import TinyseError
 
 HEAD = """# Benchmarks
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 
 GRAPH = 7
 NODE, INITIALIZER, OUTPUT = 1, 5, 12

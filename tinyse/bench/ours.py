@@ -9,9 +9,9 @@ from typing import Any
 
 from tinyse.bench.peer import Framed, Real, Size
 from tinyse.engines import Engine, load_engine
-from tinyse.errors import ModelError
-from tinyse.evaluate.systems import System
-from tinyse.profile.locate import INT8
+from tinyse.core.errors import ModelError
+from tinyse.measure.scores.systems import System
+from tinyse.measure.costs.locate import INT8
 from tinyse.sound import StreamingEnhancer
 
 
@@ -88,7 +88,7 @@ def released_folders(models: Path) -> list[Path]:
 
 def digest(path: Path) -> str:
     """SHA-256 of a model file."""
-    from tinyse.artifacts import sha256
+    from tinyse.core.artifacts import sha256
 
     return sha256(path)
 

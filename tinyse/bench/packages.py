@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tinyse.artifacts import cache_root, put_folder
-from tinyse.errors import ToolError
+from tinyse.core.artifacts import cache_root, put_folder
+from tinyse.core.errors import ToolError
 
 TIMEOUT = 900
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyse.bench.facts import Facts
-from tinyse.evaluate.metrics import LABELS, UNITS
-from tinyse.evaluate.result import NOISY, Evaluation
+from tinyse.measure.scores.metrics import LABELS, UNITS
+from tinyse.measure.scores.result import NOISY, Evaluation
 
 OURS, THEIRS, FRONT = "#d55e00", "#0072b2", "#999999"
 Point = tuple[float, float]

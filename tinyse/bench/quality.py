@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinyse.artifacts import versions
+from tinyse.core.artifacts import versions
 from tinyse.bench.contenders import NOISY_INPUT, Contender
 from tinyse.bench.facts import Facts, facts_of
 from tinyse.bench.listening import choose, write_page
@@ -21,13 +21,13 @@ from tinyse.bench.packages import bench_dir, install
 from tinyse.bench.peers import PEERS
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
 from tinyse.cluster import Cluster
-from tinyse.corpus.store import Corpus, corpus_dir
-from tinyse.errors import CorpusError, ModelError, TinyseError
-from tinyse.evaluate.metrics import conventions
-from tinyse.evaluate.pairs import corpus_pairs
-from tinyse.evaluate.result import SOURCE, Evaluation
-from tinyse.evaluate.scoring import ALL, SECONDS, SNRS
-from tinyse.progress import Progress, Step, silent
+from tinyse.sound.corpus.store import Corpus, corpus_dir
+from tinyse.core.errors import CorpusError, ModelError, TinyseError
+from tinyse.measure.scores.metrics import conventions
+from tinyse.measure.scores.pairs import corpus_pairs
+from tinyse.measure.scores.result import SOURCE, Evaluation
+from tinyse.measure.scores.scoring import ALL, SECONDS, SNRS
+from tinyse.core.progress import Progress, Step, silent
 
 SEED = 2026
 COUNT = 20

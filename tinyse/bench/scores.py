@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.artifacts import sha256, versions, write_bytes, writing
+from tinyse.core.artifacts import sha256, versions, write_bytes, writing
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
 from tinyse.cluster import Cluster
-from tinyse.errors import TinyseError, ToolError
-from tinyse.evaluate.metrics import conventions, score, select
-from tinyse.evaluate.pairs import Pair
-from tinyse.evaluate.result import ClipScore, Evaluation
-from tinyse.evaluate.systems import System
-from tinyse.progress import Progress, Step, silent
-from tinyse.workers import ONE_THREAD, Workers, unless_set
+from tinyse.core.errors import TinyseError, ToolError
+from tinyse.measure.scores.metrics import conventions, score, select
+from tinyse.measure.scores.pairs import Pair
+from tinyse.measure.scores.result import ClipScore, Evaluation
+from tinyse.measure.scores.systems import System
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import ONE_THREAD, Workers, unless_set
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
     Args:
         contender: whom.
         mixtures: on what.
-        metrics: names from ``tinyse.evaluate.metrics``.
+        metrics: names from ``tinyse.measure.scores.metrics``.
         cache: folder of finished scores.
         workers: processes; 0 scores in this one.
         progress: receives the contender's name as the task.

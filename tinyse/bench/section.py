@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from tinyse.bench.document import table
 from tinyse.bench.facts import Facts
 from tinyse.bench.quality import HELD_OUT, UNSEEN, Quality
-from tinyse.evaluate.metrics import LABELS
-from tinyse.evaluate.result import NOISY, SOURCE, Evaluation
+from tinyse.measure.scores.metrics import LABELS
+from tinyse.measure.scores.result import NOISY, SOURCE, Evaluation
 
 PER_SNR = ("si_sdr", "pesq", "stoi", "dnsmos_ovrl")
 TITLES = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import Real, Suppressor
-from tinyse.workers import ONE_THREAD, Workers
+from tinyse.core.workers import ONE_THREAD, Workers
 
 SECONDS = 10.0
 REPEATS = 3

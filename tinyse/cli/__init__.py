@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from tinyse import __version__
-from tinyse.errors import TinyseError
+from tinyse.core.errors import TinyseError
 
 COMMANDS = {
     "data": "Fetch, import, mix and show recorded speech and noise.",
@@ -160,7 +160,7 @@ def main() -> None:
     \b
     Example:
       tinyse run                                   the whole chain, quick recipe
-      tinyse train tinyse/recipes/quick.yaml
+      tinyse train tinyse/train/recipes/quick.yaml
       tinyse export runs/quick --target ethos-u55-128
       tinyse profile runs/quick/export
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tinyse.corpus.store import Corpus
+    from tinyse.sound.corpus.store import Corpus
 
 SHOWN = 5
 PATH = click.Path(path_type=Path)
@@ -51,7 +51,7 @@ def fetch(tier: str, root: Path | None, workers: int) -> None:
       tinyse data fetch --tier default --dir /data/tinyse
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.fetch import fetch as bring
+    from tinyse.sound.corpus.fetch import fetch as bring
 
     with progress_bars() as progress:
         corpus = bring(tier, root, progress, workers=workers)
@@ -90,9 +90,9 @@ def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...
       tinyse data import my --speaker '^(\\w+)/' --noise-source '^(\\w+?)_' --split 70,15,15
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.importing import import_corpus
-    from tinyse.corpus.store import corpus_dir
-    from tinyse.progress import printable
+    from tinyse.sound.corpus.importing import import_corpus
+    from tinyse.sound.corpus.store import corpus_dir
+    from tinyse.core.progress import printable
 
     folder = out or corpus_dir("imported")
     with progress_bars() as progress:
@@ -133,8 +133,8 @@ def mix(folder: Path | None, split: str, snr: tuple[float, ...], count: int, sec
       tinyse data mix --split test --snr -6,-3,0,3,6,9 --count 20 --seed 1 --out mixtures
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.mix import write_mixtures
-    from tinyse.corpus.store import Corpus, corpus_dir
+    from tinyse.sound.corpus.mix import write_mixtures
+    from tinyse.sound.corpus.store import Corpus, corpus_dir
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     form = {"16": "PCM_16", "float": "FLOAT"}[bits]
@@ -155,9 +155,9 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
       tinyse data show
       tinyse data show ~/.cache/tinyse/corpus/default --png corpus.png --verify
     """
-    from tinyse.corpus.show import draw_spectrogram, summary
-    from tinyse.corpus.store import Corpus, corpus_dir, disjoint
-    from tinyse.progress import printable
+    from tinyse.sound.corpus.show import draw_spectrogram, summary
+    from tinyse.sound.corpus.store import Corpus, corpus_dir, disjoint
+    from tinyse.core.progress import printable
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)
@@ -179,7 +179,7 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
 
 def _totals(corpus: Corpus) -> None:
     """One line a split."""
-    from tinyse.corpus.store import SPLITS
+    from tinyse.sound.corpus.store import SPLITS
 
     for split in SPLITS:
         speech, noise = corpus.minutes("speech", split), corpus.minutes("noise", split)

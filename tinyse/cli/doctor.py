@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tinyse.doctor import Diagnosis
+    from tinyse.studies.doctor import Diagnosis
 
 
 @click.command()
@@ -22,7 +22,7 @@ def command(fvp: str | None) -> None:
       tinyse doctor
       tinyse doctor --fvp /opt/fvp/FVP_Corstone_SSE-300_Ethos-U55
     """
-    from tinyse.doctor import Machine, diagnose
+    from tinyse.studies.doctor import Machine, diagnose
 
     diagnosis = diagnose(Machine(), fvp)
     click.echo("\n".join(lines(diagnosis)))

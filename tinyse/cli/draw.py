@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tinyse.progress import Progress, Step, printable
+from tinyse.core.progress import Progress, Step, printable
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ def command(source: str, target: str, model: str, kind: str | None, pcm_rate: in
       arecord -t raw -f S16_LE -r 16000 | tinyse enhance - - --model runs/quick | aplay -f S16_LE -r 16000
     """
     from tinyse.engines.base import load_engine
-    from tinyse.enhance import PIPE, Pipe, enhance_file
+    from tinyse.engines.enhance import PIPE, Pipe, enhance_file
 
     if source == PIPE and sys.stdin and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal; pipe raw PCM into it")

@@ -10,7 +10,7 @@ import click
 from tinyse.cli import ENGINES
 
 if TYPE_CHECKING:
-    from tinyse.evaluate.result import Evaluation
+    from tinyse.measure.scores.result import Evaluation
 
 METRIC_NAMES = "si_sdr,sdr,pesq,stoi,dnsmos"
 
@@ -53,7 +53,7 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
       tinyse evaluate model_int8.tflite --noisy my/noisy --clean my/clean --metrics si_sdr,pesq
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.evaluate import render, scoring, systems
+    from tinyse.measure.scores import render, scoring, systems
 
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
@@ -79,8 +79,8 @@ def show(evaluation: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tinyse.evaluate.metrics import LABELS
-    from tinyse.evaluate.result import table_rows
+    from tinyse.measure.scores.metrics import LABELS
+    from tinyse.measure.scores.result import table_rows
 
     header, rows = table_rows(evaluation, LABELS)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)

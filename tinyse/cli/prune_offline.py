@@ -27,7 +27,7 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
     Example:
       tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
     """
-    from tinyse.artifacts import write_bytes
+    from tinyse.core.artifacts import write_bytes
     from tinyse.export.bundle import exported_ends, exported_gate
     from tinyse.export.reader import read
     from tinyse.export.writer import write

@@ -34,8 +34,8 @@ def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_
       tinyse recommend sweeps/papers --max-loss-db 0.1 --size bitmask --budget-kb 200
       tinyse recommend sweeps/papers --max-cycles 50000 --cost network_cortex-m55
     """
-    from tinyse.sweep import recommend
-    from tinyse.sweep.results import read_result
+    from tinyse.studies.sweep import recommend
+    from tinyse.studies.sweep.results import read_result
 
     result = read_result(sweep)
     chosen = recommend.limits(result, budget_kb, max_cycles, max_loss_db, size, cost)

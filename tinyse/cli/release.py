@@ -23,8 +23,8 @@ def command(run: Path, name: str, models: Path, corpus: Path | None, target: str
       tinyse release runs/full --name tinylstm-dense
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.store import corpus_dir
-    from tinyse.release import release
+    from tinyse.sound.corpus.store import corpus_dir
+    from tinyse.studies.release import release
 
     with progress_bars() as progress:
         done = release(run, name, corpus or corpus_dir("default"), models, target, count, progress)

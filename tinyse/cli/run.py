@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tinyse.report.summary import Summary
+    from tinyse.measure.report.summary import Summary
 
 
 @click.command()
@@ -33,7 +33,7 @@ def command(recipe: str, out: Path, target: str, corpus: Path | None, overrides:
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.cli.train import parse_overrides
-    from tinyse.run import run
+    from tinyse.studies.run import run
 
     with progress_bars() as progress:
         result = run(recipe, out, target, corpus, parse_overrides(overrides), count=count, progress=progress)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tinyse.errors import TinyseError
+from tinyse.core.errors import TinyseError
 
 HOMES = ("runs", "sweeps")
 
@@ -26,10 +26,10 @@ def command(folders: tuple[Path, ...], html: Path | None, opens: bool) -> None:
       tinyse runs runs/quick runs/block85 --html compare.html
       tinyse runs sweeps/papers --open
     """
-    from tinyse.artifacts import write_text
-    from tinyse.profile.table import plain
-    from tinyse.report.page import render
-    from tinyse.report.runs import find_runs, page, tables
+    from tinyse.core.artifacts import write_text
+    from tinyse.measure.costs.table import plain
+    from tinyse.measure.report.page import render
+    from tinyse.measure.report.runs import find_runs, page, tables
 
     homes = folders or tuple(Path(home) for home in HOMES if Path(home).is_dir())
     if not homes:

@@ -31,10 +31,10 @@ def command(sweep: str, out: Path | None, workers: int | None, on: str | None, s
       tinyse sweep papers --on ray://head.cluster --out /shared/sweeps/papers
       tinyse recommend sweeps/papers --budget-kb 90
     """
-    from tinyse.sweep.spec import load_sweep
+    from tinyse.studies.sweep.spec import load_sweep
 
     spec = load_sweep(sweep, str(start) if start else None)
-    from tinyse.sweep.pipeline import plan_sweep, run_sweep  # after the file is known to be good: it imports more
+    from tinyse.studies.sweep.pipeline import plan_sweep, run_sweep  # after the file is known to be good: it imports more
 
     folder = out or Path("sweeps") / spec.name
     plan = plan_sweep(spec, folder, corpus, workers, on)
@@ -46,8 +46,8 @@ def command(sweep: str, out: Path | None, workers: int | None, on: str | None, s
             click.echo(f"  {each.name}: untrained")
         return
     from tinyse.cli.draw import progress_bars
-    from tinyse.profile.table import plain
-    from tinyse.sweep.render import missing, shown
+    from tinyse.measure.costs.table import plain
+    from tinyse.studies.sweep.render import missing, shown
 
     with progress_bars() as progress:
         result = run_sweep(plan, progress)

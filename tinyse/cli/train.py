@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 
 
 def parse_overrides(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -72,9 +72,9 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
       tinyse train full --resume
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.corpus.store import corpus_dir
-    from tinyse.recipe import load_recipe
-    from tinyse.training import train
+    from tinyse.sound.corpus.store import corpus_dir
+    from tinyse.train.recipe import load_recipe
+    from tinyse.train import train
 
     asked = compression(compress, target_sparsity, start, clusters, skip)
     loaded = load_recipe(recipe, asked | parse_overrides(overrides))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.grid import Grid
 from tinyse.graph.plan import Plan, Policy, Runner, run_all
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 from tinyse.sound import Ends, Real
 
 KINDS = ("keras", "tflm", "npu")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinyse.engines.base import Array, Engine
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.bundle import Bundle, lone, open_bundle
 from tinyse.export.interpreted import Interpreters
 from tinyse.graph.plan import Carried

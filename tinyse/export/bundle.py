@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tinyse.errors import ModelError, RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.export.ports import paired, port, read_ports
 from tinyse.graph.plan import Always, Part, Plan, Ports, Skip, policy_json, policy_of
 from tinyse.npu.payload import Payload

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyse.artifacts import versions
-from tinyse.errors import ExportError
+from tinyse.core.artifacts import versions
+from tinyse.core.errors import ExportError
 from tinyse.export.csource import comment, floating, floats, integers, octets
 from tinyse.export.memory import ALIGNMENT, MemoryReport, Place
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
 from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
-from tinyse.targets import Target
+from tinyse.export.targets import Target
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def tables(ends: Ends) -> list[tuple[str, str, int, str]]:
 
 
 def skips(ends: Ends, report: MemoryReport) -> bool:
-    """Whether the network is a Skip RNN: one output more than its ends have, the p~ of ``tinyse.skip``.
+    """Whether the network is a Skip RNN: one output more than its ends have, the p~ of ``tinyse.graph.skip``.
 
     Raises:
         ExportError: its inputs or outputs are not the ends', or p~ is not on the grid 1/256 from -128 on.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.export import limits
 from tinyse.export.interpreted import Interpreters
 from tinyse.export.simulated import Machines

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import versions
-from tinyse.errors import ModelError
+from tinyse.core.artifacts import versions
+from tinyse.core.errors import ModelError
 from tinyse.export.arena import HIDDEN, Arena, plan_arena
 from tinyse.export.coperator import COperator, Pack
 from tinyse.export.coperators import coperator

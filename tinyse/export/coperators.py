@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.arena import Arena
 from tinyse.export.cmaps import binary, concat, curve, maximum, prelu, requantize, reshape, slices
 from tinyse.export.coperator import COperator, Pack, Refusal

@@ -4,13 +4,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinyse.artifacts import write_text
+from tinyse.core.artifacts import write_text
 from tinyse.export.cheader import header, source
 from tinyse.export.cnetwork import CNetwork, c_network
 from tinyse.export.memory import MemoryReport
 from tinyse.graph.plan import Plan
 from tinyse.sound import Ends
-from tinyse.targets import Target
+from tinyse.export.targets import Target
 
 C_FILES = ("model.h", "model.c", "packed.h", "packed.c")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.structure import check_indices, operator_of
 from tinyse.export.structure import schema as schema
 

@@ -18,7 +18,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.network import DenseLayer, LogisticLayer, LstmLayer, parse
 from tinyse.graph.fixedpoint import (
     Ints,

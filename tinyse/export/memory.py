@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.export.network import Network, TensorInfo
 from tinyse.export.vela import Compiled
-from tinyse.targets import Target
+from tinyse.export.targets import Target
 
 ALIGNMENT = 16
 """Bytes; of the arena, the model and everything that an NPU reads."""
@@ -91,7 +91,7 @@ class MemoryReport:
 def cpu_memory(plan: Any, files: Any, target: Target) -> MemoryReport:
     """Memory of an export that TFLM runs on the processor; the arena as TFLM asks for it on the host."""
     from tinyse.export.network import parse
-    from tinyse.profile.arena import host_arena
+    from tinyse.measure.costs.arena import host_arena
 
     int8 = files[0]
     network = parse(int8.read_bytes())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.flatfile import operator_names as operator_names
 from tinyse.export.flatfile import schema as schema
 from tinyse.export.flatfile import unpack as unpack

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import sha256
-from tinyse.errors import ExportError, ModelError
+from tinyse.core.artifacts import sha256
+from tinyse.core.errors import ExportError, ModelError
 from tinyse.export import checks
 from tinyse.export.bundle import INT8, open_bundle, part_file
 from tinyse.export.reader import read

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 
 TILE = 16
 """Columns of a tile: the int8 lanes of one MVE register."""

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tinyse.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
-from tinyse.errors import ExportError, TinyseError
+from tinyse.core.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
+from tinyse.core.errors import ExportError, TinyseError
 from tinyse.export import checks, origin
 from tinyse.export.bundle import COMPILED, INT8, MANIFEST, part_file, plan_json
 from tinyse.export.csources import C_FILES, write_c
@@ -22,8 +22,8 @@ from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
 from tinyse.export.origin import Origin
 from tinyse.export.vela import Compiled, compile_model
 from tinyse.export.writer import OPERATORS
-from tinyse.progress import Progress, Step, silent
-from tinyse.targets import Target, load_target
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.export.targets import Target, load_target
 
 REPORTS = "vela"
 SIMULATED = "ethos-u55"

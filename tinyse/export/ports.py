@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.network import TensorInfo, tensor_infos, unpack
 from tinyse.export.writer import STATES
 from tinyse.graph.grid import Grid

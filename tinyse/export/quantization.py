@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.graph.grid import Grid, cell_power
 
 CELL_CLIP = 10.0

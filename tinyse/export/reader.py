@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export.flatfile import names, operator_names, schema, unpack
 from tinyse.export.writer import FUSED, OPERATORS, SAME, STATES, TANH, same_pads
 from tinyse.graph.graph import Graph, check

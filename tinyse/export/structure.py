@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.npu.flatbuffer import operator_name
 
 BITS = {"int4": 4, "uint4": 4, "int2": 2, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8}

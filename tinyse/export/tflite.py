@@ -18,8 +18,8 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError
-from tinyse.export.capture import quiet_stderr
+from tinyse.core.errors import ExportError
+from tinyse.core.capture import quiet_stderr
 from tinyse.export.network import unpack
 from tinyse.export.quantization import asymmetric, cell_scale, on_grid, weight_scale
 from tinyse.export.structure import schema
@@ -116,7 +116,7 @@ def _keras_weights(layer: LayerWeights) -> list[NDArray[np.float32]]:
 
 def int8_converter(network: Any, frames: Callable[[], Iterator[Any]]) -> Any:
     """TensorFlow's converter of a tf_keras model to int8 alone, inputs and outputs too; ``frames`` calibrate it."""
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -129,7 +129,7 @@ def int8_converter(network: Any, frames: Callable[[], Iterator[Any]]) -> Any:
 def _calibrated(model: TrainedModel) -> Any:
     """The float flatbuffer with calibration results, as an object tree."""
     with quiet_stderr():  # TensorFlow greets on import
-        from tinyse.keras import tf_keras
+        from tinyse.train.keras import tf_keras
 
     bands = model.layers[0].inputs
     tensor = source = tf_keras.Input(batch_shape=(1, 1, bands), name="features")
@@ -199,7 +199,7 @@ def _with_ranges(tree: Any, model: TrainedModel, ranges: Ranges) -> bytes:
 def _quantize(calibrated: bytes) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
 
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
 
     with converting():
         return bytes(mlir_quantize(calibrated, input_data_type=tf.int8, output_data_type=tf.int8))

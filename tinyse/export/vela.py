@@ -15,9 +15,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.errors import ExportError, ToolError
+from tinyse.core.errors import ExportError, ToolError
 from tinyse.export.network import operator_names, unpack
-from tinyse.targets import Target
+from tinyse.export.targets import Target
 
 SECONDS = 600
 """Longest time that Vela is given; a full-size network takes about one second."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.export.network import DenseLayer, LogisticLayer, LstmLayer, Network, parse
 from tinyse.export.quantization import Affine, asymmetric, cell_scale, quantize_weights, weight_scale
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT

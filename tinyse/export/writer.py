@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.export import limits
 from tinyse.export.flatfile import schema
 from tinyse.graph.graph import Graph

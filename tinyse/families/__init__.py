@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyse.errors import ExportError, ModelError, RecipeError, TinyseError
+from tinyse.core.errors import ExportError, ModelError, RecipeError, TinyseError
 from tinyse.graph.lowering import grids
 from tinyse.graph.net import Net
-from tinyse.sections import convert
+from tinyse.core.sections import convert
 from tinyse.sound.ends import Ends
 
 OWN = Path(__file__).parent

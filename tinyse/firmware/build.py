@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from shlex import quote
 
-from tinyse.errors import ExportError, ToolError
+from tinyse.core.errors import ExportError, ToolError
 
 SECONDS = 600
 COMPILER = "arm-none-eabi-gcc"

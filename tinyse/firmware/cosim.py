@@ -18,8 +18,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinyse.artifacts import writing
-from tinyse.errors import ModelError, TinyseError, ToolError
+from tinyse.core.artifacts import writing
+from tinyse.core.errors import ModelError, TinyseError, ToolError
 from tinyse.npu.machine import Machine
 
 MAGIC, VERSION = 0x50435354, 1  # "TSCP"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tinyse.errors import ModelError
-from tinyse.targets import Memory, MemoryKind, Target
+from tinyse.core.errors import ModelError
+from tinyse.export.targets import Memory, MemoryKind, Target
 
 
 class Kind(StrEnum):

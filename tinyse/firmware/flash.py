@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.artifacts import atomic_path, write_text
-from tinyse.errors import ToolError
+from tinyse.core.artifacts import atomic_path, write_text
+from tinyse.core.errors import ToolError
 from tinyse.firmware.build import Built
 
 SECONDS = 300

@@ -2,7 +2,7 @@
 
 ::
 
-    program = find_fvp(None, Machine())                                  # tinyse.doctor
+    program = find_fvp(None, Machine())                                  # tinyse.studies.doctor
     done = run(command(program, image, target, "tinyse in.wav out.wav results.json"), folder)
 
 No FVP was available where this was written: its formats are those that Arm documents, and the transcripts that
@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.doctor import FVP, FVP_VARIABLE
-from tinyse.errors import ToolError
-from tinyse.targets import Target
+from tinyse.studies.doctor import FVP, FVP_VARIABLE
+from tinyse.core.errors import ToolError
+from tinyse.export.targets import Target
 
 SECONDS = 300
 """Simulated seconds after which a run is given up."""
@@ -194,7 +194,7 @@ def find(path: str | None = None) -> str | None:
     Raises:
         ToolError: ``path`` is given and is no FVP.
     """
-    from tinyse.doctor import Machine, find_fvp
+    from tinyse.studies.doctor import Machine, find_fvp
 
     found = find_fvp(path, Machine())
     if path and found is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.firmware.build import Backend, Built, boards, build
 from tinyse.firmware.flash import PLACES
 from tinyse.firmware.project import sources_dir, write_project
-from tinyse.progress import Progress, silent
+from tinyse.core.progress import Progress, silent
 
 FOLDER = Path("build/firmware")
 DEFAULT_TARGETS = {"corstone300": "ethos-u55-128", "corstone300-u65": "ethos-u65-256"}
@@ -61,7 +61,7 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
         Whatever ``export_run``, ``write_project`` and ``build`` raise.
     """
     from tinyse.export.pipeline import export_run
-    from tinyse.targets import load_target
+    from tinyse.export.targets import load_target
 
     board = PLACES[board].image if board in PLACES else board
     known = boards(sources_dir())

@@ -18,13 +18,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.artifacts import put_folder, write_text, writing
-from tinyse.errors import ExportError, TinyseError, ToolError
+from tinyse.core.artifacts import put_folder, write_text, writing
+from tinyse.core.errors import ExportError, TinyseError, ToolError
 from tinyse.firmware.build import boards
 from tinyse.firmware.timing import timing_header
 from tinyse.firmware.vendor import copy_into
-from tinyse.progress import Progress, Step, silent
-from tinyse.targets import Target, load_target
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.export.targets import Target, load_target
 
 MODEL = ("model.h", "model.c", "packed.h", "packed.c")
 PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "tflm.mk", "CMakeLists.txt", "README.md",

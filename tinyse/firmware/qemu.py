@@ -13,8 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.artifacts import atomic_path
-from tinyse.errors import AudioError, ExportError, ToolError
+from tinyse.core.artifacts import atomic_path
+from tinyse.core.errors import AudioError, ExportError, ToolError
 from tinyse.firmware.results import Counter, Results, complaint, parse
 
 PROGRAM = "qemu-system-arm"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 
 T = TypeVar("T")
 SCHEMA = 1

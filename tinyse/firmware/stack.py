@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tinyse.errors import ModelError, ToolError
+from tinyse.core.errors import ModelError, ToolError
 
 OBJDUMP = "arm-none-eabi-objdump"
 ENTRIES = ("tinyse_init", "tinyse_reset", "tinyse_process", "tinyse_process_int16")

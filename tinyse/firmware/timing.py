@@ -1,15 +1,15 @@
 """Writes ``timing.h``: how a target's memories behave, for Corstone-300's timing adapters and the NPU's ports.
 
 A timing adapter delays the answers of the board's memory so that it looks like the target's: the same numbers
-that Vela's estimate uses (`tinyse.targets.Timing`). Register ranges are those of Arm's timing adapter 0x1117.
+that Vela's estimate uses (`tinyse.export.targets.Timing`). Register ranges are those of Arm's timing adapter 0x1117.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyse.errors import RecipeError
-from tinyse.targets import Holds, Memory, Target
+from tinyse.core.errors import RecipeError
+from tinyse.export.targets import Holds, Memory, Target
 
 PULSES = (400, 4000)
 """Cycles over which a bandwidth is capped; the first one whose whole number of words is near enough."""

@@ -27,9 +27,9 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urljoin
 
-from tinyse.artifacts import atomic_path, cache_root, sha256, writing
-from tinyse.errors import ToolError
-from tinyse.progress import Progress, Step, silent
+from tinyse.core.artifacts import atomic_path, cache_root, sha256, writing
+from tinyse.core.errors import ToolError
+from tinyse.core.progress import Progress, Step, silent
 
 DSP_SOURCES = (
     "Source/TransformFunctions/arm_rfft_fast_f32.c",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.layers import (
     ActivationLayer,
     ConvLayer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph import ops
 from tinyse.graph.constants import arrays_of
 from tinyse.graph.graph import Graph

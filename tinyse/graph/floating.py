@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError, ModelError
+from tinyse.core.errors import ExportError, ModelError
 from tinyse.graph.layers import (
     ActivationLayer,
     ConvLayer,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.layers import NormLayer
 from tinyse.graph.layers.plain import EPSILON
 from tinyse.graph.model import Model

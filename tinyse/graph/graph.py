@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid
 from tinyse.graph.ops import SAME_GRID, Depthwise, Lstm, Op, Prelu, Requantize, Sigmoid, Tanh, _Product, settings
 from tinyse.graph.tensor import Gate, State, Tensor, Weights

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 
 GATES = 4
 GATE_ONE = 4096.0

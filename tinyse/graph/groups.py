@@ -14,7 +14,7 @@ touches gets an integer array of the same shape that names each entry's group. T
   where kernels are [in, out], rows are columns); a convolution's is an output channel, with whatever is added to it.
   Results are no groups.
 
-A Skip RNN's p~ (``tinyse.skip``) is never pruned.
+A Skip RNN's p~ (``tinyse.graph.skip``) is never pruned.
 
 Weights of several arrays meet in one norm, so each array is divided by its own root mean square, and each norm by the
 root of the group's size: 1 is a typical group of any structure, and a threshold means the same in every layer.

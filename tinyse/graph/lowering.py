@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ExportError
+from tinyse.core.errors import ExportError
 from tinyse.graph import ops
 from tinyse.graph.graph import SIGMOID8, SIGMOID16, TANH8, TANH16, Graph
 from tinyse.graph.grid import Grid, bias_steps, quantize_weights, weight_scale

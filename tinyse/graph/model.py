@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import atomic_path
-from tinyse.errors import ModelError
+from tinyse.core.artifacts import atomic_path
+from tinyse.core.errors import ModelError
 from tinyse.graph.build import Build
 from tinyse.graph.layers import Array, DenseLayer
 from tinyse.graph.lowering import lower

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.layers import LAYERS, Array, InputLayer, Layer, Shape
 from tinyse.graph.plan import Always, Policy, Skip, policy_json, policy_of
 

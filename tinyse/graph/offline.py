@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 from tinyse.graph.cluster import cluster_integers
 from tinyse.graph.constants import arrays_of, masked
 from tinyse.graph.graph import Graph

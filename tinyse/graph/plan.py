@@ -12,7 +12,7 @@ is an input of the network or an output of a part before it, and a state of one 
 policy                  a frame runs
 ======================  ========================================================================================
 ``Always()``            every part, in order
-``Skip(tensor, at)``    every part, when the gate (``tinyse.skip``) of element ``at`` of ``tensor`` is due, else none
+``Skip(tensor, at)``    every part, when the gate (``tinyse.graph.skip``) of element ``at`` of ``tensor`` is due, else none
 ``Exit(score, t)``      parts in a row, until ``score`` (one value a part) reaches ``t`` steps; else to the last
 ``Budget(n)``           the first ``n`` parts
 ``Route(choice)``       part 0, then the part that the largest value of ``choice`` names; ties take the first.
@@ -32,10 +32,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.graph import Graph
 from tinyse.graph.tensor import State, Tensor
-from tinyse.skip import SkipGate
+from tinyse.graph.skip import SkipGate
 
 Ints = NDArray[np.integer]
 Run = Callable[[int, Mapping[str, Ints]], Mapping[str, Ints]]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.fixedpoint import (
     Ints,
     curve_argument,

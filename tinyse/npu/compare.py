@@ -156,7 +156,7 @@ def _part(frame: int, op: Operation, tap: str, ours: Ints, theirs: Ints) -> Part
 
 def _inside(data: bytes) -> Any:
     """The integer reference, or None for a network it does not know."""
-    from tinyse.errors import TinyseError
+    from tinyse.core.errors import TinyseError
     from tinyse.export.integer import IntegerNetwork
 
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 
 HINT = "compile the model again with Vela for an ethos-u55"
 

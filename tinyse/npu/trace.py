@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.artifacts import atomic_path
+from tinyse.core.artifacts import atomic_path
 from tinyse.npu.machine import Machine
 from tinyse.npu.operations import Operation, Rounding
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 from tinyse.sound.framing import Real
 from tinyse.sound.source import Ahead, Sound
 

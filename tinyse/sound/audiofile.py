@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.artifacts import atomic_path
-from tinyse.errors import AudioError
+from tinyse.core.artifacts import atomic_path
+from tinyse.core.errors import AudioError
 from tinyse.sound.audio import RATE, AudioFormat, Resampler
 from tinyse.sound.framing import Real
 from tinyse.sound.source import reason

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from tinyse.errors import RecipeError
-from tinyse.sections import one_of, within
+from tinyse.core.errors import RecipeError
+from tinyse.core.sections import one_of, within
 from tinyse.sound.framing import Framing, Numbers, Real, frozen
 
 

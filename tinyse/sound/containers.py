@@ -10,7 +10,7 @@ import re
 import struct
 from typing import BinaryIO
 
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 from tinyse.sound.wav import ALL_ONES, HINT, PLACEHOLDER, chunks, cut_short
 
 MAGIC = (b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"riff", b"ID3", b"NIST")

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tinyse.errors import RecipeError
-from tinyse.sections import build, one_of, plain, within
+from tinyse.core.errors import RecipeError
+from tinyse.core.sections import build, one_of, plain, within
 from tinyse.sound.bands import Bands
 from tinyse.sound.framing import DEVICE_FFTS, Framing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyse.errors import RecipeError
+from tinyse.core.errors import RecipeError
 from tinyse.sound.bands import to_bands, to_bins
 from tinyse.sound.ends import DEFAULT, Ends
 from tinyse.sound.framing import Numbers, Real

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import RecipeError
-from tinyse.sections import one_of, within
+from tinyse.core.errors import RecipeError
+from tinyse.core.sections import one_of, within
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]

@@ -15,7 +15,7 @@ from tinyse.sound.framing import Real
 FRAME = 320
 """Samples: 20 ms at 16 kHz."""
 ACTIVE_DB = 40
-"""Frames this far below the loudest count as pauses (as in `tinyse.corpus.mix`)."""
+"""Frames this far below the loudest count as pauses (as in `tinyse.sound.corpus.mix`)."""
 LOWEST_DB, HIGHEST_DB = -45.0, -10.0
 """Where models do what they promise: within about 1 dB of SI-SDR of their best (docs/evaluation.md)."""
 GOOD_DB = -25.0

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 from tinyse.sound import containers, wav
 from tinyse.sound.framing import Real
 

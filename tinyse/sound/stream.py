@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.sound.ends import DEFAULT, Ends
 from tinyse.sound.features import applied, features
 from tinyse.sound.framing import Analysis, Numbers, Real, Synthesis

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from tinyse.errors import AudioError
+from tinyse.core.errors import AudioError
 
 MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 PLACEHOLDER = 0x7FFF0000

@@ -14,7 +14,7 @@ import numpy as np
 from tinyse.graph.fixedpoint import sigmoid8_table, tanh8_table
 from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import GATE_ONE, INT16, UNIT_ONE, Grid, sigmoid_table
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 
 FLOAT32_EXACT = 2**24
 """Sums of integers below it are exact in float32: products of up to 518 int8 inputs and weights always are."""

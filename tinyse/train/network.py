@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph.fold import fold
 from tinyse.graph.grid import Grid, nearest
 from tinyse.graph.layers import ConvLayer, GruLayer
 from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net, Node
-from tinyse.keras import tf, tf_keras
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.arithmetic import to_grid
 from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
 
@@ -35,7 +35,7 @@ class Network(tf_keras.Model):
     """Features in, a result a part out.
 
     Called on batch-major features [B, T, inputs] it gives the last result, [B, T, outputs]. Of a Skip RNN here every
-    frame is an update: ``tinyse.gated`` says which are.
+    frame is an update: ``tinyse.train.gated`` says which are.
 
     Attributes:
         net: what it is. twins: a layer each but the input, in order. shift, scale: features enter as

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.artifacts import versions
+from tinyse.core.artifacts import versions
 from tinyse.bench.device.costs import CORE, TARGET, Cost, measure
 from tinyse.bench.device.shapes import SHAPES, Shape
 from tinyse.bench.ours import released_folders
-from tinyse.errors import ModelError, TinyseError
-from tinyse.evaluate.result import Evaluation
-from tinyse.profile.locate import INT8
-from tinyse.progress import Progress, Step, silent
+from tinyse.core.errors import ModelError, TinyseError
+from tinyse.measure.scores.result import Evaluation
+from tinyse.measure.costs.locate import INT8
+from tinyse.core.progress import Progress, Step, silent
 
 
 @dataclass(frozen=True)

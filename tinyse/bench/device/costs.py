@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tinyse.errors import ExportError, ModelError, TinyseError
-from tinyse.targets import Target, load_target
+from tinyse.core.errors import ExportError, ModelError, TinyseError
+from tinyse.export.targets import Target, load_target
 
 TARGET = "ethos-u55-128"
 CORE = "cortex-m55"
@@ -145,7 +145,7 @@ def tflm_cost(files: Sequence[Path]) -> Tflm:
     Raises:
         ModelError: the runner refuses a file. ToolError: QEMU or the runner is not to be had.
     """
-    from tinyse.profile.runner import run_on_qemu
+    from tinyse.measure.costs.runner import run_on_qemu
 
     runs = [run_on_qemu(file) for file in files]
     return Tflm(sum(run.instructions or 0.0 for run in runs), sum(run.arena for run in runs))
@@ -157,8 +157,8 @@ def packed_cost(model: Path) -> float:
     Raises:
         ModelError: the model is damaged. ToolError: QEMU or the cross compiler is missing.
     """
-    from tinyse.profile.execution import Options
-    from tinyse.profile.pipeline import profile
+    from tinyse.measure.costs.execution import Options
+    from tinyse.measure.costs.pipeline import profile
 
     run = profile(model, CORE, Options(on="qemu")).firmware
     assert run is not None  # what was asked for by name is there or raises
@@ -202,8 +202,8 @@ def measure(name: str, files: Sequence[Path], frames_per_second: float, model: P
 
 def _compiled(file: Path, target: Target, mode: str) -> Npu:
     from tinyse.export.vela import compile_model
-    from tinyse.profile.layers import constant_bytes
-    from tinyse.profile.vela import read_reports
+    from tinyse.measure.costs.layers import constant_bytes
+    from tinyse.measure.costs.vela import read_reports
 
     assert target.npu is not None
     chosen = replace(target, npu=replace(target.npu, memory_mode=mode))

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyse.artifacts import write_json, write_text
+from tinyse.core.artifacts import write_json, write_text
 from tinyse.bench.device.catalogue import Device
 from tinyse.bench.device.costs import CORE, MODES, SHARED, SRAM, TARGET, Cost
 from tinyse.bench.document import put_section, table
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 
 COMMAND = "make bench-device"
 YARDSTICK = "RNNoise-shaped, Laplace"

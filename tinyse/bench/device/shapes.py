@@ -68,7 +68,7 @@ def rnnoise(weights: Weights = laplace) -> tuple[bytes, ...]:
     Raises:
         ExportError: TensorFlow's converter fails.
     """
-    from tinyse.keras import tf, tf_keras
+    from tinyse.train.keras import tf, tf_keras
 
     layers = tf_keras.layers
     features = tf_keras.Input(batch_shape=(1, 1, FEATURES), name="features")
@@ -108,7 +108,7 @@ def dtln(weights: Weights = laplace) -> tuple[bytes, ...]:
     Raises:
         ExportError: TensorFlow's converter fails.
     """
-    from tinyse.keras import tf_keras
+    from tinyse.train.keras import tf_keras
 
     layers = tf_keras.layers
 

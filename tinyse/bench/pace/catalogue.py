@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinyse.artifacts import sha256, versions
+from tinyse.core.artifacts import sha256, versions
 from tinyse.bench.pace import exporting, simulating, streaming, training
 from tinyse.bench.pace.race import DEFAULT_THREADS, ONE_THREAD, Contest, Result, Way, compete
-from tinyse.errors import ModelError
-from tinyse.profile.locate import COMPILED, INT8
-from tinyse.progress import Progress, silent
+from tinyse.core.errors import ModelError
+from tinyse.measure.costs.locate import COMPILED, INT8
+from tinyse.core.progress import Progress, silent
 
 ROUNDS = 5
 NAMES = ("train", "train-quantized", "train-cost", "export", "float", "int8", "npu", "npu-numpy", "npu-tflm",

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.pace.race import Lap, Run
-from tinyse.errors import ToolError
-from tinyse.export.capture import quiet_stderr
-from tinyse.profile.locate import COMPILED, INT8
+from tinyse.core.errors import ToolError
+from tinyse.core.capture import quiet_stderr
+from tinyse.measure.costs.locate import COMPILED, INT8
 
 TARGET = "ethos-u55-128"
 CALIBRATION = 100
@@ -49,7 +49,7 @@ def plain(model: Path, folder: Path) -> Run:
     """TensorFlow's converter with post-training quantization, then the ``vela`` command; nothing is checked."""
     from tinyse.export.origin import synthetic_frames
     from tinyse.model import TrainedModel
-    from tinyse.targets import load_target
+    from tinyse.export.targets import load_target
 
     trained = TrainedModel.load(model)
     high = trained.ranges["features"][1] if trained.ranges else 1.0
@@ -73,7 +73,7 @@ def plain(model: Path, folder: Path) -> Run:
 
 def keras_model(trained: Any, stateful: bool = False) -> Any:
     """The network from tf_keras' own layers, one frame a call: [1, 1, bands] to [1, 1, outputs]."""
-    from tinyse.keras import tf_keras
+    from tinyse.train.keras import tf_keras
 
     tensor = source = tf_keras.Input(batch_shape=(1, 1, trained.layers[0].inputs))
     for layer in trained.layers:

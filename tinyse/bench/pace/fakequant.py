@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyse.keras import tf, tf_keras
+from tinyse.train.keras import tf, tf_keras
 
 ACTIVATION = 6.0
 """Range of a dense layer's output, both signs."""

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from tinyse.artifacts import write_json, write_text
+from tinyse.core.artifacts import write_json, write_text
 from tinyse.bench.document import put_section, table
 from tinyse.bench.pace.catalogue import Speed
 from tinyse.bench.pace.race import Result, Timed

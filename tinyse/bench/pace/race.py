@@ -9,10 +9,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-from tinyse.errors import ToolError
-from tinyse.progress import Progress, Step, silent
-from tinyse.workers import ONE_THREAD as SINGLE_THREAD
-from tinyse.workers import Workers
+from tinyse.core.errors import ToolError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import ONE_THREAD as SINGLE_THREAD
+from tinyse.core.workers import Workers
 
 ONE_THREAD = "1 thread"
 DEFAULT_THREADS = "its libraries' own number of threads"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.pace.race import Lap, Run
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 
 SECONDS = 10.0
 CLIPS = 16
@@ -53,7 +53,7 @@ def sequences(model: Path, seconds: float = SECONDS) -> Run:
     from tinyse.bench.speed import test_signal
     from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
     from tinyse.graph.model import Model
-    from tinyse.keras import tf
+    from tinyse.train.keras import tf
     from tinyse.sound import features, stft
     from tinyse.train.network import restore
 

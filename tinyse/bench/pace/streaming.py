@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.pace.race import Lap, Run
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 
 SECONDS = 10.0
 Mask = Callable[[Any], Any]
@@ -63,8 +63,8 @@ def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
     import numpy as np
 
     from tinyse.export.bundle import exported_ends
-    from tinyse.export.capture import quiet_stderr
-    from tinyse.keras import tf
+    from tinyse.core.capture import quiet_stderr
+    from tinyse.train.keras import tf
 
     with quiet_stderr():  # XNNPACK's greeting
         interpreter = tf.lite.Interpreter(model_content=model.read_bytes(), num_threads=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.pace.race import Lap, Run
-from tinyse.errors import ToolError
+from tinyse.core.errors import ToolError
 
 STEPS = 6
 """Steps a round; what a step of tinyse costs includes the mixing of one batch."""
@@ -25,17 +25,17 @@ def ours(folder: Path, quantized: bool, steps: int = STEPS) -> Run:
         quantized: on the integer grids.
         steps: timed a round, after one that is not.
     """
-    from tinyse.training.lanes import Lanes, use_lanes
+    from tinyse.train.lanes import Lanes, use_lanes
 
     use_lanes()
-    from tinyse.corpus.synthetic import synthetic_corpus
+    from tinyse.sound.corpus.synthetic import synthetic_corpus
     from tinyse.families import load
-    from tinyse.keras import tf_keras
-    from tinyse.recipe import load_recipe
+    from tinyse.train.keras import tf_keras
+    from tinyse.train.recipe import load_recipe
     from tinyse.sound import Ends
     from tinyse.train.network import Network
-    from tinyse.training.calibration import learn_ranges
-    from tinyse.training.mixer import Mixer
+    from tinyse.train.calibration import learn_ranges
+    from tinyse.train.mixer import Mixer
 
     mixing = load_recipe("quick").mixing
     mixer = Mixer(synthetic_corpus(folder, 1), mixing, Ends(), 1)
@@ -69,8 +69,8 @@ def plain(quantized: bool, steps: int = STEPS) -> Run:
     """``model.fit`` on ``steps`` batches; with fake quantization where ``quantized``."""
     import numpy as np
 
-    from tinyse.keras import tf_keras
-    from tinyse.recipe import load_recipe
+    from tinyse.train.keras import tf_keras
+    from tinyse.train.recipe import load_recipe
     from tinyse.sound import Ends
 
     mixing = load_recipe("quick").mixing

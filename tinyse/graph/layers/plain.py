@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tinyse.errors import ModelError
+from tinyse.core.errors import ModelError
 from tinyse.graph import ops
 from tinyse.graph.layers.base import Array, Layer, Shape, positive, refuse
 from tinyse.graph.tensor import Tensor

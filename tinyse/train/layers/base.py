@@ -18,7 +18,7 @@ from typing import Any
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers import Array, Shape
 from tinyse.graph.net import Node
-from tinyse.keras import tf, tf_keras
+from tinyse.train.keras import tf, tf_keras
 
 Range = Callable[[str], tuple[float, float]]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.grid import Grid
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 from tinyse.train.arithmetic import Matrix, bias_steps, carrier, product_gradient
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.gru_steps import Columns, Places, Steps, recurrence

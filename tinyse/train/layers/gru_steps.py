@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.grid import Grid
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 from tinyse.train.arithmetic import Rescale, added, curve, limits, rescaled
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tinyse.graph.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid, cell_power
 from tinyse.graph.layers.recurrent import CELL_LIMIT
-from tinyse.keras import tf
+from tinyse.train.keras import tf
 from tinyse.train.arithmetic import (
     Rescale,
     bias_steps,

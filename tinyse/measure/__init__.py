@@ -1,0 +1,1 @@
+"""Scores of the output, costs of the network, cards, and tools around the simulator."""

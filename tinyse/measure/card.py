@@ -1,0 +1,151 @@
+"""The card of a released model: what it does, what it costs, how to make it again; every table names its source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tinyse.measure.scores.metrics import LABELS
+from tinyse.measure.scores.result import Evaluation, table_rows
+from tinyse.export.network import DenseLayer, LstmLayer, parse
+from tinyse.model import TrainedModel
+from tinyse.measure.parity import Parity
+from tinyse.measure.costs.results import Profile
+
+Rows = list[tuple[str, ...]]
+LAYERS = ("layer", "inputs", "units", "of the dense network", "weights", "zeros", "distinct in a matrix")
+
+
+def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profile, parity: Parity,
+         start: str | None = None) -> str:
+    """Markdown.
+
+    Args:
+        name: of the model.
+        run: the run folder.
+        int8: its exported .tflite.
+        evaluation: of "float" and "int8".
+        costs, parity: of the export.
+        start: what the run started from, ``runs/MODEL`` (float weights) or ``models/MODEL`` (int8).
+    """
+    header, rows = table_rows(evaluation, LABELS)
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    dense = TrainedModel.load(run / "float.npz")
+    hop, framing = f"one {1000 * dense.ends.period:g} ms hop", dense.ends.framing
+    return f"""# {name}
+
+A streaming int8 speech enhancer, TinyLSTMs' network: {framing.rate / 1000:g} kHz, {hop} in, {hop} out,
+{1000 * framing.frame / framing.rate:g} ms of latency.
+
+## Scores: measured (host)
+
+{_table(header, rows)}
+
+{len(evaluation.clips)} mixtures of the test split, whose languages and noise recordings training never saw
+(corpus {manifest['corpus'][:12]}, seed {evaluation.provenance['seed']}). int8 is the streamed output under TFLM;
+float is {"the run" if start is None else Path(start).name} before compression.
+Conventions are in evaluation.json.
+
+## Costs
+
+{_table(("what", "figure", "source"), _costs(costs, evaluation.update_rate("int8")))}
+
+## Layers: exact
+
+{_table(LAYERS, _layers(int8, dense))}
+
+## Parity over {parity.frames} frames of noisy test speech: measured (host)
+
+{_table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None))}
+
+## Reproduce
+
+{_reproduce(name, start)}
+Validation SI-SDR {manifest['val_noisy_si_sdr_db']:.2f} dB noisy, {manifest['val_si_sdr_db']:.2f} dB enhanced.
+
+SHA-256 of every file, and the versions that made them, are in manifest.json. The corpus is recorded speech and
+noise from Debian packages; packages and licences are listed by `tinyse data fetch` in LICENCES.txt.
+"""
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |"]
+    lines.append("|" + "---|" * (lines[0].count("|") - 1))
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _costs(costs: Profile, rate: float | None) -> Rows:
+    sizes, npu = costs.sizes, costs.npu
+    macs, nonzero = sizes.weights or 0, sizes.nonzero or 0
+    rows: Rows = [
+        ("int8 weights, multiply-accumulates per frame", f"{macs:,}", "exact"),
+        ("of them not zero", f"{nonzero:,}", "exact"),
+        ("int8 .tflite", f"{sizes.int8_file or 0:,} B", "exact"),
+        ("non-zero int8 weights", f"{sizes.surviving or 0:,} B", "exact"),
+        ("bitmask + non-zero weights", f"{sizes.bitmask or 0:,} B", "exact"),
+        ("Vela-encoded weights", f"{sizes.encoded or 0:,} B", "exact")]
+    if npu is not None:
+        vela = "estimated (Vela)"
+        rows += [(f"cycles per frame, {npu.accelerator}, {npu.memory_mode}", f"{npu.cycles:,}", vela),
+                 ("cycles, NPU alone", f"{npu.npu_cycles:,}", vela),
+                 (f"share of the {1000 / npu.frames_per_second:g} ms hop at {npu.clock_mhz:.0f} MHz",
+                  f"{npu.hop_share:.1%}", vela)]
+    if rate is not None:
+        rows += [("frames of the test split that run the network (the rows above are of such a frame)", f"{rate:.1%}",
+                  "measured (host)"),
+                 ("operations per mean frame, 2 a weight", f"{2 * rate * macs / 1e6:.3f} M", "exact x measured (host)"),
+                 ("operations per mean frame, 2 a non-zero weight", f"{2 * rate * nonzero / 1e6:.3f} M",
+                  "exact x measured (host)")]
+        if npu is not None:
+            rows.append(("cycles per mean frame", f"{rate * npu.cycles:,.0f}", "estimated (Vela) x measured (host)"))
+    if costs.arena is not None:
+        rows.append(("TFLM arena on the host", f"{costs.arena.total:,} B", "measured (host)"))
+    return rows
+
+
+def _layers(int8: Path, dense: TrainedModel) -> Rows:
+    """A row a layer of the exported network, beside what it was before units were removed; then the whole."""
+    rows: Rows = []
+    sizes, zeros = [], []
+    found = [each for each in parse(int8.read_bytes(), str(int8)).layers if isinstance(each, LstmLayer | DenseLayer)]
+    for layer, before in zip(found, dense.layers, strict=True):
+        if isinstance(layer, LstmLayer):
+            matrices = [matrix for gate in layer.gates for matrix in (gate.kernel, gate.recurrent)]
+            units, inputs = layer.units, layer.gates[0].kernel.shape[1]
+        else:
+            matrices, (units, inputs) = [layer.weights], layer.weights.shape
+        sizes.append(sum(matrix.size for matrix in matrices))
+        zeros.append(sum(int(np.count_nonzero(matrix == 0)) for matrix in matrices))
+        rows.append((before.name, f"{inputs}", f"{units}", f"{before.units}", f"{sizes[-1]:,}",
+                     f"{zeros[-1] / sizes[-1]:.1%}", f"{max(len(np.unique(matrix)) for matrix in matrices)}"))
+    kept = sum(sizes) - sum(zeros)
+    rows.append(("all", "", "", "", f"{sum(sizes):,}", f"{sum(zeros) / sum(sizes):.1%}", ""))
+    rows.append(("all, of the dense network's", "", "", "", f"{dense.macs_per_frame:,}",
+                 f"{1 - kept / dense.macs_per_frame:.1%}", ""))
+    return rows
+
+
+def _parity(parity: Parity, skips: bool) -> Rows:
+    gates = [("frames that one ran and the other did not, streaming Keras and TFLM", f"{parity.streamed_gates}"),
+             ("frames that one ran and the other did not, training pass and TFLM", f"{parity.trained_gates}")]
+    return [*(gates if skips else []),
+            ("mask, streaming Keras against TFLM, largest", f"{parity.streamed_max} / 256"),
+            ("mask, streaming Keras against TFLM, mean", f"{parity.streamed_mean:.4f} / 256"),
+            ("mask, training pass against TFLM, largest", f"{parity.trained_max} / 256"),
+            ("mask, training pass against TFLM, mean", f"{parity.trained_mean:.4f} / 256"),
+            ("SI-SDR of the two outputs apart", f"{parity.si_sdr_apart:.4f} dB")]
+
+
+def _reproduce(name: str, start: str | None) -> str:
+    does = "trains `recipe.yaml`, exports, scores and writes this folder. Training log: log.csv, curves.png."
+    if start is None:
+        return f"`make model NAME={name}` {does}"
+    other = Path(start).name
+    first = (f"float weights of [{other}](../{other}) and trains that first where `{start}` is not there"
+             if start.startswith("runs/") else f"released int8 weights of [{other}](../{other})")
+    return f"""`make model NAME={name}` {does}
+It starts from the {first}.
+With a dense run of your own: `tinyse train models/{name}/recipe.yaml --from RUN --out runs/{name}`."""

@@ -1,0 +1,55 @@
+"""Which model, on which engine: what a path on the command line means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyse.core.artifacts import sha256
+from tinyse.engines import KINDS, Engine, find_model, load_engine
+
+
+@dataclass(frozen=True)
+class System:
+    """A model and the engine that runs it.
+
+    Attributes:
+        label: column name in tables.
+        engine: one of ``tinyse.engines.KINDS``.
+        path: the file the engine loads.
+    """
+
+    label: str
+    engine: str
+    path: Path
+
+
+def resolve(path: Path | str, engine: str | None = None, label: str = "enhanced") -> System:
+    """Find the file a model path means, and the engine that runs it (``tinyse.engines.find_model``).
+
+    Raises:
+        ModelError: nothing is there, or the engine does not fit.
+    """
+    kind, file = find_model(path, engine)
+    return System(label, kind, file)
+
+
+def parse_against(text: str, label: str = "against") -> System:
+    """Read ``MODEL[:engine]`` as ``--against`` takes it."""
+    head, _, tail = text.rpartition(":")
+    return resolve(head, tail, label) if head and tail in KINDS else resolve(text, None, label)
+
+
+def describe(system: System) -> dict[str, str]:
+    """Label, engine, file name and SHA-256, for provenance."""
+    return {"label": system.label, "engine": system.engine, "file": system.path.name,
+            "sha256": sha256(system.path)}
+
+
+def load(system: System) -> Engine:
+    """The engine, ready to run.
+
+    Raises:
+        ModelError: the file is not a model for that engine.
+    """
+    return load_engine(system.path, system.engine)

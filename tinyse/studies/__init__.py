@@ -1,0 +1,1 @@
+"""Whole chains of work: run, release, sweeps, the doctor."""

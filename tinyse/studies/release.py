@@ -1,0 +1,143 @@
+"""Release: a finished run as a small folder of models/, with a card that says what it does and what it costs.
+
+The folder holds the recipe, the int8 .tflite, the Vela-compiled .tflite, the scores of the **streamed int8** output
+under TFLM beside the float model and the noisy input, the costs with their sources, and README.md, the card.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+
+from tinyse.core.artifacts import sha256, write_json, write_manifest, write_text
+from tinyse.measure.card import card
+from tinyse.sound.corpus.store import Corpus
+from tinyse.train.dense import dense_file, dense_model
+from tinyse.core.errors import ModelError
+from tinyse.measure.scores.render import write_evaluation
+from tinyse.measure.scores.result import Evaluation
+from tinyse.measure.scores.scoring import ALL, SNRS, evaluate
+from tinyse.measure.scores.systems import System
+from tinyse.export.bundle import INT8
+from tinyse.export.pipeline import export_run
+from tinyse.graph.model import Model
+from tinyse.measure.parity import Parity, measure_parity
+from tinyse.measure.costs.pipeline import profile
+from tinyse.measure.costs.render import to_json
+from tinyse.measure.costs.results import Profile
+from tinyse.core.progress import Progress, silent
+from tinyse.train.recipe import Recipe, load_recipe
+
+SEED = 2026
+FILES = (INT8, "model_vela.tflite")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a release holds: its folder, scores, costs and parity."""
+
+    folder: Path
+    evaluation: Evaluation
+    profile: Profile
+    parity: Parity
+
+
+def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | str = "models",
+            target: str = "ethos-u55-128", count: int = 20, progress: Progress = silent,
+            metrics: Sequence[str] = ALL) -> Release:
+    """Export, score, cost and describe ``run`` as ``models/name``; the folder is replaced whole at the end.
+
+    Args:
+        run: a finished run folder; a point's folder of a sweep is one.
+        name: of the model, such as "tinylstm-dense".
+        corpus_dir: corpus whose test split scores it.
+        models: folder of released models.
+        target: an NPU target.
+        count: mixtures per SNR.
+        metrics: names from ``tinyse.measure.scores.metrics``.
+
+    Raises:
+        ModelError: the run is not finished, or starts from a run that is not released. Whatever the stages raise.
+    """
+    run, final = Path(run), Path(models) / name
+    for needed in ("model.npz", "float.npz", "recipe.yaml"):
+        if not (run / needed).is_file():
+            raise ModelError(f"{run}: no {needed}", "finish it with: tinyse train ... --resume")
+    recipe = reproducible(run, Path(models), name)
+    exported = export_run(run, target, run / "export", progress)
+    quantized = System("int8", "tflm", exported.folder / INT8)
+    evaluation = evaluate(run / "float.npz", "keras", corpus_dir, "test", SNRS, count, SEED, against=quantized,
+                          metrics=metrics, progress=progress, label="float")
+    costs = profile(exported.folder, target)
+    parity = measure_parity(run / "model.npz", exported.folder / INT8, Corpus.open(corpus_dir))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=final.parent))
+    try:
+        for file in FILES:
+            if (exported.folder / file).exists():
+                shutil.copyfile(exported.folder / file, folder / file)
+        write_text(folder / "recipe.yaml", recipe.as_yaml())
+        for file in ("log.csv", "curves.png"):
+            shutil.copyfile(run / file, folder / file)
+        for kind, path in write_evaluation(evaluation, folder).items():
+            if kind == "clips" or path.name == "clips.csv":
+                path.unlink()
+        write_json(folder / "profile.json", to_json(costs))
+        write_json(folder / "parity.json", asdict(parity))
+        write_text(folder / "README.md", card(name, run, exported.folder / INT8, evaluation, costs, parity,
+                                            recipe.train.start))
+        files = {path.name: path for path in sorted(folder.iterdir())}
+        write_manifest(folder, "release", files, {"name": name, "target": target, "start": recipe.train.start,
+                                                  "model": sha256(run / "model.npz"),
+                                                  "float": sha256(run / "float.npz")})
+        folder.chmod(0o755)
+        if final.exists():
+            shutil.rmtree(final)
+        folder.rename(final)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Release(final, evaluation, costs, parity)
+
+
+def reproducible(run: Path, models: Path, name: str) -> Recipe:
+    """The run's recipe as ``make model`` can train it again.
+
+    ``train.start`` names a place on the machine that trained it; here it becomes ``runs/OTHER``, which ``make model``
+    trains first, or ``models/OTHER`` where the run started from that released int8 model.
+
+    Raises:
+        ModelError: no released model is what the run started from.
+    """
+    recipe = load_recipe(run / "recipe.yaml")
+    if recipe.train.start is None:
+        return recipe
+    wanted = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["start_sha256"]
+    others = {held["name"]: held for file in sorted(models.glob("*/manifest.json"))
+              if (held := json.loads(file.read_text(encoding="utf-8")))["name"] != name}
+    places = [f"models/{other}" for other, held in others.items() if held["sha256"].get(INT8) == wanted]
+    places += [f"runs/{other}" for other, held in others.items() if held.get("float") == wanted]
+    if not places:  # the start may have been an int8 file's weights, kept as floats
+        float_weights = Model.load(run / "float.npz")
+        places = [f"models/{other}" for other in others if _same_weights(models / other / INT8, float_weights)]
+    for place in places:
+        return replace(recipe, train=replace(recipe.train, start=place))
+    raise ModelError(f"{run}: no model of {models} is what it starts from, {recipe.train.start}",
+                     f"release that first: tinyse release {quote(recipe.train.start)} --name NAME")
+
+
+def _same_weights(int8: Path, model: Model) -> bool:
+    """Whether a dense int8 file holds exactly these weights, but for a Skip RNN's gate."""
+    try:
+        held = dense_model(dense_file(int8, "release"), "release")
+    except ModelError:
+        return False
+    return held.arrays.keys() == model.arrays.keys() and all(
+        np.array_equal(model.arrays[name][..., : theirs.shape[-1]], theirs) for name, theirs in held.arrays.items())

@@ -1,0 +1,258 @@
+"""One point: train, export, score the streamed int8 output, cost it. A chain that can be cut anywhere."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tinyse.core.artifacts import sha256, versions, write_bytes, write_json
+from tinyse.core.chain import Chain, Outcome
+from tinyse.sound.corpus.store import Corpus
+from tinyse.train.dense import dense_model
+from tinyse.core.errors import TinyseError
+from tinyse.measure.scores.render import write_evaluation
+from tinyse.measure.scores.result import NOISY, Evaluation
+from tinyse.measure.scores.scoring import evaluate
+from tinyse.measure.scores.systems import System
+from tinyse.export.bundle import INT8
+from tinyse.graph.groups import Structure
+from tinyse.graph.model import Model
+from tinyse.measure.costs.results import Sizes
+from tinyse.core.progress import Progress, silent
+from tinyse.train.recipe import load_recipe, recipe_of
+from tinyse.studies.sweep.columns import RATE, SRAM_ONLY
+from tinyse.studies.sweep.identity import decides
+from tinyse.studies.sweep.plan import Job, Kind, can_emulate
+from tinyse.studies.sweep.results import PointResult
+from tinyse.export.targets import load_target
+
+FILE = "point.json"
+FLOAT, QUANTIZED = "float", "int8"
+VALIDATED = ("si_sdr", "sdr")
+
+
+def run_job(job: Job, progress: Progress = silent) -> None:
+    """Do whatever of the job is not done and write ``point.json``.
+
+    Raises:
+        TinyseError: a stage's; what finished before it stays.
+    """
+    folder = Path(job.folder)
+    chain = Chain(folder, progress)
+    model = _model(job, chain, progress)
+    int8 = _exported(job, chain, model, progress)
+    values: dict[str, float] = {}
+    for split in ("validation", "test"):
+        values |= _scored(job, chain, int8, split, progress)
+    cost = _costed(job, chain, int8)
+    values |= cost["values"]
+    files = [folder / "export" / "manifest.json", int8, folder / "validation" / "evaluation.json",
+             folder / "test" / "evaluation.json"]
+    files += [path for name in ("manifest.json", "model.npz", "float.npz") if (path := folder / name).is_file()]
+    write_json(folder / FILE, {
+        "key": job.key, "versions": versions(), "values": values, "notes": cost["notes"],
+        "sha256": {str(path.relative_to(folder)): sha256(path) for path in sorted(files)}})
+
+
+def finished(job: Job, out: Path) -> PointResult | None:
+    """The job's result where it is done and its int8 file is as it was."""
+    folder = Path(job.folder)
+    try:
+        held = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if held["key"] != job.key or held["sha256"][f"export/{INT8}"] != sha256(folder / "export" / INT8):
+            return None
+        values = {str(key): float(value) for key, value in held["values"].items()}
+        notes, hashes = tuple(map(str, held["notes"])), dict(held["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # not there yet, or damaged: the point runs again
+    return PointResult(job.name, job.seed, job.kind, job.family, job.structure, job.sparsity,
+                       str(folder.relative_to(out)), values, notes, hashes)
+
+
+def _model(job: Job, chain: Chain, progress: Progress) -> Path:
+    """What is exported: the run trained here, the given dense model, or an offline-pruned int8 file.
+
+    Of a dense int8 file the float model is written too: it is what the others start from and are held against.
+    """
+    folder = Path(job.folder)
+    if job.kind is Kind.OFFLINE:
+        return _pruned(job, chain)
+    if job.recipe is None:
+        source = Path(job.source)
+        if source.suffix == ".tflite":
+            dense_model(source, "from").save(Path(job.floating))
+        return source
+    recipe = recipe_of(job.recipe, job.folder)
+    if (folder / "checkpoints" / "last.npz").is_file() and (folder / "recipe.yaml").is_file():
+        held = load_recipe(folder / "recipe.yaml")
+        if decides(held) == decides(recipe):
+            recipe = held  # the same but for the path of its start, which a checkpoint insists on
+
+    def work() -> Outcome:
+        from tinyse.train import train
+
+        train(recipe, folder, Path(job.corpus), progress, resume=True)
+        names = ("model.npz", "float.npz", "calibration.npy", "recipe.yaml", "manifest.json")
+        return Outcome([folder / name for name in names])
+
+    chain.stage("train", {"recipe": decides(recipe), "corpus": Corpus.open(job.corpus).hash}, work)
+    return folder
+
+
+def _pruned(job: Job, chain: Chain) -> Path:
+    """The pruned int8 file; where units are pruned, a model of it, whose export leaves them out.
+
+    A matrix that lost its largest weight gets a new scale there, so masks may differ from the file's by rounding.
+    """
+    unit = job.structure == Structure.UNIT
+    made = Path(job.folder) / ("pruned.npz" if unit else "pruned.tflite")
+
+    def work() -> Outcome:
+        from tinyse.export.bundle import exported_ends, exported_gate
+        from tinyse.export.reader import read
+        from tinyse.export.writer import write
+        from tinyse.graph.dequantize import dequantized
+        from tinyse.graph.offline import prune_offline
+
+        source = Path(job.source)
+        data = source.read_bytes()
+        graph, ends = read(data, job.source), exported_ends(source)
+        pruned = prune_offline(graph, job.sparsity, job.structure, (job.block[0], job.block[1]),
+                               apart=exported_gate(graph, ends)).graph
+        if unit:
+            replace(dequantized(pruned, ends, job.source), meta={"structure": job.structure}).save(made)
+        else:
+            write_bytes(made, write(pruned))
+        return Outcome([made])
+
+    chain.stage("prune", {"source": sha256(job.source), "sparsity": job.sparsity, "structure": job.structure,
+                          "block": job.block}, work)
+    return made
+
+
+def _exported(job: Job, chain: Chain, model: Path, progress: Progress) -> Path:
+    folder = Path(job.folder) / "export"
+    origin = model / "model.npz" if model.is_dir() else model
+
+    def work() -> Outcome:
+        from tinyse.export.pipeline import export_run
+
+        export_run(model, job.target, folder, progress)
+        return Outcome(sorted(path for path in folder.rglob("*") if path.is_file()))
+
+    chain.stage("export", {"model": sha256(origin), "target": sha256(load_target(job.target).path)}, work)
+    return folder / INT8
+
+
+def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) -> dict[str, float]:
+    """Means of one split's metrics, "val_" before those of validation; the dense job adds the float model's.
+
+    A Skip RNN has its update rate beside them.
+    """
+    folder, score, test = Path(job.folder) / split, job.scoring, split == "test"
+    quantized = System(QUANTIZED, "tflm", int8)
+    floating = System(FLOAT, "keras", Path(job.floating)) if job.floating else None
+    first, second = (floating, quantized) if floating else (quantized, None)
+    inputs = {"corpus": Corpus.open(job.corpus).hash, "scoring": score.to_json(), "int8": sha256(int8),
+              "float": sha256(job.floating) if job.floating else None}
+
+    def work() -> Outcome:
+        found = evaluate(first.path, first.engine, job.corpus, split, score.snrs,
+                         score.count if test else score.validation, score.seed, against=second,
+                         metrics=score.metrics if test else VALIDATED, seconds=score.seconds, workers=1,
+                         progress=progress, label=first.label)
+        return Outcome(write_evaluation(found, folder).values())
+
+    chain.stage(split, inputs, work)
+    written = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = Evaluation.from_dict(written)
+    before = "" if test else "val_"
+    values = {}
+    for system in evaluation.systems:
+        mark = {QUANTIZED: "", FLOAT: "float_", NOISY: "noisy_"}[system]
+        for column in evaluation.columns:
+            mean = evaluation.mean(system, column)
+            if mean is not None:
+                values[f"{mark}{before}{column}"] = mean
+    rate = written.get(RATE, {}).get(QUANTIZED)
+    return values | ({f"{before}{RATE}": rate["mean"]} if rate else {})
+
+
+def _costed(job: Job, chain: Chain, int8: Path) -> Mapping[str, Any]:
+    """Sizes, MACs, cycles and instructions; a note for each that could not be had."""
+    folder = Path(job.folder) / "profile"
+    inputs = {"int8": sha256(int8), "target": sha256(load_target(job.target).path), "emulator": can_emulate(),
+              "devices": [sha256(load_target(each).path) for each in job.devices]}
+
+    def work() -> Outcome:
+        from tinyse.measure.costs.pipeline import profile
+        from tinyse.measure.costs.render import to_json
+
+        notes: list[str] = []
+        profiled = profile(int8.parent, job.target)
+        write_json(folder / "profile.json", to_json(profiled))
+        values = _sizes(profiled.sizes) | _macs(int8.parent, profiled.sizes)
+        if job.floating:
+            values["float_bytes"] = 4 * Model.load(Path(job.floating)).parameters
+        if profiled.npu is not None:
+            values["cycles"] = profiled.npu.cycles
+            if profiled.npu.memory_mode != SRAM_ONLY:
+                values |= _sram_only(int8, job.target, notes)
+        for device in job.devices:
+            values |= _emulated(int8, device, folder, notes)
+        return Outcome(sorted(folder.glob("*.json")), {"values": values, "notes": notes})
+
+    return chain.stage("profile", inputs, work)
+
+
+def _sizes(sizes: Sizes) -> dict[str, float]:
+    found = {"surviving": sizes.surviving, "bitmask": sizes.bitmask, "encoded": sizes.encoded,
+             "constants": sizes.constants, "weights": sizes.weights}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _macs(export: Path, sizes: Sizes) -> dict[str, float]:
+    """One MAC a weight and frame: those whose weight is not zero, and those in tiles that the CPU kernels keep."""
+    packed = json.loads((export / "manifest.json").read_text(encoding="utf-8"))["packed"]
+    tiles = sum(each["tiles"] * each["block"][0] * each["block"][1] for each in packed["matrices"])
+    return {"macs": float(sizes.nonzero or 0), "macs_tiles": float(tiles)}
+
+
+def _sram_only(int8: Path, target: str, notes: list[str]) -> dict[str, float]:
+    """Vela's cycles with the model in SRAM too: the same accelerator and clock, another memory mode."""
+    from tinyse.export.vela import compile_model
+
+    chosen = load_target(target)
+    assert chosen.npu is not None
+    other = replace(chosen, npu=replace(chosen.npu, memory_mode=SRAM_ONLY))
+    try:
+        with tempfile.TemporaryDirectory(prefix="tinyse-sweep-") as scratch:
+            return {"cycles_sram_only": compile_model(int8, other, Path(scratch)).cycles}
+    except TinyseError as error:
+        notes.append(f"{SRAM_ONLY} cycles: {error.line()}")
+        return {}
+
+
+def _emulated(int8: Path, device: str, folder: Path, notes: list[str]) -> dict[str, float]:
+    """Mean instructions of a frame and of its network on a processor, the network in the packed CPU kernels."""
+    from tinyse.measure.costs.execution import Options
+    from tinyse.measure.costs.pipeline import profile
+    from tinyse.measure.costs.render import to_json
+
+    name = load_target(device).name
+    if not can_emulate():
+        notes.append(f"instructions, {name}: qemu-system-arm, arm-none-eabi-gcc or make missing (tinyse doctor)")
+        return {}
+    try:
+        profiled = profile(int8, str(device), Options(on="qemu", backend="cpu"))
+    except TinyseError as error:
+        notes.append(f"instructions, {name}: {error.line()}")
+        return {}
+    write_json(folder / f"{name}.json", to_json(profiled))
+    run = profiled.firmware
+    assert run is not None
+    return {f"network_{name}": run.updating("network"), f"frame_{name}": run.updating("frame")}

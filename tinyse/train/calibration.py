@@ -1,0 +1,62 @@
+"""Learns the quantization ranges from training batches.
+
+A range is the mean over batches of each batch's extremes, which one outlier cannot stretch; the cell state, whose
+power-of-two scale has room, takes the largest. Logits are cut at +-6: beyond that the int8 mask is already
+within one step of 0 or 1, and the finer grid serves the middle of the sigmoid (ours). Scales are snapped to 11 bits,
+h to 2^-7 (``tinyse.graph.snap``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyse.train.gated import Gated, pick
+from tinyse.graph.snap import snap_ranges
+from tinyse.train.keras import tf
+from tinyse.train.network import Network
+from tinyse.train.mixer import Mixer
+
+LOGIT_LIMIT = 6.0
+BATCHES = 8
+
+
+def learn_ranges(network: Network, mixer: Mixer, size: int, first_batch: int) -> dict[str, tuple[float, float]]:
+    """Ranges of every activation over ``BATCHES`` training batches, as the network runs now.
+
+    Args:
+        network: float, or on its grids with provisional ranges.
+        size: mixtures a batch.
+        first_batch: number of the first batch; lane 1000 keeps them apart from training's own.
+    """
+
+    gated = Gated(network) if network.net.skip is not None else None
+
+    def run(features: Any) -> Any:
+        seen: dict[str, Any] = {}
+        network.run(features, network.zero_states(features.shape[1]), seen)
+        return {name: (tf.reduce_min(seen[name]), tf.reduce_max(seen[name])) for name in network.net.ranges}
+
+    run = tf.function(run)
+    limits: dict[str, list[tuple[float, float]]] = {}
+    for index in range(BATCHES):
+        batch = mixer.batch(first_batch + index, 1000, size)
+        features = tf.constant(batch.features)
+        if gated is not None:  # only updates reach the integers; to the shortest, so that none comes twice
+            found = gated.updates(features)
+            features = pick(features, found.frames[: found.shortest])
+        for name, (low, high) in run(features).items():
+            limits.setdefault(name, []).append((float(low), float(high)))
+    logits = {f"{result.node}.out" for result in network.net.results
+              if result.node and getattr(network.net[result.node].layer, "activation", "") == "sigmoid"}
+    ranges = {}
+    for name, pairs in limits.items():
+        low, high = (float(value) for value in np.mean(pairs, axis=0))
+        if name.endswith(".c"):
+            peak = max(max(abs(a), abs(b)) for a, b in pairs)
+            low, high = -peak, peak
+        elif name in logits:
+            low, high = max(low, -LOGIT_LIMIT), min(high, LOGIT_LIMIT)
+        ranges[name] = (min(low, 0.0), max(high, 0.0))
+    return snap_ranges(network.net, ranges)

@@ -1,0 +1,155 @@
+"""Gradients on every core: each lane mixes and differentiates its own share of the batch.
+
+Small recurrent products do not split well over threads, so one thread runs one half batch through the whole
+graph, and the gradients are added in lane order: the sum does not depend on which lane was first. While the caller
+prunes and applies them, on one core, the lanes already mix the next batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from tinyse.core.errors import RecipeError
+from tinyse.train.keras import tf
+from tinyse.train.loss import MIXED_WEIGHT, compressed_spectral, lifting, si_sdr
+from tinyse.train.network import Network
+from tinyse.train.distillation import Teacher
+from tinyse.train.mixer import Mixer
+
+LANES = 2
+WORTH_COMPILING = 100
+"""Steps of a phase from which XLA's compilation, seconds a trace, is repaid (docs/quantization.md)."""
+
+
+def use_lanes(lanes: int = LANES) -> None:
+    """One TensorFlow thread an operation, ``lanes`` operations at once; before TensorFlow's first operation."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(lanes)
+    except RuntimeError:
+        pass  # already running: slower, not wrong
+
+
+def gradients(tape: Any, loss: Any, network: Network) -> list[Any]:
+    """Of every trainable weight; zeros for what the loss does not know, such as an untrained score."""
+    found: list[Any] = tape.gradient(loss, network.trainable_weights,
+                                     unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return found
+
+
+def sees_gpu() -> bool:
+    """Whether TensorFlow can compute on a GPU here."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+class Lanes:
+    """Computes the gradient of one step over ``LANES`` threads, or as one ``whole`` batch.
+
+    ``gradient_step(step)`` returns the mean loss and the mean gradients, and moves the norms' running means.
+    """
+
+    def __init__(self, network: Network, mixer: Mixer, loss: str, batch: int, compiled: bool = False,
+                 teacher: Teacher | None = None, exits: Sequence[float] = (1.0,), whole: bool = False) -> None:
+        """Trace nothing yet.
+
+        Args:
+            compiled: have XLA fuse the elementwise work, other rounding in the last bits.
+            exits: weights of the losses of the network's results, in order; one for all alike.
+            whole: the plain step, for a GPU: the lanes' mixtures as one batch, other rounding in the last bits.
+
+        Raises:
+            RecipeError: neither one weight nor as many as there are results.
+        """
+        self.teacher = teacher
+        count = sum(bool(result.node) for result in network.net.results)
+        if len(exits) not in (1, count):
+            raise RecipeError(f"train.exits: {len(exits)} weights for {count} results", "one each, or one for all")
+        self._exits = [weight / sum(exits) for weight in exits] if len(exits) == count else [1.0 / count] * count
+        self.network, self.mixer, self.loss = network, mixer, loss
+        self.share, self.lanes = max(1, batch // LANES), 1 if whole else LANES
+        self._lift = lifting(mixer.ends)
+        self._pool = ThreadPoolExecutor(LANES)
+        self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
+        self._ahead: tuple[int, list[Future[Any]]] | None = None
+
+    @property
+    def batch(self) -> int:
+        """Mixtures a step, over all lanes."""
+        return self.share * LANES
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def settle(self) -> None:
+        """Wait for what is mixed ahead: nothing runs until the next step."""
+        for drawn in self._ahead[1] if self._ahead is not None else ():
+            drawn.result()
+
+    def around(self, step: int) -> AbstractContextManager[None]:
+        """Entered while the optimizer applies the gradients of step ``step``."""
+        return nullcontext()
+
+    def _loss(self, results: list[Any], batch: tuple[Any, ...]) -> Any:
+        """The weighted mean over the network's results, each without a Skip RNN's p~."""
+        losses = [self._result_loss(result, batch) for result in results if result is not None]
+        if len(losses) == 1:
+            return losses[0]
+        return tf.add_n([weight * loss for weight, loss in zip(self._exits, losses, strict=True)])
+
+    def _result_loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
+        loss = self._recipe_loss(mask, batch)
+        return loss if self.teacher is None else loss + self.teacher.loss(mask, batch[5], batch[2])
+
+    def _recipe_loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
+        _, clean, noisy, cosine, waves = batch[:5]
+        compressed = compressed_spectral(mask, clean, noisy, cosine, self._lift) if self.loss != "si_sdr" else 0.0
+        if self.loss == "compressed":
+            return compressed
+        from tinyse.train import ends as sound_tf
+
+        spectrum = sound_tf.stft(waves[0], self.mixer.ends.framing)
+        linear = tf.tensordot(tf.transpose(mask, (1, 0, 2)), self._lift, 1)
+        estimate = sound_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.ends.framing)
+        edge = self.mixer.ends.framing.hop
+        ratio = si_sdr(estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge])
+        return MIXED_WEIGHT * compressed - tf.reduce_mean(ratio)
+
+    def _differentiate(self, *batch: Any) -> Any:
+        network, statistics = self.network, self.new_statistics()
+        with tf.GradientTape() as tape:
+            results, _ = network.run(batch[0], network.zero_states(batch[0].shape[1]), statistics=statistics)
+            loss = self._loss(results, batch)
+        return loss, gradients(tape, loss, network), statistics or {}
+
+    def new_statistics(self) -> dict[str, Any] | None:
+        """What receives the norms' batch statistics; None where there are no norms."""
+        return {} if self.network.has_norms else None
+
+    def _draw(self, step: int, lane: int) -> tuple[Any, ...]:
+        """A lane's mixtures; of the whole batch those of every lane, on the axis of the batch, 1 of all arrays."""
+        batches = [self.mixer.batch(step, each, self.share) for each in (range(LANES) if self.lanes == 1 else [lane])]
+        arrays = ([getattr(batch, name) for batch in batches]
+                  for name in ("features", "clean", "noisy", "cosine", "waves"))
+        drawn = tuple(tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts, 1), tf.float32)
+                      for parts in arrays)
+        return drawn if self.teacher is None else (*drawn, self.teacher.enhanced(drawn[0], drawn[2]))
+
+    def _start(self, step: int) -> list[Future[Any]]:
+        return [self._pool.submit(self._draw, step, lane) for lane in range(self.lanes)]
+
+    def gradient_step(self, step: int) -> tuple[float, list[Any]]:
+        """Loss and gradients of step ``step``."""
+        drawn = self._ahead[1] if self._ahead is not None and self._ahead[0] == step else self._start(step)
+        results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
+        loss = sum(float(result[0]) for result in results) / self.lanes
+        self._ahead = (step + 1, self._start(step + 1))
+        for name in results[0][2]:  # in lane order, here alone: no lane races another
+            self.network.learn({name: tuple(tf.add_n(parts) / self.lanes for parts in zip(
+                *(result[2][name] for result in results), strict=True))})
+        return loss, [tf.add_n(parts) / self.lanes for parts in zip(*(r[1] for r in results), strict=True)]

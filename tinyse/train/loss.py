@@ -1,0 +1,70 @@
+"""Training losses on mel masks: TinyLSTMs' compressed spectral loss, SI-SDR, and both at once.
+
+Papers: TinyLSTMs, section 3.2. With X clean and Y enhanced, both with exponent c = 0.3::
+
+    mean((|X|^c - |Y|^c)^2) + 0.113 mean(|X^c - Y^c|^2),   X^c = |X|^c e^{j arg X}
+
+The enhanced spectrum keeps the noisy phase, so the complex term needs only the cosine between the clean and
+the noisy phase, which is a constant of the batch: the loss is real arithmetic on magnitudes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyse.train.keras import tf
+from tinyse.sound import Ends, band_matrix
+
+EXPONENT = 0.3
+COMPLEX_WEIGHT = 0.113
+MIXED_WEIGHT = 200.0
+"""Of the compressed loss beside SI-SDR in dB, where both are wanted: a tenth of it is then worth 0.7 dB (ours)."""
+MASK_FLOOR = 1e-5
+"""Keeps the power's gradient finite where the lifted mask is zero (ours)."""
+
+
+def lifting(ends: Ends) -> Any:
+    """The constant [bands, bins] that lifts a mel mask to a linear one."""
+    return tf.constant(np.ascontiguousarray(band_matrix(ends.bands, ends.framing).T) * np.float32(ends.result.limit))
+
+
+def enhanced_magnitude(mask: Any, noisy: Any, lift: Any) -> Any:
+    """|Y|^0.3 [..., bins] of a mel mask [..., bands] on |N|^0.3 [..., bins]; lift [bands, bins]."""
+    return tf.pow(tf.tensordot(mask, lift, 1) + MASK_FLOOR, EXPONENT) * noisy
+
+
+def compressed_spectral(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
+    """The paper's loss, a scalar.
+
+    Args:
+        mask: mel mask [..., bands] in (0, 1).
+        clean, noisy: |X|^0.3 and |N|^0.3, [..., bins].
+        cosine: cos(arg X - arg N), [..., bins].
+        lift: [bands, bins].
+    """
+    return tf.reduce_mean(compressed_error(enhanced_magnitude(mask, noisy, lift), clean, cosine))
+
+
+def compressed_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
+    """The paper's loss of every bin, [..., bins], of |Y|^0.3; the others as for ``compressed_spectral``."""
+    magnitude = tf.square(clean - enhanced)
+    # |X^c - Y^c|^2 = (|X|^c - |Y|^c)^2 + 2 |X|^c |Y|^c (1 - cos)
+    turned = 2.0 * clean * enhanced * (1.0 - cosine)
+    return (1.0 + COMPLEX_WEIGHT) * magnitude + COMPLEX_WEIGHT * turned
+
+
+def energy_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
+    """|X - Y|^2 of every bin, [..., bins], of |Y|^0.3; the others as for ``compressed_spectral``."""
+    one, other = tf.pow(enhanced, 1.0 / EXPONENT), tf.pow(clean, 1.0 / EXPONENT)
+    return tf.square(one) + tf.square(other) - 2.0 * one * other * cosine
+
+
+def si_sdr(estimate: Any, reference: Any) -> Any:
+    """Scale-invariant SDR in dB of [batch, samples], without removing means; a vector [batch]."""
+    tiny = 1e-9
+    dot = tf.reduce_sum(estimate * reference, -1, keepdims=True)
+    target = reference * dot / (tf.reduce_sum(tf.square(reference), -1, keepdims=True) + tiny)
+    residual = tf.reduce_sum(tf.square(estimate - target), -1)
+    return 10.0 * tf.math.log((tf.reduce_sum(tf.square(target), -1) + tiny) / (residual + tiny)) / np.log(10.0)

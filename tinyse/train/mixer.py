@@ -1,0 +1,189 @@
+"""On-the-fly mixtures: what batch number n holds depends on the seed and on n alone.
+
+So a resumed run sees what the unbroken run would have seen, and lanes can mix in any order. Speech is one
+speaker's clips in a row; noise is recorded or generated, sometimes two at once, resampled and equalized,
+because the variety of noise is what a small corpus lacks. The recipe states every share.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from tinyse.sound.corpus import noise as generators
+from tinyse.sound.corpus.level import Places, has_sound, soundless
+from tinyse.sound.corpus.store import Corpus
+from tinyse.core.errors import CorpusError
+from tinyse.train.loss import EXPONENT
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.train.recipe import MixingPart
+from tinyse.sound import Ends, analysis_window, features
+from tinyse.train import augment
+
+Wave = NDArray[np.float32]
+BANK = 160
+"""Generated noises made at the start; six seconds each."""
+BANK_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Time-major float32 arrays for the loss: features [T, B, bands]; the others [T, B, bins].
+
+    ``clean`` and ``noisy`` are magnitudes to the power 0.3; ``cosine`` is of the phase between them.
+    ``waves`` are the mixtures and their clean speech, [2, B, samples].
+    """
+
+    features: Wave
+    clean: Wave
+    noisy: Wave
+    cosine: Wave
+    waves: Wave
+
+
+def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
+    """The batch of mixtures [B, samples] and their clean speech."""
+    framing = ends.framing
+    both = np.stack([noisy, clean])
+    frames = np.lib.stride_tricks.sliding_window_view(both, framing.frame, axis=-1)[..., :: framing.hop, :]
+    spectrum = scipy.fft.rfft(frames * analysis_window(framing), framing.fft, axis=-1)  # [2, B, T, bins]
+    spectrum = np.ascontiguousarray(spectrum.transpose(0, 2, 1, 3))
+    magnitude = np.abs(spectrum)
+    product = spectrum[0].real * spectrum[1].real + spectrum[0].imag * spectrum[1].imag
+    cosine = product / np.maximum(magnitude[0] * magnitude[1], 1e-12)
+    root = np.power(magnitude, EXPONENT)
+    return Batch(features(spectrum[0], ends, magnitude[0]), root[1], root[0], cosine, both)
+
+
+def _rms(wave: Wave) -> float:
+    return float(np.sqrt(np.mean(np.square(wave), dtype=np.float64))) + 1e-9
+
+
+class Mixer:
+    """Draws training batches from a corpus's train split."""
+
+    def __init__(self, corpus: Corpus, part: MixingPart, ends: Ends, seed: int,
+                 progress: Progress = silent) -> None:
+        """Index the corpus and make the bank of generated noise.
+
+        Raises:
+            CorpusError: the train split lacks speech or noise.
+        """
+        self.part, self.ends, self.seed = part, ends, seed
+        self.frames = max(1, int(part.seconds * ends.framing.rate) // ends.framing.hop - 1)
+        self.samples = (self.frames - 1) * ends.framing.hop + ends.framing.frame
+        self._speech: dict[str, list[Wave]] = defaultdict(list)
+        for clip in corpus.clips("speech", "train"):
+            self._speech[clip.source].append(corpus.samples(clip))
+        noises = [corpus.samples(clip) for clip in corpus.clips("noise", "train")]
+        self._noise = [wave for wave in noises if wave.size > ends.framing.frame and has_sound(wave)]
+        self._places: dict[int, Places] = {}
+        if not self._speech or not (self._noise or part.generated >= 1.0):
+            raise CorpusError("the corpus has no train speech or no train noise", "fetch or import one")
+        self._speakers = sorted(self._speech)
+        # Square roots keep one long speaker, or one long recording, from drowning the rest.
+        weights = np.sqrt([sum(w.size for w in self._speech[name]) for name in self._speakers])
+        self._speaker_share = weights / weights.sum()
+        weights = np.sqrt([float(min(wave.size, 60 * ends.framing.rate)) for wave in self._noise])
+        self._noise_share = weights / max(weights.sum(), 1e-9)
+        self._bank = self._make_bank(progress) if part.generated > 0 else []
+
+    def _make_bank(self, progress: Progress) -> list[NDArray[np.float16]]:
+        samples = int(BANK_SECONDS * self.ends.framing.rate)
+        bank: list[NDArray[np.float16]] = []
+        for index in range(BANK):
+            rng = np.random.default_rng([self.seed, 7, index])
+            bank.append(generators.generate(None, samples, rng).astype(np.float16))
+            progress(Step("noise bank", index + 1, BANK))
+        return bank
+
+    def _cut(self, wave: NDArray[Any], samples: int, rng: np.random.Generator) -> NDArray[Any]:
+        """A random stretch of ``samples``, repeated from its start where the wave is shorter; a silent one moves.
+
+        The move takes no draw from ``rng``, so that the rest of the batch is what it would have been.
+        """
+        if wave.size <= samples:
+            return np.resize(np.roll(wave, -int(rng.integers(wave.size))), samples)
+        start = int(rng.integers(wave.size - samples + 1))
+        if soundless(wave[start : start + samples]):
+            if id(wave) not in self._places:
+                self._places[id(wave)] = Places(wave)
+            start = self._places[id(wave)].at(start, samples)
+        return wave[start : start + samples]
+
+    def _speech_wave(self, rng: np.random.Generator, samples: int) -> Wave:
+        clips = self._speech[self._speakers[rng.choice(len(self._speakers), p=self._speaker_share)]]
+        wave = np.zeros(samples, np.float32)
+        at = -int(rng.integers(samples // 3)) if rng.random() < 0.5 else int(rng.integers(samples // 8))
+        while at < samples:
+            clip = clips[int(rng.integers(len(clips)))]
+            start, stop = max(at, 0), min(at + clip.size, samples)
+            if stop > start:
+                wave[start:stop] = clip[start - at : stop - at]
+            at += clip.size + int(rng.exponential(0.15) * self.ends.framing.rate)
+        return wave
+
+    def _noise_wave(self, rng: np.random.Generator, samples: int) -> Wave:
+        draw = rng.random()
+        if draw < self.part.babble:
+            wave = sum((_unit(self._speech_wave(rng, samples)) for _ in range(int(rng.integers(4, 8)))),
+                       np.zeros(samples, np.float32))
+        elif draw < self.part.babble + self.part.generated and self._bank:
+            wave = self._cut(self._bank[int(rng.integers(len(self._bank)))], samples, rng).astype(np.float32)
+        else:
+            source = self._noise[rng.choice(len(self._noise), p=self._noise_share)]
+            if rng.random() < self.part.resample:
+                rate = float(2.0 ** rng.uniform(-0.7, 0.7))
+                wave = augment.stretched(self._cut(source, int(samples * rate) + 2, rng), samples, rate)
+            else:
+                wave = self._cut(source, samples, rng)
+        if rng.random() < self.part.equalize:
+            wave = augment.equalized(wave, rng, 12.0)
+        return _unit(wave)
+
+    def _voice(self, rng: np.random.Generator) -> Wave:
+        part = self.part  # a share of 0 draws nothing: older recipes hear what they heard
+        if part.voice and rng.random() < part.voice:
+            rate = augment.voice_rate(rng)
+            needed = int(self.samples * rate) + 2
+            speech = augment.stretched(self._speech_wave(rng, needed), self.samples, rate)
+        else:
+            speech = self._speech_wave(rng, self.samples)
+        if rng.random() < part.equalize:
+            speech = augment.equalized(speech, rng, part.speech_eq_db)
+        return augment.in_a_room(speech, rng) if part.room and rng.random() < part.room else speech
+
+    def mixture(self, rng: np.random.Generator) -> tuple[Wave, Wave]:
+        """One mixture and its clean speech, float32 [samples]; peaks stay below one."""
+        speech = self._voice(rng)
+        noise = self._noise_wave(rng, self.samples)
+        if rng.random() < self.part.second_noise:
+            noise = _unit(noise + float(10 ** rng.uniform(-0.5, 0.0)) * self._noise_wave(rng, self.samples))
+        loud = np.abs(speech) > 0.02 * (np.abs(speech).max() + 1e-9)
+        active = float(np.sqrt(np.mean(np.square(speech[loud])))) if loud.any() else 1.0
+        level = 10.0 ** (rng.uniform(self.part.level_db[0], self.part.level_db[1]) / 20.0)
+        ratio = 10.0 ** (-rng.uniform(self.part.snr_db[0], self.part.snr_db[1]) / 20.0)
+        clean = speech * np.float32(level / max(active, 1e-6))
+        mixed = clean + noise * np.float32(level * ratio)
+        if self.part.narrow and rng.random() < self.part.narrow:
+            mixed, clean = augment.narrowed((mixed, clean), rng)
+        if self.part.overload and rng.random() < self.part.overload:
+            return augment.overloaded(mixed, clean, rng)
+        peak = float(np.abs(mixed).max())
+        gain = np.float32(0.99 / peak if peak > 0.99 else 1.0)
+        return mixed * gain, clean * gain
+
+    def batch(self, step: int, lane: int, size: int) -> Batch:
+        """Batch ``step`` of ``lane``: ``size`` mixtures, the same whenever it is asked for."""
+        rng = np.random.default_rng([self.seed, 1, step, lane])
+        pairs = [self.mixture(rng) for _ in range(size)]
+        return spectra(np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs]), self.ends)
+
+
+def _unit(wave: Wave) -> Any:
+    return wave / np.float32(_rms(wave))

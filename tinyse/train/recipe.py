@@ -1,0 +1,265 @@
+"""Recipes: what a training run is, as YAML validated into frozen dataclasses.
+
+An error names the file, the key, the value and what would be accepted::
+
+    recipe = load_recipe("quick", {"train.float_steps": "300"})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tinyse.core.errors import RecipeError
+from tinyse.families import load
+from tinyse.graph.net import Net
+from tinyse.core.sections import build, convert, merged, one_of, plain, within
+from tinyse.sound.ends import Ends
+
+BUILT_IN = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class CorpusPart:
+    """Where speech and noise come from."""
+
+    tier: str = one_of("small", "default", "large", default="small")
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class MixingPart:
+    """On-the-fly mixtures: lengths in seconds, levels in dB, shares in 0..1.
+
+    ``voice``: of speech resampled to another voice. ``speech_eq_db``: depth of its equalizer. ``room``: of speech in a
+    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones.
+    """
+
+    seconds: float = within(0.25, 60, default=2.0)
+    batch: int = within(2, 1024, default=32)
+    snr_db: tuple[float, ...] = within(-60, 60, default=(-9.0, 12.0))
+    level_db: tuple[float, ...] = within(-80, 0, default=(-38.0, -14.0))
+    generated: float = within(0, 1, default=0.3)
+    babble: float = within(0, 1, default=0.05)
+    second_noise: float = within(0, 1, default=0.3)
+    equalize: float = within(0, 1, default=0.5)
+    resample: float = within(0, 1, default=0.5)
+    voice: float = within(0, 1, default=0.0)
+    speech_eq_db: float = within(0, 40, default=4.0)
+    room: float = within(0, 1, default=0.0)
+    narrow: float = within(0, 1, default=0.0)
+    overload: float = within(0, 1, default=0.0)
+
+
+@dataclass(frozen=True)
+class TrainPart:
+    """Schedule of both phases; the compressed phase quantizes and prunes.
+
+    ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
+
+    ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
+
+    ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
+    weight of the distance to that model's output in the compressed phase's loss.
+    """
+
+    loss: str = one_of("compressed", "si_sdr", "mixed", default="compressed")
+    float_steps: int = within(0, 10_000_000, default=1000)
+    float_rate: float = within(1e-7, 1, default=1e-3)
+    compress_steps: int = within(0, 10_000_000, default=200)
+    compress_rate: float = within(1e-7, 1, default=3e-4)
+    warmup: int = within(0, 100_000, default=50)
+    clip_norm: float = within(1e-3, 1e6, default=1.0)
+    validate_every: int = within(1, 1_000_000, default=100)
+    validate_count: int = within(1, 10_000, default=36)
+    patience: int = within(1, 10_000, default=10)
+    average: float = within(0, 0.99999, default=0.0)
+    exits: tuple[float, ...] = within(0, 1000, default=(1.0,))
+    start: str | None = None
+    distill: float = within(0, 1000, default=0.0)
+
+
+@dataclass(frozen=True)
+class PrunePart:
+    """Pruning on TF-MOT's polynomial schedule; begin and end are shares of the compressed phase.
+
+    ``method``: TF-MOT's magnitude, or learned thresholds. ``sparsity``: share of zeros over all matrices, whatever the
+    structure. ``block``: inputs and outputs of a tile, where ``structure`` is block. ``multiple``: units are kept by so
+    many, where it is unit.
+    """
+
+    method: str = one_of("none", "magnitude", "threshold", default="none")
+    structure: str = one_of("weight", "block", "unit", default="weight")
+    sparsity: float = within(0, 0.999, default=0.5)
+    block: tuple[int, ...] = within(1, 256, default=(16, 4))
+    multiple: int = within(1, 256, default=16)
+    begin: float = within(0, 1, default=0.0)
+    end: float = within(0, 1, default=0.6)
+    every: int = within(1, 10_000, default=10)
+
+
+@dataclass(frozen=True)
+class ClusterPart:
+    """Few distinct weights a matrix; begin, end and freeze are shares of the compressed phase.
+
+    ``values``: non-zero values, half of them negative; zero comes on top. 0: any. From ``begin`` to ``end`` weights
+    move onto them, from ``freeze`` on none changes its value's rank.
+    """
+
+    values: int = within(0, 32, default=0)
+    begin: float = within(0, 1, default=0.2)
+    end: float = within(0, 1, default=0.6)
+    freeze: float = within(0, 1, default=1.0)
+
+
+@dataclass(frozen=True)
+class SkipPart:
+    """A Skip RNN: the network runs on some frames only; begin and end are shares of the compressed phase.
+
+    ``rate``: share of frames that it should run on, reached at ``end`` by a controller. ``cost``: of an update, set by
+    hand in place of the controller; loss + cost * mean(updates). ``price``: what an update's delay is measured by, the
+    spectral loss or the error's energy (as SDR does).
+    """
+
+    enabled: bool = False
+    rate: float = within(0.02, 1, default=0.5)
+    cost: float | None = within(0, 1e6, default=None)
+    price: str = one_of("loss", "energy", default="loss")
+    begin: float = within(0, 1, default=0.0)
+    end: float = within(0, 1, default=0.4)
+
+
+@dataclass(frozen=True)
+class QuantizePart:
+    """Quantization-aware training."""
+
+    enabled: bool = True
+    freeze: float = within(0, 1, default=0.5)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run.
+
+    ``family``: of the network, ours by name or a file (``tinyse.families``), with its ``family_options``; ``ends``:
+    its own unless given. What older recipes have under ``network`` is read as options of tinylstm.
+    """
+
+    name: str
+    seed: int = within(0, 2**31 - 1, default=1)
+    corpus: CorpusPart = CorpusPart()
+    family: str = "tinylstm"
+    family_options: dict[str, Any] = field(default_factory=dict)
+    ends: Ends = Ends()
+    mixing: MixingPart = MixingPart()
+    train: TrainPart = TrainPart()
+    prune: PrunePart = PrunePart()
+    cluster: ClusterPart = ClusterPart()
+    quantize: QuantizePart = QuantizePart()
+    skip: SkipPart = SkipPart()
+
+    def net(self) -> Net:
+        """The network that is trained.
+
+        Raises:
+            RecipeError: the family's file fails or gives what does not fit; the message names file and line.
+        """
+        return load(self.family).net(self.family_options, self.ends, self.skip.enabled)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested plain values, as YAML holds them."""
+        values: dict[str, Any] = plain(self)
+        return values
+
+    def as_yaml(self) -> str:
+        """The resolved recipe as YAML."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False)
+
+
+def _override(values: dict[str, Any], key: str, text: str) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {key}={text}: {parent!r} is not a section", "section.key=value")
+        values = inner
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        if not any("\udc80" <= letter <= "\udcff" for letter in text):  # a path whose bytes are not UTF-8
+            raise RecipeError(f"--set {key}={text}: not a YAML value", "numbers, words, or [lists]") from error
+        values[last] = text
+
+
+def _with_family(values: Any, where: str) -> Any:
+    """``values`` with the family's ends and typed options in them."""
+    if not isinstance(values, Mapping):
+        return values
+    values = dict(values)
+    family = load(convert(str, values.get("family", "tinylstm"), f"{where}: family", {}))
+    options = values.get("family_options", {})
+    if "network" in values:
+        before = values.pop("network")
+        if family.name != "tinylstm":
+            raise RecipeError(f"{where}: network: widths of tinylstm, and family is {family.name}", "family_options")
+        options = {**convert(dict, options, f"{where}: family_options", {}), **convert(
+            dict, before, f"{where}: network", {})}
+    options = convert(dict, options, f"{where}: family_options", {})
+    values["family_options"] = family.options(options, f"{where}: family_options")
+    values["ends"] = merged(family.ends.as_dict(), convert(dict, values.get("ends", {}), f"{where}: ends", {}))
+    return values
+
+
+def recipe_of(values: Any, where: str) -> Recipe:
+    """Nested plain values as a recipe; absent keys take their defaults. ``where`` opens every message.
+
+    Raises:
+        RecipeError: an unknown key, or a value out of range.
+    """
+    recipe: Recipe = build(Recipe, _with_family(values, where), where)
+    for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
+        if len(pair) != 2 or pair[0] > pair[1]:
+            raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
+    if recipe.train.distill and recipe.train.start is None:
+        given = f"train.distill: {recipe.train.distill:g}"
+        raise RecipeError(f"{where}: {given} needs a teacher, and there is no train.start",
+                          "train.start: the dense run that teaches, or train.distill: 0")
+    if not any(recipe.train.exits):
+        raise RecipeError(f"{where}: train.exits: {list(recipe.train.exits)} is no loss", "a weight above 0")
+    prune = recipe.prune
+    if len(prune.block) != 2:
+        raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")
+    if prune.method == "magnitude" and prune.structure == "unit":
+        raise RecipeError(f"{where}: prune.structure: 'unit' is not for method magnitude", "method: threshold")
+    if recipe.skip.enabled and prune.method == "magnitude":
+        raise RecipeError(f"{where}: skip.enabled: TF-MOT's magnitudes would prune the gate", "prune.method: threshold")
+    if recipe.cluster.values % 2:
+        raise RecipeError(f"{where}: cluster.values: {recipe.cluster.values} is odd", "half of the values are negative")
+    return recipe
+
+
+def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """Read a recipe file, or a built-in one by name, and apply ``section.key`` overrides.
+
+    Raises:
+        RecipeError: no such recipe, not YAML, an unknown key, or a value out of range.
+    """
+    path = Path(source)
+    if not path.exists() and (BUILT_IN / f"{source}.yaml").exists():
+        path = BUILT_IN / f"{source}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(item.stem for item in BUILT_IN.glob("*.yaml")))
+        raise RecipeError(f"{source}: no such recipe", f"a YAML file, or a built-in name: {names}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: {type(values).__name__} instead of a mapping", "key: value lines")
+    for key, text in (overrides or {}).items():
+        _override(values, key, text)
+    return recipe_of(values, str(path))

@@ -1,0 +1,83 @@
+"""What a run writes as it goes: log.csv, TensorBoard events, curves.png."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinyse.core.artifacts import atomic_path, write_text
+from tinyse.train.keras import tf
+from tinyse.core.sections import flat
+
+COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate")
+
+
+class Records:
+    """Rows of the log, kept in memory so that a resumed run continues the same file."""
+
+    def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+        self.folder, self.rows = folder, rows
+        self._events = tf.summary.create_file_writer(os.fsencode(folder / "tb"))
+
+    def add(self, **row: Any) -> None:
+        """Add one row; absent columns stay empty."""
+        self.rows.append(row)
+        with self._events.as_default(step=int(row["step"])):
+            for name, value in row.items():
+                if name not in ("step", "phase"):
+                    tf.summary.scalar(name, value)
+
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Tell TensorBoard's HParams plugin the recipe, nested values; its metrics are the scalars of the log."""
+        from tensorboard.plugins.hparams import api
+
+        told = {key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+                for key, value in flat(values).items()}
+        with self._events.as_default(step=0):
+            api.hparams(told, trial_id=os.fsdecode(self.folder))
+
+    def write(self) -> None:
+        """Write log.csv."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        write_text(self.folder / "log.csv", text.getvalue())
+        self._events.flush()
+
+    def draw(self) -> Path:
+        """Draw loss and validation SI-SDR over the steps as curves.png."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        FigureCanvasAgg(figure)
+        loss_axis, score_axis = figure.subplots(2, 1, sharex=True)
+        for phase, colour in (("float", "tab:blue"), ("compress", "tab:orange")):
+            rows = [row for row in self.rows if row["phase"] == phase]
+            losses = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+            scores = [(row["step"], row["val_si_sdr"]) for row in rows if "val_si_sdr" in row]
+            if losses:
+                loss_axis.plot(*zip(*losses, strict=True), color=colour, label=phase, linewidth=0.8)
+            if scores:
+                score_axis.plot(*zip(*scores, strict=True), color=colour, marker=".", label=phase)
+        noisy = [row["val_noisy"] for row in self.rows if "val_noisy" in row]
+        if noisy:
+            score_axis.axhline(noisy[-1], color="grey", linestyle="--", label="noisy input")
+        loss_axis.set_ylabel("training loss")
+        score_axis.set_ylabel("validation SI-SDR (dB)")
+        score_axis.set_xlabel("step")
+        for axis in (loss_axis, score_axis):
+            axis.grid(alpha=0.3)
+            if axis.get_legend_handles_labels()[0]:
+                axis.legend()
+        path = self.folder / "curves.png"
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        return path

@@ -1,0 +1,77 @@
+"""Validation: SI-SDR of the enhanced validation mixtures, computed as whole sequences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.sound.corpus.mix import test_mixtures
+from tinyse.sound.corpus.store import Corpus
+from tinyse.core.errors import CorpusError
+from tinyse.train.gated import Gated
+from tinyse.train.keras import tf
+from tinyse.sound import Ends, applied, features, istft, stft
+from tinyse.train.network import Network
+
+SNRS = (-6, -3, 0, 3, 6, 9)
+SECONDS = 4.0
+ROWS = 12
+
+
+def _si_sdr(estimate: NDArray[Any], clean: NDArray[Any]) -> NDArray[Any]:
+    scale = (estimate * clean).sum(-1, keepdims=True) / ((clean * clean).sum(-1, keepdims=True) + 1e-9)
+    target = scale * clean
+    noise = np.square(estimate - target).sum(-1) + 1e-9
+    return 10.0 * np.log10((np.square(target).sum(-1) + 1e-9) / noise)
+
+
+class Validation:
+    """The validation split's mixtures, their features computed once.
+
+    Attributes:
+        noisy_db: mean SI-SDR of the unprocessed mixtures in dB, without removing means.
+        features: [T, N, bands] float32.
+        update_rate: share of frames that ran a Skip RNN at the last score; None for other networks.
+    """
+
+    def __init__(self, corpus: Corpus, count: int, seed: int, ends: Ends) -> None:
+        per_snr = max(1, round(count / len(SNRS)))
+        mixtures = list(test_mixtures(corpus, "validation", SNRS, per_snr, SECONDS, seed))
+        if not mixtures:
+            raise CorpusError("the corpus has no validation mixtures", "fetch or import one")
+        length = min(m.noisy.size for m in mixtures) // ends.framing.hop * ends.framing.hop
+        noisy = np.stack([m.noisy[:length] for m in mixtures]).astype(np.float32)
+        self.clean = np.stack([m.clean[:length] for m in mixtures]).astype(np.float32)
+        self.ends = ends
+        self.spectra = np.stack([stft(wave, ends.framing) for wave in noisy])
+        self.features = np.stack([features(s, ends) for s in self.spectra], 1).astype(np.float32)
+        edge = ends.framing.hop
+        self._run: Any = None
+        self.update_rate: float | None = None
+        self._inside = slice(edge, length - edge)
+        self.noisy_db = float(_si_sdr(noisy[:, self._inside], self.clean[:, self._inside]).mean())
+
+    def forget(self) -> None:
+        """Trace the network anew at the next score: its grids have changed."""
+        self._run = None
+
+    def si_sdr(self, network: Network) -> float:
+        """Mean SI-SDR in dB of the network's output."""
+        if self._run is None:
+            if network.net.skip is not None:
+                self._run = Gated(network).masks
+            else:
+                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0][-1])
+                self._run = lambda f: (dense(f), None)
+        parts = [self._run(tf.constant(self.features[:, at : at + ROWS]))
+                 for at in range(0, self.features.shape[1], ROWS)]
+        masks = np.concatenate([part[0].numpy() for part in parts], 1)
+        if network.net.skip is not None:
+            self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
+        scores = []
+        for index, spectrum in enumerate(self.spectra):
+            wave = istft(applied(spectrum, masks[:, index], self.ends), self.ends.framing)
+            scores.append(_si_sdr(wave[self._inside][None], self.clean[index, self._inside][None])[0])
+        return float(np.mean(scores))
