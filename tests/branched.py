@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from tinyse.frontend import FrontEndSpec
 
 from tinyse.graph.build import Build
 from tinyse.graph.floating import calibrate
@@ -18,6 +17,7 @@ from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
 from tinyse.graph.snap import snap
 from tinyse.graph.units import units_of
+from tinyse.sound import Ends
 
 
 def residual() -> Net:
@@ -64,6 +64,14 @@ def exits() -> Net:
     return b.done(mask=b.dense(z, 6, "sigmoid"))
 
 
+def reshaped() -> Net:
+    """Channels that become positions: 12 as 4 x 3, then 2 x 6, which unites some."""
+    b = Build((1, 1, 6))
+    x = b.conv(b.reshape(b.dense(b.x, 12, "relu"), (1, 4, 3)), 6, (1, 3), (1, 2), "relu")
+    x = b.dense(b.reshape(x, (1, 3, 4)), 5, "relu")
+    return b.done(mask=b.dense(b.reshape(x, (1, 1, 15)), 6, "sigmoid"))
+
+
 def normed() -> Net:
     """Norms after a convolution and a dense layer."""
     b = Build((1, 6, 2))
@@ -73,7 +81,8 @@ def normed() -> Net:
 
 
 NETS: dict[str, Callable[[], Net]] = {
-    "residual": residual, "skipping": skipping, "exits": exits, "gru joint": gru("before", 8, True),
+    "residual": residual, "skipping": skipping, "exits": exits, "reshaped": reshaped,
+    "gru joint": gru("before", 8, True),
     "gru split": gru("before", 8, False), "gru after": gru("after", 16, False), "gru none": gru("none", 16, True)}
 
 
@@ -100,7 +109,7 @@ def inputs(net: Net, count: int, seed: int) -> np.ndarray:
 def branched(name: str, seed: int = 0, zeros: float = 0.0) -> Model:
     """One of ``NETS`` with weights and calibrated, snapped ranges."""
     net = NETS[name]()
-    model = Model(net, random_arrays(net, seed, zeros), FrontEndSpec())
+    model = Model(net, random_arrays(net, seed, zeros), Ends())
     return snap(replace(model, ranges=calibrate(model, inputs(net, 60, seed + 1))))
 
 

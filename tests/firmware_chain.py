@@ -20,7 +20,7 @@ FULL_SCALE = 32768
 class Listener:
     """An engine that keeps what its network was given and what it answered, and may be given other features."""
 
-    name = "tflm"
+    name, update_rate = "tflm", None
 
     def __init__(self, engine: TflmEngine, instead: np.ndarray | None = None) -> None:
         self._engine, self._instead = engine, instead
@@ -62,7 +62,7 @@ def heard(link: str, model: str, wav: Path, folder: Path, seconds: float = 600) 
     board, backend = IMAGES[link]
     out = folder / f"{link}.wav"
     done = run(image(board, backend, model=model, target=NPU).elf, board, wav, out, network=True, icount=False,
-               npu_model=npu_model(model) if backend == "npu" else None, seconds=seconds)
+               npu_models=[npu_model(model)] if backend == "npu" else [], seconds=seconds)
     rows = np.frombuffer(done.network, np.int8).reshape(done.results.frames, -1)
     engine = tflm(model)
     bands, end = engine.bands, engine.bands + engine.outputs

@@ -15,8 +15,8 @@ from export_models import frames, random_model
 from tinyse.firmware.build import Built, build
 from tinyse.firmware.project import write_project
 from tinyse.graph.floating import calibrate
+from tinyse.graph.model import Model
 from tinyse.graph.snap import snap
-from tinyse.model import TrainedModel
 
 NPU = "ethos-u55-128"
 TARGETS = {"corstone300": "cortex-m55", "corstone300-u65": "cortex-m55", "mps2-an500": "cortex-m7",
@@ -24,22 +24,21 @@ TARGETS = {"corstone300": "cortex-m55", "corstone300-u65": "cortex-m55", "mps2-a
 """What a model is exported for where the board's CPU runs it."""
 
 
-def restless(model: TrainedModel) -> TrainedModel:
+def restless(model: Model) -> Model:
     """A Skip RNN whose gate moves: p~ follows the sound."""
-    gate = model.layers[-1].arrays
-    kernel, bias = gate["kernel"].copy(), gate["bias"].copy()
+    last = model.net.nodes[-1].name
+    kernel, bias = model.arrays[f"{last}/kernel"].copy(), model.arrays[f"{last}/bias"].copy()
     kernel[:, -1] *= 6
     bias[-1] = 0.65
-    layers = (*model.layers[:-1], replace(model.layers[-1], arrays={"kernel": kernel, "bias": bias}))
-    moved = TrainedModel(layers, model.ends)
-    return TrainedModel(layers, model.ends, calibrate(moved.model, frames(200, model.ends.inputs)))
+    moved = replace(model, arrays={**model.arrays, f"{last}/kernel": kernel, f"{last}/bias": bias})
+    return replace(moved, ranges=calibrate(moved, frames(200, model.ends.inputs)))
 
 
 MODELS = {
     "small": lambda: random_model(zeros=0.5),
     "wide": lambda: random_model(lstm=(64, 48), dense=(32,), bands=128, zeros=0.5, seed=1),
     "skipping": lambda: restless(random_model(lstm=(32, 24), dense=(24,), bands=128, zeros=0.3, seed=5, skip=True)),
-    "snapped": lambda: TrainedModel.of(snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3, seed=2).model)),
+    "snapped": lambda: snap(random_model(lstm=(32, 24), dense=(24,), bands=128, gain=0.6, zeros=0.3, seed=2)),
 }
 """Models by name; a path to a run, a .npz or an int8 .tflite serves as well."""
 
@@ -64,8 +63,7 @@ def export(model: str, target: str) -> Path:
     run = scratch() / model if model in MODELS else Path(model)
     if model in MODELS and not run.is_dir():
         run.mkdir()
-        trained: TrainedModel = MODELS[model]()
-        trained.save(run / "model.npz")
+        MODELS[model]().save(run / "model.npz")
     folder = scratch() / f"{Path(model).name}-{target}"
     export_run(run, target, folder)
     return folder

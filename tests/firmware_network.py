@@ -108,12 +108,12 @@ def build(data: bytes, name: str, folder: Path, pack: Pack = pack_matrix,
     (folder / "model.h").write_text("\n".join(f"#define TINYSE_{key} {value}" for key, value in {
         "FRAME": 512, "HOP": 256, "FFT": 512, "BANDS": bands, "ROW": bands, "ROWS": 1, "INPUTS": bands,
         "OUTPUTS": outputs, "FEATURE": 0, "RESULT": 0, "INPUT_BITS": 8, "OUTPUT_BITS": 8, "SKIP": outputs - bands,
-        "NPU": 0}.items()) + "\n")
+        "NPU": 0, "PARTS": 1}.items()) + "\n")
     sources = [*(SOURCES / file for file in files), folder / "packed.c", TESTS / harness]
     return Program(MACHINES[name], compiled(name, folder, sources), outputs)
 
 
-def compiled(name: str, folder: Path, sources: list[Path]) -> Path:
+def compiled(name: str, folder: Path, sources: list[Path], options: tuple[str, ...] = ()) -> Path:
     """The program that MACHINES[name]'s compiler makes of ``sources``; skips where a tool is missing."""
     machine = MACHINES[name]
     for tool, package in ((machine.compiler, "gcc-arm-none-eabi libnewlib-arm-none-eabi" if machine.run else "gcc"),
@@ -126,7 +126,7 @@ def compiled(name: str, folder: Path, sources: list[Path]) -> Path:
         link = ["-nostartfiles", "--specs=nosys.specs", "-T", str(folder / "link.ld")]
     program = folder / f"{name}.elf"
     command = [machine.compiler, *STRICT, *machine.flags, f"-I{folder}", f"-I{SOURCES}", f"-I{SOURCES.parent}/include",
-               *map(str, sources), *link, "-o", str(program)]
+               *options, *map(str, sources), *link, "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
     return program

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyse.engines.tflm import Affine
 from tinyse.export.cheader import header, source
 from tinyse.export.memory import MemoryReport, Place
-from tinyse.firmware.vendor import DSP_SOURCES, vendor
-from tinyse.sound import Ends
 from tinyse.export.targets import load_target
+from tinyse.firmware.vendor import DSP_SOURCES, vendor
+from tinyse.graph.grid import Grid
+from tinyse.graph.plan import Always, Plan, Ports, Skip
+from tinyse.graph.tensor import Tensor
+from tinyse.sound import Ends
 
 ROOT = Path(__file__).resolve().parents[1] / "firmware"
 PARTS = Path(__file__).resolve().parent / "firmware_frontend"
@@ -71,11 +73,10 @@ class Script:
         return grids(8 * answer.dtype.itemsize)[1].dequantize(answer)
 
 
-def grids(bits: int = 8) -> tuple[Affine, Affine]:
+def grids(bits: int = 8) -> tuple[Grid, Grid]:
     """Of the input and of the output; 16 bits have the range of 8, in steps of 1/256."""
     first, second = places(bits)
-    return (Affine(first.scale, first.zero_point, np.dtype(first.type)),
-            Affine(second.scale, second.zero_point, np.dtype(second.type)))
+    return Grid(first.scale, first.zero_point, bits), Grid(second.scale, second.zero_point, bits)
 
 
 def places(bits: int) -> tuple[Place, Place]:
@@ -126,8 +127,11 @@ def model_folder(folder: Path, ends: Ends, skip: bool = False, bits: int = 8) ->
     report = MemoryReport("cortex-m7", "measured", 64, 0, 16, 16, 0, 0, (Place("s", "int8", 4, 1.0, 0, 0, 2),),
                           given, answer)
     target = load_target("cortex-m7")
-    (folder / "model.h").write_text(header(bytes(16), ends, report, target, "0" * 64))
-    (folder / "model.c").write_text(source(bytes(16), ends, report, target, "0" * 64))
+    given, answer = (Tensor(place.name, (place.bytes * 8 // bits,), Grid(place.scale, place.zero_point, bits))
+                     for place in (given, answer))
+    plan = Plan((Ports("network", (given,), (answer,)),), ("mask",), Skip("mask", ends.outputs) if skip else Always())
+    for name, write in (("model.h", header), ("model.c", source)):
+        (folder / name).write_text(write([bytes(16)], plan, ends, report, target, "0" * 64))
     (folder / "packed.h").write_text("#define TINYSE_PACKED_ARENA_BYTES 64\n")
     return folder
 

@@ -100,7 +100,8 @@ int main(void) {
   tinyse_network_reset(arena);
   while (read(in, feature, sizeof feature)) {
     const uint32_t before = ticks();
-    if (tinyse_network_run(arena, NULL, feature, mask) != TINYSE_OK) {
+    uint32_t ran;
+    if (tinyse_network_run(arena, NULL, 0, feature, mask, &ran) != TINYSE_OK || ran != 1) {
       return 2;
     }
     const uint32_t spent = ticks() - before;

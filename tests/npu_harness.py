@@ -13,7 +13,7 @@ import firmware_images
 import pytest
 from firmware_images import NPU
 
-from tinyse.export.cheader import npu_parts
+from tinyse.export.cparts import npu_parts
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES, HARNESS = ROOT / "firmware" / "src", Path(__file__).parent / "firmware_npu"

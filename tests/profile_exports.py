@@ -11,6 +11,9 @@ from pathlib import Path
 from tiny_models import tiny_tflite
 
 from tinyse.core.artifacts import write_manifest
+from tinyse.core.origin import Origin, Source
+from tinyse.export.hostarena import HostArena
+from tinyse.export.targets import load_target
 from tinyse.export.vela import compile_model
 from tinyse.measure.costs.budget import frame_budget
 from tinyse.measure.costs.firmware import (
@@ -26,22 +29,18 @@ from tinyse.measure.costs.firmware import (
 from tinyse.measure.costs.results import (
     Bound,
     Bounds,
-    HostArena,
     LayerCost,
     MemoryUse,
     NpuEstimate,
     OperatorCost,
-    Origin,
     Profile,
     Region,
     SimulatedCost,
     Simulation,
     Sizes,
-    Source,
     Traffic,
 )
 from tinyse.measure.costs.skipping import skip_cost
-from tinyse.export.targets import load_target
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +92,8 @@ def with_firmware(profile: Profile, scale: int = 1) -> Profile:
     stages = tuple(StageCost(name, 10.0 * mean, mean, mean + 10) for name, mean in means.items())
     whole = sum(means.values())
     run = FirmwareRun(
-        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, 10, "a signal",
+        Origin(Source.EMULATED, tool), "corstone300", "cortex-m55", "cpu", "mve", "instructions", 10, 10, (10,),
+        "a signal",
         stages, StageCost("frame", 10.0 * whole, whole, whole + 60), False, None, None, None, 5120, 8000, 16384, 640)
     memory = FirmwareMemory(
         Origin(Source.EXACT, "read from the ELF file"), "corstone300", "cpu", 16_000, 9_000, 0, 29_504,

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from firmware_audio import write_wav
 from firmware_chain import FULL_SCALE, IMAGES, Listener, decibels, heard, int16, streamed, tflm
 
+from tinyse.engines.enhance import enhance_signal
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import corpus_dir
-from tinyse.engines.enhance import enhance_signal
 
 DENSE = str(Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense")
 RATE, MIXTURE = 16000, 10.0

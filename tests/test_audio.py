@@ -12,8 +12,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse import audio, audiofile
 from tinyse.core.errors import AudioError, TinyseError
+from tinyse.sound import audio, audiofile
 from tinyse.sound.audio import AudioFormat, AudioReader, Resampler, hops_of, pcm_blocks, pcm_bytes
 from tinyse.sound.audiofile import audio_writer
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinyse.sound import Ends
 from tinyse.sound.corpus.store import RATE
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.train.recipe import MixingPart
-from tinyse.sound import Ends
 from tinyse.train import augment
 from tinyse.train.mixer import Mixer
+from tinyse.train.recipe import MixingPart
 
 
 def _wave(seed: int, samples: int) -> np.ndarray:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.cli.train import compression
+from tinyse.graph.model import Model
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.model import TrainedModel
-from tinyse.train.recipe import load_recipe
 from tinyse.train import train
 from tinyse.train.averaging import Average
+from tinyse.train.recipe import load_recipe
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",
@@ -81,17 +81,15 @@ def whole(corpus, tmp_path_factory):
 
 
 def test_the_mean_of_a_pruned_clustered_network_is_one(whole):
-    model = TrainedModel.load(whole.model)
+    model = Model.load(whole.model)
     zeros = count = 0
-    for layer in model.layers:
-        for name in ("kernel", "recurrent_kernel"):
-            if name in layer.arrays:
-                zeros += int((layer.arrays[name] == 0).sum())
-                count += layer.arrays[name].size
-                parts = np.split(layer.arrays[name], 4, 1) if layer.kind == "lstm" else layer.arrays[name].T
-                for part in parts:
-                    peak = np.abs(part).max()
-                    assert len(np.unique(np.rint(part / peak * 127)) if peak else []) <= 5
+    for name in model.matrices:
+        array = model.arrays[name]
+        zeros += int((array == 0).sum())
+        count += array.size
+        for part in np.split(array, 4, 1) if name.startswith("lstm") else array.T:
+            peak = np.abs(part).max()
+            assert len(np.unique(np.rint(part / peak * 127)) if peak else []) <= 5
     assert zeros / count >= 0.59
 
 

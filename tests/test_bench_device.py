@@ -296,7 +296,7 @@ def test_a_damaged_manifest_leaves_the_int8_model(tmp_path):
     (folder(tmp_path, "worse", b"TFL3") / "recipe.yaml").write_text("name: [")
     systems, missing = released(tmp_path / "models", tmp_path / "runs")
     assert [system.label for system in systems] == ["torn int8", "worse int8"]
-    assert "is no JSON" in missing["torn float"] and "is no recipe" in missing["worse float"]
+    assert "is no manifest" in missing["torn float"] and "is no recipe" in missing["worse float"]
 
 
 def test_a_damaged_speed_is_measured_again(tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from tinyse.bench.ours import Model
 from tinyse.bench.packages import installed
 from tinyse.bench.peers import PEERS
 from tinyse.bench.speed import measure
-from tinyse.engines.keras import KerasEngine
 from tinyse.core.errors import ModelError, ToolError
+from tinyse.engines.keras import KerasEngine
 
 RATE = 16000
 
@@ -103,7 +103,7 @@ def test_pcm_saturates():
 def test_our_model_is_aligned_and_does_what_evaluation_does():
     from tinyse.measure.scores.scoring import stream
 
-    engine = KerasEngine(tiny_trained().model)
+    engine = KerasEngine(tiny_trained())
     wave = speechlike(1.0)
     model = Model(engine)
     assert peer.latency_ms(model) == 32.0

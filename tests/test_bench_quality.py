@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 
 from tests.tiny_models import tiny_trained
-from tinyse.core.artifacts import write_json
 from tinyse.bench import contenders, ours, packages, quality, scores
 from tinyse.bench.__main__ import command
 from tinyse.bench.contenders import NOISY_INPUT, Contender
@@ -21,6 +20,7 @@ from tinyse.bench.pareto import front, plot
 from tinyse.bench.peer import Size
 from tinyse.bench.quality import Plan, Quality
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
+from tinyse.core.artifacts import write_json
 from tinyse.core.errors import CorpusError, ModelError, ToolError
 from tinyse.measure.scores.pairs import Pair
 from tinyse.measure.scores.systems import System
@@ -102,9 +102,9 @@ def test_other_samples_metrics_or_models_are_scored_anew(tmp_path):
 
 
 def test_a_card_s_scores_are_taken_where_everything_is_the_same(tmp_path, monkeypatch):
-    from tinyse.sound.corpus.synthetic import synthetic_corpus
     from tinyse.measure.scores.pairs import corpus_pairs
     from tinyse.measure.scores.scoring import evaluate
+    from tinyse.sound.corpus.synthetic import synthetic_corpus
 
     corpus = tmp_path / "corpus"
     synthetic_corpus(corpus)

@@ -1,25 +1,29 @@
 """Networks with branches: labels, removal, order, grids and clusters know nothing of families."""
 
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from branched import NETS, branched, inputs, normed, random_arrays, residual, run, skipping, without_units
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyse.frontend import FrontEndSpec
 
-from tinyse.core.errors import ModelError
+from tinyse.core.errors import ExportError, ModelError
 from tinyse.graph.build import Build
 from tinyse.graph.cluster import join, split
-from tinyse.graph.floating import Floating
+from tinyse.graph.dequantize import dequantized
+from tinyse.graph.floating import Floating, calibrate
 from tinyse.graph.fold import fold
 from tinyse.graph.groups import Structure, is_matrix, masks, structure_groups
-from tinyse.graph.model import Model
+from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
 from tinyse.graph.order import densest_first, reorder
 from tinyse.graph.shrink import shrink, widths
 from tinyse.graph.snap import snap
 from tinyse.graph.units import units_of
+from tinyse.sound import Ends
+from tinyse.train.prune import block_mask
 
 
 def test_labels_follow_channels_through_branches():
@@ -151,7 +155,7 @@ def test_a_finished_graph_of_any_family_is_pruned(name, structure):
 @given(st.integers(0, 1000))
 def test_a_folded_norm_is_the_same_function(seed):
     net = normed()
-    model = Model(net, random_arrays(net, seed), FrontEndSpec())
+    model = Model(net, random_arrays(net, seed), Ends())
     folded = fold(model)
     assert not any(node.layer.kind == "norm" for node in folded.net.nodes)
     frames = inputs(net, 10, seed)
@@ -164,7 +168,7 @@ def test_a_norm_that_cannot_be_folded_is_named():
     b = Build((1, 6, 2))
     net = b.done(mask=b.norm(b.conv(b.x, 5, activation="relu")))
     with pytest.raises(ModelError, match="norm_0: a norm follows conv_0, which is no linear product"):
-        fold(Model(net, random_arrays(net, 0), FrontEndSpec()))
+        fold(Model(net, random_arrays(net, 0), Ends()))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -185,3 +189,70 @@ def test_shared_groups_zero_a_unit_as_a_whole():
     found = masks([part], [np.arange(part.count) != 2])
     assert not found["conv_0/kernel"][..., 2].any() and not found["conv_1/kernel"][:, :, 2].any()
     assert not found["dense_0/kernel"][2::6].any() and found["dense_0/kernel"].sum() == 8 * 20
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7, 5), (2, 3, 6), (1, 3, 7, 2, 5), (7, 5)])
+def test_magnitude_blocks_are_cut_tap_by_tap(shape):
+    weights = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    mask = block_mask(weights, (4, 2), 0.5)
+    assert mask.shape == shape and 0.3 < mask.mean() < 0.7
+    taps = mask.reshape(-1, shape[2] if len(shape) > 3 else 1, int(np.prod(shape[3:]) if len(shape) > 3 else shape[-1]))
+    for tap in taps if len(shape) > 2 else mask[None]:
+        for row in range(0, tap.shape[0], 4):
+            for column in range(0, tap.shape[1], 2):
+                assert np.ptp(tap[row : row + 4, column : column + 2]) == 0
+
+
+def test_p_tilde_of_a_finished_skip_rnn_stays():
+    net = tinylstm(12, (9,), (7,), 13)
+    arrays = random_arrays(net, 3)
+    arrays["dense_1/kernel"][:, -1] *= 0.01
+    model = Model(net, arrays, Ends())
+    graph, = snap(replace(model, ranges=calibrate(model, inputs(net, 40, 1)))).plan().parts
+    for structure in (Structure.WEIGHT, Structure.BLOCK):
+        kept = prune_offline(graph, 0.7, structure, (4, 4), apart=("mask", 12)).graph.ops[-2].weights
+        gone = prune_offline(graph, 0.7, structure, (4, 4)).graph.ops[-2].weights
+        np.testing.assert_array_equal(kept.values[-1], graph.ops[-2].weights.values[-1])
+        assert not gone.values[-1].all()
+
+
+def test_calibration_knows_the_cell_s_limit():
+    net = tinylstm(6, (5,), (), 6)
+    arrays = random_arrays(net, 3)
+    arrays["lstm_0/bias"][:15] = 6.0  # the cell only grows
+    ranges = calibrate(Model(net, arrays, Ends()), inputs(net, 60, 1))
+    assert ranges["lstm_0.c"] == (0.0, 8.0) and set(ranges) == set(net.ranges)
+    with pytest.raises(ExportError, match=r"calibration frames of shape \(3, 5\) do not fit the model"):
+        calibrate(Model(net, arrays, Ends()), np.zeros((3, 5)))
+
+
+def test_what_is_no_tinylstm_is_not_dequantized():
+    with pytest.raises(ModelError, match="few: runs concat, slice, conv, .* which is no TinyLSTM"):
+        dequantized(branched("residual").plan().parts[0], Ends(), "few")
+
+
+def test_a_dequantized_graph_lowers_to_itself():
+    net = tinylstm(12, (9, 8), (7,), 13)
+    model = Model(net, random_arrays(net, 3, 0.3), Ends())
+    graph, = snap(replace(model, ranges=calibrate(model, inputs(net, 40, 1)))).plan().parts
+    again = dequantized(graph, Ends())
+    assert again.net == net and again.plan().parts[0] == graph
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_spreading_over_entries_is_the_transpose_of_gathering(name):
+    rng = np.random.default_rng(6)
+    units = units_of(NETS[name]())
+    partial = 0
+    for part in structure_groups(units, Structure.UNIT):
+        sizes = np.zeros(part.count)
+        for member, (array, labels) in enumerate(part.members):
+            values, weights = rng.normal(size=labels.shape), rng.normal(size=part.count)
+            spread = part.spread(member, weights, 0)
+            assert np.sum(values * spread) == pytest.approx(np.sum(part.gather(member, values) * weights))
+            assert np.all(part.spread(member, weights, 7)[labels == part.count] == 7)
+            assert labels.shape == units.arrays[array].shape
+            sizes += part.gather(member, np.ones(labels.shape))
+            partial += int((labels == part.count).any())
+        np.testing.assert_array_equal(sizes, part.sizes())
+    assert partial > 0 or name not in ("skipping", "gru joint", "gru none")

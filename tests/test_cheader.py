@@ -79,17 +79,19 @@ def test_header_states_the_contract():
 def test_payload_and_weights_are_aligned_parts_of_the_model():
     from tinyse.npu.payload import load
 
-    folder, names = exported("ethos-u55-128"), defines(exported("ethos-u55-128"))
+    folder = exported("ethos-u55-128")
     model = (folder / "model_vela.tflite").read_bytes()
-    place = {name: int(names[f"TINYSE_{name}"]) for name in
-             ("PAYLOAD_OFFSET", "PAYLOAD_BYTES", "WEIGHTS_OFFSET", "WEIGHTS_BYTES")}
+    row = re.search(r"tinyse_parts\[TINYSE_PARTS\] = \{\n  \{ ([^}]+) \}", (folder / "model.c").read_text())[1]
+    place, size, weights_place, weights_size, arena, fast, *moves = re.sub(r"(\d)u", r"\1", row).split(", ")
     payload = load(folder / "model_vela.tflite")
-    assert place["PAYLOAD_OFFSET"] % 16 == 0 and place["WEIGHTS_OFFSET"] % 16 == 0
-    assert model[place["PAYLOAD_OFFSET"]:][:4] == b"COP1"
-    stream = place["PAYLOAD_OFFSET"] + payload.stream_offset
+    assert int(place) % 16 == 0 and int(weights_place) % 16 == 0
+    assert model[int(place):][:4] == b"COP1"
+    stream = int(place) + payload.stream_offset
+    assert stream + 4 * len(payload.words) <= int(place) + int(size)
     assert model[stream:stream + 4 * len(payload.words)] == payload.words.tobytes()
-    weights = model[place["WEIGHTS_OFFSET"]:][:place["WEIGHTS_BYTES"]]
-    assert weights == payload.read_only.tobytes()
+    assert model[int(weights_place):][:int(weights_size)] == payload.read_only.tobytes()
+    assert (int(arena), int(fast)) == (-(-payload.arena_bytes // 16) * 16, payload.fast_bytes)
+    assert moves == ["NULL", "0", "NULL", "0", "0", "0"], "a lone part without pairs: no copies"
 
 
 def test_banner_names_tools_and_model():

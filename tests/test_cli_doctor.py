@@ -2,8 +2,8 @@ import pytest
 from click.testing import CliRunner
 from test_doctor import HEALTHY, Fake, squeeze
 
-from tinyse.studies import doctor
 from tinyse.cli import main
+from tinyse.studies import doctor
 
 
 @pytest.mark.parametrize(("changes", "code"), [({}, 0), ({"programs": set()}, 0), ({"packages": {}}, 1)])

@@ -125,10 +125,15 @@ def test_ctrl_c_leaves_no_file(tmp_path, model):
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
+def heard():
+    """The tests may run under nohup, which children inherit and tinyse obeys."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_end_from_outside_leaves_no_file(tmp_path, model, number, code):
     with subprocess.Popen([*PROGRAM, "-", str(tmp_path / "out.wav"), "--model", model], cwd=ROOT, stdin=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+                          stderr=subprocess.PIPE, preexec_fn=heard) as process:
         assert process.stderr and process.stdin
         process.stdin.write(bytes(64000))
         process.stdin.flush()

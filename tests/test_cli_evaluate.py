@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tinyse.core.artifacts import sha256
 from tinyse.cli import main
+from tinyse.core.artifacts import sha256
 from tinyse.core.errors import CorpusError
 from tinyse.measure.scores import scoring
 from tinyse.measure.scores.metrics import METRICS
 from tinyse.measure.scores.pairs import Pair
+from tinyse.sound import DEFAULT
 
 
 class PassAll:
@@ -22,6 +23,7 @@ class PassAll:
 
     name = "pass"
     bands = 128
+    ends, update_rate = DEFAULT, None
 
     def reset(self) -> None:
         pass

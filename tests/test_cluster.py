@@ -5,28 +5,22 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from export_models import exported, frames
+from export_models import exported, frames, integers, streamed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyse.network import StreamingNetwork
 
 from tinyse.cli import main
-from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.core.errors import RecipeError
-from tinyse.export.checks import interpreter, stream
-from tinyse.export.integer import IntegerNetwork
-from tinyse.export.network import LstmLayer, parse
+from tinyse.engines.keras import KerasEngine
 from tinyse.export.pipeline import export_run
 from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph.cluster import Codebook, cluster_integers, distinct_values, join, split
-from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.offline import prune_offline
-from tinyse.model import TrainedModel
-from tinyse.train.recipe import load_recipe
-from tinyse.train.network import StreamingNetwork
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
+from tinyse.train.recipe import load_recipe
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",
@@ -120,11 +114,7 @@ def test_vela_s_codec_needs_fewer_bytes_with_fewer_values():
 
 
 def tensors(data):
-    for layer in parse(data).layers:
-        if isinstance(layer, LstmLayer):
-            yield from (w for gate in layer.gates for w in (gate.kernel, gate.recurrent))
-        elif hasattr(layer, "weights"):
-            yield layer.weights
+    yield from read(data).matrices
 
 
 def test_prune_offline_clusters_a_file_that_tflm_runs(tmp_path):
@@ -139,8 +129,8 @@ def test_prune_offline_clusters_a_file_that_tflm_runs(tmp_path):
     pruned = write(prune_offline(read(model.read_bytes()), 0.8).graph)
     assert all(not np.any((new != 0) & (old == 0)) and np.all(new * old.astype(int) >= 0)
                for new, old in zip(tensors(data), tensors(pruned), strict=True))
-    inputs = parse(data).features.quantize(frames(40, 16))
-    np.testing.assert_array_equal(stream(interpreter(data), inputs), IntegerNetwork(data).run(inputs))
+    inputs = read(data).inputs[0].grid.quantize(frames(40, 16))
+    np.testing.assert_array_equal(streamed(data, inputs), integers(data, inputs))
     with pytest.raises(RecipeError, match="clusters: 3 is out of range"):
         prune_offline(read(pruned), 0.5, values=3)
 
@@ -173,15 +163,14 @@ def data(clustered):
 
 
 def test_the_exported_integers_are_the_trained_clusters(clustered, data):
-    model = TrainedModel.load(clustered / "model.npz")
-    values = distinct_values(model.model)
+    model = Model.load(clustered / "model.npz")
+    values, arrays = distinct_values(model), model.net.arrays
     assert max(values.values()) <= 5 and min(values.values()) >= 3
     assert json.loads((clustered / "manifest.json").read_text())["distinct"] == values
-    for layer, made in zip(model.layers, parse(data).layers, strict=False):
-        if layer.kind != "lstm":
-            continue
-        for gate, (kernel, recurrent) in enumerate(zip(*(split(layer.arrays[name], model.model.net.arrays[f"{layer.name}/{name}"]) for name in
-                                                         ("kernel", "recurrent_kernel")), strict=True)):
+    for made in read(data).lstms:
+        names = [f"{made.out.name}/{name}" for name in ("kernel", "recurrent_kernel")]
+        parts = (split(model.arrays[name], arrays[name]) for name in names)
+        for gate, (kernel, recurrent) in enumerate(zip(*parts, strict=True)):
             for rows, tensor in ((kernel, made.gates[gate].kernel), (recurrent, made.gates[gate].recurrent)):
                 scale = np.abs(rows).max() / np.float32(127)
                 np.testing.assert_array_equal(np.rint(rows / scale).reshape(-1, tensor.shape[0]).T, tensor)
@@ -190,12 +179,10 @@ def test_the_exported_integers_are_the_trained_clusters(clustered, data):
 
 
 def test_the_clustered_network_equals_tflm_bit_for_bit(clustered, data):
-    model = TrainedModel.load(clustered / "model.npz")
-    grid, keras = Grid.of_range(*model.ranges["features"]), StreamingNetwork(model.model)
+    keras = KerasEngine(Model.load(clustered / "model.npz"))
     steps = np.random.default_rng(4).integers(-128, 128, (120, 128)).astype(np.int8)
-    real = ((steps.astype(np.float32) - grid.zero_point) * np.float32(grid.scale)).astype(np.float32)
-    made = stream(interpreter(data), steps).astype(int) + 128
-    np.testing.assert_array_equal(made, np.stack([np.rint(keras.step(frame) * 256).astype(int) for frame in real]))
+    made = streamed(data, steps)
+    np.testing.assert_array_equal(made, np.stack([keras.step(frame) for frame in steps]))
     assert made.std() > 0.5
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyse.core.errors import AudioError
 from tinyse.sound.corpus.difference import likeness, noise_of
 from tinyse.sound.corpus.synthetic import utterance
-from tinyse.core.errors import AudioError
 
 RATE = 16000
 

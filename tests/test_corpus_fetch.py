@@ -19,12 +19,12 @@ import pytest
 import soundfile
 
 import tinyse.sound.corpus
+from tinyse.core.errors import AudioError, CorpusError, ToolError
 from tinyse.sound.corpus import archives, debian
 from tinyse.sound.corpus.catalogue import Catalogue, Package, Take, load_catalogue
 from tinyse.sound.corpus.decode import decode, gather, limit, read_sound, to_mono_16k, trim
 from tinyse.sound.corpus.fetch import _found, _left, _rule, fetch
 from tinyse.sound.corpus.store import Corpus, disjoint
-from tinyse.core.errors import AudioError, CorpusError, ToolError
 
 needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb: apt-get install dpkg")
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.sound.corpus.importing import import_corpus, read_job
 from tinyse.sound.corpus.layouts import Job, find_jobs
 from tinyse.sound.corpus.store import Corpus, disjoint
-from tinyse.core.errors import CorpusError, TinyseError
 
 RATE = 16000
 

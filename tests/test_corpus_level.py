@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinyse.frontend import FrontEndSpec
 
+from tinyse.core.errors import CorpusError
+from tinyse.sound import DEFAULT
 from tinyse.sound.corpus.level import FRAME, Places, has_sound, soundless
 from tinyse.sound.corpus.mix import piece, test_mixtures
 from tinyse.sound.corpus.store import Corpus, NewClip
 from tinyse.sound.corpus.synthetic import synthetic_corpus, utterance
-from tinyse.core.errors import CorpusError
-from tinyse.train.recipe import load_recipe
 from tinyse.train import mixer
 from tinyse.train.mixer import Mixer
+from tinyse.train.recipe import load_recipe
 
 RATE = 16000
 STEP = 1 / 32768
@@ -87,7 +87,7 @@ def test_a_clip_without_sound_is_named(tmp_path):
 def only_recorded(corpus):
     recipe = load_recipe("quick", {"mixing.generated": "0", "mixing.babble": "0", "mixing.second_noise": "0",
                                    "mixing.equalize": "0"})
-    return Mixer(corpus, recipe.mixing, FrontEndSpec(), 0)
+    return Mixer(corpus, recipe.mixing, DEFAULT, 0)
 
 
 def test_no_training_draw_is_silent_or_an_offset(sparse):

@@ -7,11 +7,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus import mix
 from tinyse.sound.corpus.mix import active_level, mix_at_snr, write_mixtures
 from tinyse.sound.corpus.store import Corpus, NewClip
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.core.errors import CorpusError
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.sound.corpus.noise import KINDS, babble, generate
 from tinyse.core.errors import CorpusError
+from tinyse.sound.corpus.noise import KINDS, babble, generate
 
 
 @settings(deadline=None, max_examples=40)

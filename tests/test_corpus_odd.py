@@ -9,11 +9,11 @@ import soundfile
 from click.testing import CliRunner
 
 from tinyse.cli import main
+from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.layouts import files_below, sound_files
 from tinyse.sound.corpus.splits import assign
 from tinyse.sound.corpus.store import Corpus, NewClip, disjoint
-from tinyse.core.errors import CorpusError
 
 RATE = 16000
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.store import KINDS, MANIFEST, SPLITS, Corpus, NewClip, corpus_dir, disjoint, to_int16
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.core.errors import CorpusError
 
 
 def clip(name, split="train", kind="speech", source="anna", samples=None):

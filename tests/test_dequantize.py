@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from export_models import random_model
 
-from tinyse.engines.tflm import TflmEngine
 from tinyse.core.errors import ModelError
+from tinyse.engines.tflm import TflmEngine
 from tinyse.export.pipeline import export_run
 from tinyse.export.reader import read
 from tinyse.graph.dequantize import dequantized, floating
@@ -23,7 +23,7 @@ DENSE = Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense"
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    snap(random_model(zeros=0.5).model).save(folder / "model.npz")
+    snap(random_model(zeros=0.5)).save(folder / "model.npz")
     export_run(folder, "cortex-m55", folder / "export")
     return folder / "export" / "model_int8.tflite"
 

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from tinyse.core.artifacts import sha256
-from tinyse.sound.corpus.store import Corpus
-from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.core.errors import RecipeError, TrainingError
 from tinyse.graph.model import tinylstm
-from tinyse.train.keras import tf, tf_keras
-from tinyse.train.loss import MASK_FLOOR
-from tinyse.train.recipe import load_recipe
 from tinyse.sound import Ends, gains
-from tinyse.train.network import Network
+from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
 from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import Lanes
+from tinyse.train.loss import MASK_FLOOR
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
+from tinyse.train.recipe import load_recipe
 from tinyse.train.start import Start, take_weights
 
 SPEC = Ends()

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from tinyse.studies import doctor
 from tinyse.cli.doctor import lines
+from tinyse.studies import doctor
 from tinyse.studies.doctor import FVP, Machine, State, diagnose, find_fvp
 
 REQUIREMENTS = ("numpy>=1.26,<2.4", "tf_keras<2.22,>=2.19", "tflite-micro>=0.dev0",

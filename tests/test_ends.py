@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tinyse import sound
 from tinyse.core.errors import ModelError, RecipeError
-from tinyse.train.recipe import load_recipe
 from tinyse.sound import Analysis, Bands, Ends, Feature, Framing, Meter, Result, StreamingEnhancer, Synthesis
+from tinyse.train.recipe import load_recipe
 
 SPEC = Framing()
 FRAMINGS = pytest.mark.parametrize("spec", [
@@ -445,6 +445,20 @@ def test_a_recipe_chooses_its_ends(tmp_path):
         with pytest.raises(RecipeError) as caught:
             load_recipe(path, {f"ends.{key}": value})
         assert caught.value.line().startswith(f"{path}: {line}")
+
+
+@pytest.mark.parametrize("ends, word", [
+    (Ends(Framing(rate=8000), Bands(high_hz=4000.0)), "the corpus has 16000 Hz"),
+    (Ends(Framing(frame=320, hop=160, fft=320)), "fft 320"), (Ends(result=Result(limit=2.0)), "gains of 0 to 1"),
+    (Ends(result=Result("score")), "score: losses are known for gains"),
+    (Ends(result=Result("complex_gains")), "complex_gains: losses are known for gains"),
+])
+def test_what_cannot_be_trained_is_refused_before_training(ends, word):
+    from tinyse.train.start import check_ends
+
+    check_ends(Ends(Framing(frame=320, hop=160), Bands("none"), Feature("log_power"), layout="width"))
+    with pytest.raises(RecipeError, match=word):
+        check_ends(ends)
 
 
 @pytest.mark.parametrize("change, word", [

@@ -18,6 +18,7 @@ from tinyse.measure.scores import render, result, scoring, systems
 from tinyse.measure.scores.pairs import Pair
 from tinyse.measure.scores.result import ClipScore, Evaluation, table_rows
 from tinyse.measure.scores.systems import System
+from tinyse.sound import DEFAULT
 
 
 class Constant:
@@ -25,6 +26,7 @@ class Constant:
 
     name = "constant"
     bands = 128
+    ends, update_rate = DEFAULT, None
 
     def __init__(self, gain: float) -> None:
         self.gain = gain
@@ -162,7 +164,7 @@ def test_a_model_that_a_worker_cannot_load_is_the_model_s_error(tmp_path: Path) 
     file.write_bytes(tiny_tflite()[:2000])
     with pytest.raises(ModelError, match="the file is damaged or cut short") as caught:
         scoring.score_pairs([System("quantized", "tflm", file)], make_pairs(1), ["si_sdr"], workers=2)
-    assert caught.value.hint == "export the model again"
+    assert caught.value.hint == "export it again"
 
 
 def test_nothing_to_score_and_doubled_labels_are_refused(tmp_path: Path) -> None:

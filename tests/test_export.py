@@ -9,23 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export_models import exported, frames, random_model
-from hypothesis import given
-from hypothesis import strategies as st
+from export_models import changed, exported, frames, random_model, written
+from npu_models import compile_model as compile_bytes
 
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import ExportError, ModelError, RecipeError, ToolError
-from tinyse.export import checks, origin, pipeline, tflite, vela, verify
-from tinyse.export.network import parse
-from tinyse.export.quantization import asymmetric, on_grid, quantize_weights, weight_scale
-from tinyse.graph.floating import calibrate
-from tinyse.model import TrainedModel
+from tinyse.export import checks, origin, pipeline, vela
+from tinyse.export.flatfile import operator_names, unpack
+from tinyse.export.reader import read
 from tinyse.export.targets import load_target
+from tinyse.export.writer import write
+from tinyse.graph.floating import calibrate
+from tinyse.graph.model import Model
+from tinyse.graph.plan import Plan
+from tinyse.graph.snap import snap
 
 
 @pytest.fixture(scope="module")
-def model() -> TrainedModel:
-    return TrainedModel.load(exported("ethos-u55-128").parent / "model.npz")
+def model() -> Model:
+    return Model.load(exported("ethos-u55-128").parent / "model.npz")
 
 
 @pytest.fixture(scope="module")
@@ -33,171 +35,82 @@ def data() -> bytes:
     return (exported("ethos-u55-128") / "model_int8.tflite").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def tree(model):
-    return tflite._calibrated(model)
-
-
-def changed(model: TrainedModel, layer: int, **arrays: np.ndarray) -> TrainedModel:
-    layers = list(model.layers)
-    layers[layer] = replace(layers[layer], arrays={**layers[layer].arrays, **arrays})
-    return replace(model, layers=tuple(layers))
+def proof(plan: Plan, count: int = 64) -> checks.StreamProof:
+    grid = plan.inputs[0].grid
+    seen = grid.quantize(frames(count, plan.inputs[0].size, 7))
+    return checks.check_stream(plan, [write(graph) for graph in plan.graphs], seen, ["m.tflite"])[0]
 
 
 def test_operators_and_work_are_the_models(model, data):
-    network = checks.check_operators(data, model)
-    assert network.operators == ("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM",
-                                 "FULLY_CONNECTED", "FULLY_CONNECTED", "LOGISTIC")
+    assert operator_names(unpack(data)) == ("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM",
+                                            "FULLY_CONNECTED", "FULLY_CONNECTED", "LOGISTIC")
+    assert read(data) == model.plan().graphs[0]
     # 4 x (24x16 + 24x24) + 4 x (16x24 + 16x16) + 16x16 + 16x16
-    assert network.macs_per_frame == 3840 + 2560 + 512 == model.macs_per_frame
+    assert read(data).macs == 3840 + 2560 + 512 == model.macs_per_frame
 
 
-def test_folded_work_is_refused(model, data):
-    wider = changed(model, 2, kernel=np.ones((16, 17), np.float32))
-    with pytest.raises(ExportError, match="6912 multiply-accumulates a frame, the trained model 6928"):
-        checks.check_operators(data, wider)
-    with pytest.raises(ExportError, match="where UNIDIRECTIONAL_SEQUENCE_LSTM, FULLY_CONNECTED, LOGISTIC"):
-        checks.check_operators(data, replace(model, layers=(model.layers[0], model.layers[3])))
-
-
-def test_every_weight_is_the_rounded_trained_weight(model, data):
-    network = parse(data)
-    kernel = np.split(model.layers[0].arrays["kernel"], 4, axis=1)[2]
-    scale = np.abs(kernel).max() / 127
-    np.testing.assert_array_equal(network.layers[0].gates[2].kernel, np.rint(kernel.T / scale))
-    dense = model.layers[2].arrays["kernel"]
-    np.testing.assert_array_equal(network.layers[2].weights, np.rint((dense / (np.abs(dense).max(axis=0) / 127)).T))
-
-
-def test_learned_ranges_arrive_exactly(model, data):
-    network = parse(data)
-    low, high = model.ranges["lstm_0.h"]
-    assert network.layers[0].h.scale == (np.float32(high) - np.float32(low)) / np.float32(255)
-    bound = max(map(abs, model.ranges["lstm_1.c"]))
-    assert bound <= network.layers[1].cell_scale * 2**15 < 2 * bound
-    assert network.output.scales == (1 / 256,) and network.output.zero_point == -128
-    assert network.features.zero_point == -128  # features are never negative
-
-
-range_end = st.floats(0.0, 20.0).map(lambda value: round(value, 3))
-
-
-@given(range_end, range_end)
-def test_grids_hold_zero_and_the_range(low, high):
-    if low + high < 1e-2:
-        return
-    grid = asymmetric(-low, high)
-    assert grid.quantize(np.zeros(1))[0] == grid.zero_point
-    assert grid.dequantize(np.array([grid.zero_point]))[0] == 0
-    ends = grid.dequantize(np.array([-128, 127]))
-    assert ends == pytest.approx([-low, high], abs=0.51 * grid.scale)
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from([None, 0]))
-def test_weights_on_the_grid_quantize_to_themselves(seed, axis):
-    weights = np.random.default_rng(seed).laplace(0, 1, (7, 5)).astype(np.float32)
-    scale = weight_scale(weights, axis)
-    snapped = on_grid(weights, scale)
-    np.testing.assert_array_equal(weight_scale(snapped, axis), scale)
-    np.testing.assert_array_equal(quantize_weights(snapped, scale), quantize_weights(weights, scale))
-
-
-@pytest.mark.parametrize("low, high", [(-0.236, 0.236), (-1.5, 253.5), (-0.5, 254.5), (0.0, 0.3), (-4.0, 0.0),
-                                       (-8.0, 8.0), (0.25, 3.0)])
-def test_grid_rule_is_the_converters(model, tree, low, high):
-    """Ties, symmetric and one-sided ranges: where rounding rules differ, the file decides."""
-    ranges = {**model.ranges, "features": (low, high), "lstm_0.h": (low, high), "dense_0.out": (low, high)}
-    written = tflite._quantize(tflite._with_ranges(tree, model, ranges))
-    verify.verify(written, model, ranges)
-
-
-@pytest.mark.parametrize("bound, power", [(1.0, 15), (1.001, 14), (0.124, 18), (8.0, 12), (20.0, 10)])
-def test_cell_scale_is_the_converters_power_of_two(model, tree, bound, power):
-    ranges = {**model.ranges, "lstm_0.c": (-bound, bound / 2)}
-    written = tflite._quantize(tflite._with_ranges(tree, model, ranges))
-    assert parse(written).layers[0].cell_scale == 2.0**-power
-    verify.verify(written, model, ranges)
-
-
-@pytest.mark.parametrize("name", ["features", "lstm_0.h", "lstm_1.c", "dense_0.out", "dense_1.out"])
-def test_a_range_that_is_not_in_the_file_is_named(model, data, name):
-    low, high = model.ranges[name]
-    with pytest.raises(ExportError, match=name.split(".")[0]):
-        verify.verify(data, model, {**model.ranges, name: (low, 3 * high + 1)})
-
-
-def test_a_weight_that_is_not_in_the_file_is_named(model, data):
-    kernel = model.layers[1].arrays["recurrent_kernel"].copy()
-    row, column = np.argwhere(np.abs(kernel) > 0.02)[0]
-    kernel[row, column] *= 0.5
-    with pytest.raises(ExportError, match="lstm_1.recurrent_kernel_i: 1 of 256 weights"):
-        verify.verify(data, changed(model, 1, recurrent_kernel=kernel), model.ranges)
+def test_other_work_than_the_trained_is_refused(model):
+    wider = random_model(dense=(17,), zeros=0.5)
+    with pytest.raises(ExportError, match="6912 multiply-accumulates a frame, the trained model 6944"):
+        checks.check_counts(model.plan(), wider)
 
 
 def test_pruned_zeros_are_zero_bytes(model, data):
-    trained = sum(int((a == 0).sum()) for layer in model.layers for n, a in layer.arrays.items() if n != "bias")
+    trained = sum(int((model.arrays[name] == 0).sum()) for name in model.matrices)
     assert trained > 0.45 * model.macs_per_frame
-    assert checks.check_zeros(data, model) >= trained
-    dense = random_model(zeros=0.0)
-    more = replace(model, layers=tuple(
-        replace(layer, arrays={n: np.zeros_like(a) if n == "kernel" else a for n, a in layer.arrays.items()})
-        for layer in dense.layers))
-    with pytest.raises(ExportError, match="lstm_1: 1536 zeros were trained, 1294 are in the file"):
-        checks.check_zeros(data, more)
+    assert read(data).zeros >= trained
+    more = replace(model, arrays={name: np.zeros_like(array) if name.endswith("/kernel") else array
+                                  for name, array in random_model(zeros=0.0).arrays.items()})
+    with pytest.raises(ExportError, match=r"^\d+ zeros were trained, \d+ are in the file"):
+        checks.check_counts(model.plan(), more)
 
 
-def test_states_persist_and_reset_restores_them(data):
-    proof = checks.check_stream(data, frames(64, 16, 7))
-    assert proof.frames == 64 and proof.remembered > 500
+def test_states_persist_and_reset_restores_them(model):
+    found = proof(model.plan())
+    assert found.frames == 64 and found.remembered > 500
 
 
 def test_a_model_without_memory_is_refused():
     """Recurrence and forget gate shut: the mask cannot depend on the past."""
     model = random_model((6,), (), 6)
-    arrays = model.layers[0].arrays
-    bias = arrays["bias"].copy()
+    bias, kernel = model.arrays["lstm_0/bias"].copy(), model.arrays["lstm_0/kernel"].copy()
     bias[6:12] = -40.0
-    kernel = arrays["kernel"].copy()
     kernel[:, 6:12] = np.float32(0.3) * np.sign(kernel[:, 6:12] + 1e-9) * 1e-3
-    shut = changed(model, 0, recurrent_kernel=np.zeros_like(arrays["recurrent_kernel"]), bias=bias, kernel=kernel)
+    shut = changed(model, lstm_0__recurrent_kernel=np.zeros_like(model.arrays["lstm_0/recurrent_kernel"]),
+                   lstm_0__bias=bias, lstm_0__kernel=kernel)
     shut = replace(shut, ranges={**model.ranges, "features": (0.0, 1000.0)})
-    with pytest.raises(ExportError, match="no mask depends on earlier frames"):
-        checks.check_stream(tflite.to_int8(shut), frames(20, 6))
+    with pytest.raises(ExportError, match=r"m.tflite: no result depends on earlier frames: nothing persists"):
+        proof(shut.plan(), 20)
 
 
-def test_post_training_ranges_come_from_ordered_frames(model, tree, monkeypatch):
-    monkeypatch.setattr(tflite, "_calibrated", lambda _: tree)
+def test_a_file_that_the_reference_does_not_agree_with_is_refused(model):
+    other = random_model(zeros=0.5, seed=9)
+    with pytest.raises(ExportError, match="m.tflite: TFLM and the integer reference disagree"):
+        checks.check_stream(model.plan(), [written(replace(other, ranges=model.ranges))],
+                            np.zeros((20, 16), np.int8), ["m.tflite"])
+
+
+def test_a_compiled_file_of_other_weights_is_refused(model):
+    snapped = snap(random_model(gain=0.6))
+    plan, seen = snapped.plan(), np.random.default_rng(0).integers(-128, 128, (30, 16)).astype(np.int8)
+    _, results = checks.check_stream(plan, [written(snapped)], seen, ["m.tflite"])
+    good, bad = (compile_bytes(written(each)) for each in (snapped, snap(random_model(gain=0.6, seed=3))))
+    assert checks.check_compiled(plan, [good], seen, results, ["m.tflite"]) == 0
+    with pytest.raises(ExportError, match=r"m.tflite: the compiled network differs from TFLM in \d+ of 480 values"):
+        checks.check_compiled(plan, [bad], seen, results, ["m.tflite"])
+
+
+def test_post_training_ranges_come_from_ordered_frames(model, tmp_path):
     float_model = replace(model, ranges=None)
     seen = frames(300, 16, 5)
-    network = parse(tflite.to_int8(float_model, seen))
-    assert network.features.scale == pytest.approx(seen.max() / 255, rel=1e-6)
-    grown = calibrate(float_model.model, np.repeat(seen[:1], 200, axis=0))["lstm_0.c"]
-    single = calibrate(float_model.model, seen[:1])["lstm_0.c"]
+    grown = calibrate(float_model, np.repeat(seen[:1], 200, axis=0))["lstm_0.c"]
+    single = calibrate(float_model, seen[:1])["lstm_0.c"]
     assert grown[1] - grown[0] > 1.5 * (single[1] - single[0])
+    made = origin.trained(float_model, "", seen, lambda _: None)
+    assert made.quantization == "calibrated"
+    assert made.plan.inputs[0].grid.scale == pytest.approx(seen.max() / 255, rel=1e-6)
     with pytest.raises(ExportError, match="no calibration frames"):
-        tflite.to_int8(float_model)
-    with pytest.raises(ExportError, match="do not fit"):
-        tflite.to_int8(float_model, seen[:, :5])
-
-
-def test_models_that_cannot_be_exported_say_why(model):
-    with pytest.raises(ExportError, match="no range for lstm_0.h"):
-        tflite.to_int8(replace(model, ranges={k: v for k, v in model.ranges.items() if k != "lstm_0.h"}))
-    with pytest.raises(ExportError, match="must be, a sigmoid"):
-        tflite.to_int8(replace(model, layers=model.layers[:-1]))
-    with pytest.raises(ExportError, match="layers dense cannot"):
-        tflite.to_int8(replace(model, layers=model.layers[3:]))
-    with pytest.raises(ExportError, match="lstm_1 takes 24 values, but 16 arrive"):
-        tflite.to_int8(replace(model, layers=(random_model((16,)).layers[0], *model.layers[1:])))
-    with pytest.raises(ExportError, match="lstm_0 holds weights that are not finite"):
-        tflite.to_int8(changed(model, 0, bias=np.full(96, np.nan, np.float32)))
-    with pytest.raises(ExportError, match="features: range 0.0..nan"):
-        tflite.to_int8(replace(model, ranges={**model.ranges, "features": (0.0, float("nan"))}))
-
-
-def test_a_converter_that_fails_is_one_line():
-    with pytest.raises(ExportError, match="TensorFlow's converter: "):
-        tflite._quantize(b"no flatbuffer")
+        origin.trained(float_model, "", None, lambda _: None)
 
 
 def test_the_same_export_twice_gives_the_same_bytes(tmp_path):
@@ -266,10 +179,9 @@ def test_vela_failures_are_one_line(tmp_path, monkeypatch):
     assert caught.value.hint == "pip install ethos-u-vela"
 
 
-def test_a_failed_export_keeps_the_finished_one(data, tmp_path, monkeypatch):
+def test_a_failed_export_keeps_the_finished_one(tmp_path, monkeypatch):
     shutil.copytree(exported("ethos-u55-128"), tmp_path / "export")
     shutil.copyfile(exported("ethos-u55-128").parent / "model.npz", tmp_path / "model.npz")
-    monkeypatch.setattr(origin, "to_int8", lambda *_: data)
     before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
 
     def fail(*_: object) -> None:
@@ -323,6 +235,6 @@ def test_an_int8_file_exports_to_the_same_code_as_the_run_it_came_from(tmp_path,
 def test_an_int8_file_of_another_front_end_is_refused(tmp_path):
     shutil.copyfile(exported("cortex-m7") / "model_int8.tflite", tmp_path / "mine.tflite")
     (tmp_path / "manifest.json").write_text('{"frontend": {"bands": 12}}')
-    with pytest.raises(ModelError, match="the front end has 12 bands, the network 16"):
+    with pytest.raises(ModelError, match="the network takes 16 values, its ends give 12"):
         pipeline.export_run(tmp_path / "mine.tflite", "cortex-m7", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -42,8 +42,8 @@ def noise(seconds: float = 0.5) -> Path:
 @pytest.mark.parametrize(("board", "backend"), IMAGES)
 def test_the_bound_holds_what_the_painted_stack_shows(board, backend):
     built = image(board, backend)
-    model = npu_model() if backend == "npu" else None
-    stack = run(built.elf, board, noise(), npu_model=model).results.stack
+    models = [npu_model()] if backend == "npu" else []
+    stack = run(built.elf, board, noise(), npu_models=models).results.stack
     whole, hop = deepest(built.folder, "tinyse_start"), deepest(built.folder, "tinyse_process_int16")
     assert stack.used <= whole.bytes <= stack.bytes
     assert whole.bytes <= 1.2 * stack.used + 32, "a bound that nothing comes near is a wrong graph"

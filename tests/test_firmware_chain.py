@@ -17,11 +17,11 @@ from firmware_audio import read_wav, write_wav
 from firmware_chain import FULL_SCALE, IMAGES, Heard, Listener, decibels, heard, int16, streamed, tflm
 from firmware_images import NPU, export, needs_compiler, needs_qemu, npu_model, scratch
 
+from tinyse.engines.enhance import enhance_file, enhance_signal
+from tinyse.engines.npu import NpuEngine
+from tinyse.graph.model import Model
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import corpus_dir
-from tinyse.engines.npu import NpuEngine
-from tinyse.engines.enhance import enhance_file, enhance_signal
-from tinyse.graph.model import Model
 from tinyse.train.network import StreamingNetwork
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]

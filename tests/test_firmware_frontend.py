@@ -28,7 +28,7 @@ from frontend_library import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.engines.tflm import Affine
+from tinyse.graph.grid import Grid
 from tinyse.sound import Bands, Ends, Feature, Framing, StreamingEnhancer
 
 DEFAULT = Ends()
@@ -256,6 +256,6 @@ def test_quantization_is_the_engines_to_the_bit(core):
 def test_quantization_rule_at_the_halves():
     """Adding a half would carry 0.49999997 over to 1."""
     ratios = np.float32([0.49999997, 0.5, 0.50000006, 1.5, 2.5, 8388607.5, 0])
-    unit = Affine(1.0, -128, np.dtype(np.int8))
+    unit = Grid(1.0, -128)
     assert unit.quantize(ratios).tolist() == [-128, -127, -127, -126, -125, 127, -128]
 

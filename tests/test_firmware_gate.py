@@ -1,4 +1,4 @@
-"""The C library's gate against `tinyse.graph.skip`, with a network that answers as told: host under sanitizers, and QEMU."""
+"""The C library's gate against `tinyse.graph.skip`, with a network that answers as told: host, sanitized, and QEMU."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from frontend_library import MAX_HOPS, OUTPUT, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.engines.tflm import Affine
+from tinyse.graph.grid import Grid
 from tinyse.graph.skip import SkipGate
 from tinyse.sound import Bands, Ends, Framing, StreamingEnhancer
 
 SPEC = Ends(Framing(frame=32, hop=16, fft=32), Bands(count=4))
-MASK = Affine(OUTPUT.scale, OUTPUT.zero_point, np.dtype(np.int8))
+MASK = Grid(OUTPUT.scale, OUTPUT.zero_point)
 CORES = ["host", *(pytest.param(core, marks=pytest.mark.qemu) for core in ("m55", "m7"))]
 
 

@@ -44,9 +44,10 @@ def chains() -> tuple[Case, ...]:
 
 def check(cases: tuple[Case, ...], machine: str, folder) -> None:
     for one, frames in zip(cases, run(list(cases), machine, folder), strict=True):
+        label = f"{one.plan.parts[0].name}: {one.plan}"[:4000]
         for found, expected in zip(frames, one.expected(), strict=True):
             for got, wanted in zip(found, expected, strict=True):
-                np.testing.assert_array_equal(got, wanted, f"{one.plan.parts[0].name}: {one.plan}"[:4000])
+                np.testing.assert_array_equal(got, wanted, label)
 
 
 @pytest.mark.parametrize("machine", EVERY)

@@ -15,15 +15,15 @@ from firmware_audio import read_wav, sound, write_wav
 from firmware_images import export, image, needs_compiler, needs_qemu, npu_model, project
 
 from tinyse.cli import main
-from tinyse.engines.tflm import TflmEngine
-from tinyse.engines.enhance import enhance_signal
 from tinyse.core.errors import AudioError, ExportError, TinyseError, ToolError
+from tinyse.engines.enhance import enhance_signal
+from tinyse.engines.tflm import TflmEngine
+from tinyse.export.targets import load_target
 from tinyse.firmware import qemu, results
 from tinyse.firmware.build import build
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.project import write_project
 from tinyse.sound import Bands, Ends
-from tinyse.export.targets import load_target
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
 IMAGES = [("corstone300", "cpu", "auto"), ("corstone300", "cpu", "portable"), ("mps2-an500", "cpu", "auto"),
@@ -31,8 +31,8 @@ IMAGES = [("corstone300", "cpu", "auto"), ("corstone300", "cpu", "portable"), ("
 
 
 def emulate(board: str, backend: str, kernels: str, wav: Path, out: Path | None = None, **options) -> qemu.Run:
-    model = npu_model() if backend == "npu" else None
-    return qemu.run(image(board, backend, kernels).elf, board, wav, out, npu_model=model, **options)
+    models = [npu_model()] if backend == "npu" else []
+    return qemu.run(image(board, backend, kernels).elf, board, wav, out, npu_models=models, **options)
 
 
 @pytest.mark.parametrize("board, backend, kernels", IMAGES)
@@ -42,7 +42,7 @@ def test_enhances_as_the_host_does_and_twice_the_same(board, backend, kernels, t
     first, second = (emulate(board, backend, kernels, wav, tmp_path / f"{name}.wav", network=True) for name in "ab")
     assert first == second
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
-    heard, engine = read_wav(tmp_path / "a.wav"), TflmEngine(
+    heard, engine = read_wav(tmp_path / "a.wav"), TflmEngine.of_bytes(
         (export("small", "cortex-m55") / "model_int8.tflite").read_bytes(), ends=Ends(bands=Bands(count=16)))
     expected = enhance_signal(samples.astype(np.float32) / 32768, engine) * 32768
     assert len(heard) == len(samples)
@@ -164,12 +164,13 @@ def guest(folder: Path, board: str, *arguments: str, semihosting: bool = True, s
     return code, uart.read_text()
 
 
-@pytest.mark.parametrize("arguments", [(), ("in.wav",), ("a", "b", "c", "--what"), ("a", "b", "c", "--npu", "only")])
+@pytest.mark.parametrize("arguments", [
+    (), ("in.wav",), ("a", "b", "c", "--what"), ("a", "b", "c", "--npu", "only"), ("a", "b", "c", "--exit", "1st")])
 def test_a_command_line_that_is_none(arguments, tmp_path):
     code, uart = guest(tmp_path, "corstone300", "tinyse", *arguments)
     assert code == qemu.EXIT_USAGE
-    assert uart == ("tinyse: error: usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY]\n"
-                    "\x04")
+    assert uart == ("tinyse: error: usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY] "
+                    "[--exit PARTS]\n\x04")
 
 
 @pytest.mark.parametrize("board", ["corstone300", "mps2-an500"])

@@ -10,23 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export_models import frames, random_model
+from export_models import frames, integers, random_model, streamed, written
 from firmware_network import KERNELS, MACHINES, Program, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinyse.sound.corpus.mix import test_mixtures
-from tinyse.sound.corpus.store import corpus_dir
-from tinyse.export import checks, tflite
 from tinyse.export.cnetwork import c_network
 from tinyse.export.coperator import Pack
-from tinyse.export.integer import IntegerNetwork
-from tinyse.export.network import parse
 from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
 from tinyse.export.reader import read
 from tinyse.graph.fixedpoint import quantize_multiplier, rescale, sigmoid16, tanh16
-from tinyse.model import TrainedModel
+from tinyse.graph.model import Model
 from tinyse.sound import features, stft
+from tinyse.sound.corpus.mix import test_mixtures
+from tinyse.sound.corpus.store import corpus_dir
 
 DENSE = Path(__file__).parent.parent / "models" / "tinylstm-dense" / "model_int8.tflite"
 EMULATED = ("mve", "m55-portable", "dsp")
@@ -43,12 +40,12 @@ def noise(count: int, bands: int, seed: int = 0) -> np.ndarray:
 
 def expected(data: bytes, inputs: np.ndarray) -> np.ndarray:
     """What TFLM answers; the integer reference must agree before C is asked."""
-    masks = checks.stream(checks.interpreter(data), inputs)
-    np.testing.assert_array_equal(IntegerNetwork(data).run(inputs), masks)
+    masks = streamed(data, inputs)
+    np.testing.assert_array_equal(integers(data, inputs), masks)
     return masks
 
 
-def blocked(model: TrainedModel, zeros: float, rows: int, seed: int = 0) -> TrainedModel:
+def blocked(model: Model, zeros: float, rows: int, seed: int = 0) -> Model:
     """``model`` with a share of its blocks of 16 inputs x ``rows`` outputs zero."""
     rng = np.random.default_rng(seed)
 
@@ -58,9 +55,8 @@ def blocked(model: TrainedModel, zeros: float, rows: int, seed: int = 0) -> Trai
         kept[:, :: max(1, outputs // (4 * rows))] = True  # a gate of zeros alone has no scale
         return kernel * np.repeat(np.repeat(kept, TILE, 0), rows, 1)[:inputs, :outputs].astype(np.float32)
 
-    return replace(model, layers=tuple(
-        replace(layer, arrays={name: array if name == "bias" else mask(array) for name, array in layer.arrays.items()})
-        for layer in model.layers))
+    return replace(model, arrays={name: mask(array) if name in model.matrices else array
+                                  for name, array in model.arrays.items()})
 
 
 SMALL = {
@@ -75,15 +71,14 @@ CASES = [("odd widths", None), ("odd widths", 1), ("one unit", None), ("two chun
 
 @lru_cache
 def small(name: str) -> bytes:
-    return tflite.to_int8(SMALL[name]())
+    return written(SMALL[name]())
 
 
 @lru_cache
 def small_answer(name: str) -> tuple[np.ndarray, np.ndarray]:
     data = small(name)
-    network = parse(data)
-    bands = network.input.shape[-1]
-    inputs = np.concatenate([network.features.quantize(frames(120, bands, 9)), noise(120, bands)])
+    x = read(data).inputs[0]
+    inputs = np.concatenate([x.grid.quantize(frames(120, x.size, 9)), noise(120, x.size)])
     return inputs, expected(data, inputs)
 
 
@@ -127,19 +122,12 @@ def test_every_activation_and_many_rescalings_are_the_references(machine, tmp_pa
         np.testing.assert_array_equal(result, rescale(values, *pair), f"{pair}")
 
 
-@lru_cache
-def _tree() -> tuple[TrainedModel, object]:
-    model = random_model((24, 16), (16,), 16)
-    return model, tflite._calibrated(model)
-
-
 def with_ranges(cell: float, features: float, hidden: float, logits: float) -> bytes:
     """A network whose cell powers, shifts and saturations are not those of a trained one."""
-    model, tree = _tree()
     ranges = {"features": (0.0, features), "lstm_0.h": (-hidden, hidden / 2), "lstm_0.c": (-cell, cell / 3),
               "lstm_1.h": (-1.0, 0.0), "lstm_1.c": (0.0, 1 / cell), "dense_0.out": (0.0, hidden),
               "dense_1.out": (-logits, logits * 3)}
-    return tflite._quantize(tflite._with_ranges(tree, model, ranges))
+    return written(replace(random_model((24, 16), (16,), 16, quantized=False), ranges=ranges))
 
 
 # Cells of 2^-21 to 2^-10, both tanh scalings, the clip at 10, left shifts, and sums that saturate.
@@ -170,7 +158,7 @@ size = st.floats(-3.0, 3.0).map(lambda power: 2.0**power)
 @given(st.floats(-6.0, 5.0).map(lambda power: 2.0**power), size, size, size, st.integers(0, 99))
 def test_any_ranges_have_the_references_bits(tmp_path, cell, features, hidden, logits, seed):
     data, inputs = with_ranges(cell, features, hidden, logits), noise(60, 16, seed)
-    np.testing.assert_array_equal(build(data, "sanitized", tmp_path).run(inputs)[0], IntegerNetwork(data).run(inputs))
+    np.testing.assert_array_equal(build(data, "sanitized", tmp_path).run(inputs)[0], integers(data, inputs))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +170,7 @@ def program(tmp_path_factory) -> Callable[[str], Program]:
 @lru_cache
 def full_answer() -> tuple[np.ndarray, np.ndarray]:
     data = DENSE.read_bytes()
-    inputs = np.concatenate([parse(data).features.quantize(frames(200, 128, 3)), noise(100, 128)])
+    inputs = np.concatenate([read(data).inputs[0].grid.quantize(frames(200, 128, 3)), noise(100, 128)])
     return inputs, expected(data, inputs)
 
 
@@ -236,7 +224,7 @@ def speech(count: int) -> np.ndarray:
     waves = [mixture.noisy for mixture in test_mixtures(folders[0], count_per_snr=10, snrs=(0.0, 12.0))]
     made = np.concatenate([features(stft(wave)) for wave in waves])[:count]
     assert len(made) == count
-    return parse(DENSE.read_bytes()).features.quantize(made)
+    return read(DENSE.read_bytes()).inputs[0].grid.quantize(made)
 
 
 @lru_cache

@@ -17,9 +17,9 @@ from firmware_images import NPU, image, needs_compiler, needs_qemu, npu_model
 from npu_harness import ERROR_NPU, HARNESS, build, export, output
 from scipy.io import wavfile
 
-from tinyse.engines.npu import NpuEngine
 from tinyse.core.errors import ExportError, ModelError, ToolError
-from tinyse.export.cheader import npu_parts
+from tinyse.engines.npu import NpuEngine
+from tinyse.export.cparts import npu_parts
 from tinyse.firmware import cosim
 from tinyse.firmware.qemu import Run
 from tinyse.firmware.qemu import run as emulate
@@ -39,7 +39,7 @@ def features(count: int) -> np.ndarray:
 def test_cosimulation_equals_the_simulator_bit_for_bit(network, tmp_path) -> None:
     given = features(300)
     (tmp_path / "in").write_bytes(given.tobytes())
-    with cosim.serve(export() / "model_vela.tflite", tmp_path) as (request, reply):
+    with cosim.serve([export() / "model_vela.tflite"], tmp_path) as (request, reply):
         lines = output(network, tmp_path / request, tmp_path / reply, tmp_path / "in", tmp_path / "out")
     assert lines == ["simulator 600"]
     engine = NpuEngine.load(export() / "model_vela.tflite")
@@ -59,7 +59,7 @@ def test_the_wrong_model_is_refused_by_name(network, tmp_path) -> None:
     other.write_bytes(data)
     (tmp_path / "in").write_bytes(features(1).tobytes())
     with pytest.raises(ModelError, match="other_vela.tflite: is not the model that the image was made from"), \
-            cosim.serve(other, tmp_path) as (request, reply):
+            cosim.serve([other], tmp_path) as (request, reply):
         done = subprocess.run([network, tmp_path / request, tmp_path / reply, tmp_path / "in", tmp_path / "out"],
                               capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 3
@@ -70,7 +70,7 @@ def test_the_wrong_model_is_refused_by_name(network, tmp_path) -> None:
 def test_firmware_that_dies_leaves_no_thread_behind(network, tmp_path) -> None:
     (tmp_path / "in").write_bytes(features(20).tobytes())
     before = threading.active_count()
-    with cosim.serve(export() / "model_vela.tflite", tmp_path) as (request, reply):
+    with cosim.serve([export() / "model_vela.tflite"], tmp_path) as (request, reply):
         done = subprocess.run([network, tmp_path / request, tmp_path / reply, tmp_path / "in", tmp_path / "out", "10"],
                               capture_output=True, timeout=30, check=False)
         assert done.returncode < 0
@@ -80,7 +80,7 @@ def test_firmware_that_dies_leaves_no_thread_behind(network, tmp_path) -> None:
 def test_firmware_that_never_comes_leaves_no_thread_behind(tmp_path) -> None:
     before, start = threading.active_count(), time.monotonic()
     files = len(os.listdir("/proc/self/fd"))
-    with cosim.serve(export() / "model_vela.tflite", tmp_path):
+    with cosim.serve([export() / "model_vela.tflite"], tmp_path):
         pass
     assert threading.active_count() == before and time.monotonic() - start < 5
     assert len(os.listdir("/proc/self/fd")) == files
@@ -100,17 +100,17 @@ def talk(folder: Path, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("data", "message"), [
-    (struct.pack("<II", 9, 0), "message 9 of 0 bytes"),
-    (struct.pack("<II", cosim.RUN, 1 << 31), "message 2 of 2147483648 bytes"),
-    (struct.pack("<II5I", cosim.HELLO, 20, cosim.MAGIC, 99, 0, 0, 0), "another version"),
+    (struct.pack("<III", 9, 0, 0), "message 9 of 0 bytes"),
+    (struct.pack("<III", cosim.RUN, 0, 1 << 31), "message 2 of 2147483648 bytes for part 0"),
+    (struct.pack("<8I", cosim.HELLO, 0, 20, cosim.MAGIC, 99, 0, 0, 0), "another version"),
     (struct.pack("<I", cosim.RUN), "closed the NPU's pipe within a message"),
 ])
 def test_garbage_ends_the_session_with_a_line(tmp_path, data, message) -> None:
-    with pytest.raises(ToolError, match=message), cosim.serve(export() / "model_vela.tflite", tmp_path):
+    with pytest.raises(ToolError, match=message), cosim.serve([export() / "model_vela.tflite"], tmp_path):
         answer = talk(tmp_path, data)
-        kind, size = struct.unpack_from("<II", answer)
-        assert kind == cosim.ERROR and size == len(answer) - 8 <= cosim.MAX_TEXT
-        assert message.split()[0] in answer[8:].decode()
+        kind, _, size = struct.unpack_from("<III", answer)
+        assert kind == cosim.ERROR and size == len(answer) - 12 <= cosim.MAX_TEXT
+        assert message.split()[0] in answer[12:].decode()
 
 
 def test_a_host_that_dies_is_an_error_of_the_firmware(network, tmp_path) -> None:
@@ -122,8 +122,8 @@ def test_a_host_that_dies_is_an_error_of_the_firmware(network, tmp_path) -> None
     def host() -> None:
         request = os.open(tmp_path / cosim.PIPES[0], os.O_RDONLY)
         reply = os.open(tmp_path / cosim.PIPES[1], os.O_WRONLY)
-        os.read(request, 28)
-        os.write(reply, struct.pack("<II", cosim.DONE, 0))
+        os.read(request, 32)
+        os.write(reply, struct.pack("<III", cosim.DONE, 0, 0))
         os.close(reply)
         os.close(request)
 
@@ -152,7 +152,7 @@ def noisy(seconds: float = 2.0) -> Path:
 @lru_cache
 def emulated(board: str, target: str, once: int = 1) -> Run:
     return emulate(image(board, "npu", target=target).elf, board, noisy(), network=True,
-                   npu_model=npu_model(target=target))
+                   npu_models=[npu_model(target=target)])
 
 
 @needs_compiler
@@ -192,4 +192,4 @@ def test_an_image_without_its_npu_says_so() -> None:
 @pytest.mark.qemu
 def test_an_image_refuses_another_model_on_qemu() -> None:
     with pytest.raises(ModelError, match="is not the model that the image was made from"):
-        emulate(image("corstone300", "npu").elf, "corstone300", noisy(), npu_model=npu_model("wide"))
+        emulate(image("corstone300", "npu").elf, "corstone300", noisy(), npu_models=[npu_model("wide")])

@@ -10,9 +10,9 @@ from firmware_audio import write_wav
 from firmware_chain import FULL_SCALE, IMAGES, Heard, decibels, heard, int16, tflm
 from firmware_images import needs_compiler, needs_qemu, npu_model, scratch
 
+from tinyse.engines.enhance import enhance_signal
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.engines.enhance import enhance_signal
 from tinyse.graph.skip import SkipGate
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
@@ -83,13 +83,13 @@ def enhanced(features: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray
     ``features`` take the place of the host's own.
     """
     engine, asked = tflm("skipping"), []
+    (name, shape), run = (engine.plan.inputs[0].name, engine.plan.inputs[0].shape), engine.run
 
-    def infer(feature: np.ndarray) -> np.ndarray:
-        asked.append(engine.input.quantize(feature))
-        given = asked[-1] if features is None else features[len(asked) - 1]
-        return engine.output.dequantize(engine.step(given))
+    def instead(part: int, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        asked.append(inputs[name].ravel())
+        return run(part, inputs if features is None else {name: features[len(asked) - 1].reshape(shape)})
 
-    engine.infer = infer
+    engine.run = instead
     wave = enhance_signal(fading().astype(np.float32) / FULL_SCALE, engine)
     return int16(wave), np.array(asked), engine
 

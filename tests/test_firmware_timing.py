@@ -9,9 +9,9 @@ import pytest
 from npu_harness import ERROR_NPU, build, export, output
 
 from tinyse.core.errors import RecipeError
-from tinyse.export.cheader import npu_parts
-from tinyse.firmware.timing import adapters, timing_header
+from tinyse.export.cparts import npu_parts
 from tinyse.export.targets import load_target, target_names
+from tinyse.firmware.timing import adapters, timing_header
 
 # Timing adapters
 

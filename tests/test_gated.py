@@ -7,14 +7,14 @@ import pytest
 
 from tests.export_models import frames, random_model
 from tinyse.engines.keras import KerasEngine
-from tinyse.train.gated import Gated, pick
 from tinyse.graph.model import Model, tinylstm
+from tinyse.train.gated import Gated, pick
 from tinyse.train.keras import tf
 from tinyse.train.network import Network, restore
 
 BANDS, LENGTH, BATCH = 8, 20, 3
-FLOAT = random_model((6, 5), (7,), bands=BANDS, seed=2, quantized=False, skip=True).model
-INTEGER = random_model((6, 5), (7,), bands=BANDS, seed=2, skip=True).model
+FLOAT = random_model((6, 5), (7,), bands=BANDS, seed=2, quantized=False, skip=True)
+INTEGER = random_model((6, 5), (7,), bands=BANDS, seed=2, skip=True)
 
 
 def features(seed: int = 0) -> np.ndarray:
@@ -29,7 +29,8 @@ def literal(network: Network, given: np.ndarray, ran: np.ndarray, run=None):
     for frame, g in zip(given, tf.constant(ran, tf.float32), strict=True):
         new, after = run(tf.constant(frame[np.newaxis]), states)
         keep = g[:, tf.newaxis]
-        states = tf.nest.map_structure(lambda a, b, keep=keep: keep * a + (1 - keep) * b, after, states)
+        held = g[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        states = tf.nest.map_structure(lambda a, b, held=held: held * a + (1 - held) * b, after, states)
         mask = keep * new[-1][0, :, :-1] + (1 - keep) * mask
         masks.append(mask)
         gates.append(new[-1][0, :, -1])
@@ -69,7 +70,7 @@ def test_streaming_equals_the_sequence() -> None:
 
 def test_the_gradient_is_the_recursions() -> None:
     """With the gates given, the packed loops' gradient is the slope of the literal recursion, for every weight."""
-    network = restore(random_model((6, 5), (), bands=BANDS, seed=2, quantized=False, skip=True).model)  # ReLU has kinks
+    network = restore(random_model((6, 5), (), bands=BANDS, seed=2, quantized=False, skip=True))  # ReLU has kinks
     given, target = features(7), np.random.default_rng(1).uniform(size=(LENGTH, BATCH, BANDS)).astype(np.float32)
     gated = Gated(network)
     found = gated.updates(tf.constant(given))

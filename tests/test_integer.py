@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from export_models import converted, frames, random_model
+from export_models import frames, integers, random_model, streamed, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyse.core.errors import ModelError
-from tinyse.export import tflite
-from tinyse.export.integer import IntegerNetwork
-from tinyse.export.network import parse
-from tinyse.export.writer import write
+from tinyse.engines.integer import IntegerEngine
+from tinyse.export.flatfile import tensor_infos, unpack
+from tinyse.export.reader import read
 from tinyse.graph.fixedpoint import (
     divide_by_power,
     high_mul,
@@ -35,59 +36,50 @@ def tflm(data: bytes):
         data, intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors)
 
 
-def stream(interpreter, inputs: np.ndarray) -> np.ndarray:
-    outputs = []
-    for frame in inputs:
-        interpreter.set_input(frame.reshape(1, 1, -1), 0)
-        interpreter.invoke()
-        outputs.append(interpreter.get_output(0).ravel().copy())
-    return np.stack(outputs)
-
-
 def noise(count: int, bands: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-128, 128, (count, bands)).astype(np.int8)
 
 
 @pytest.fixture(scope="module")
 def small():
-    model = random_model((24, 16), (16,), 16)
-    return model, tflite._calibrated(model)
+    return random_model((24, 16), (16,), 16)
 
 
 @pytest.fixture(scope="module")
 def small_bytes(small) -> bytes:
-    model, tree = small
-    return tflite._quantize(tflite._with_ranges(tree, model, model.ranges))
+    return written(small)
 
 
 def test_thousands_of_random_frames_are_bit_identical(small_bytes):
     inputs = noise(4000, 16)
-    np.testing.assert_array_equal(IntegerNetwork(small_bytes).run(inputs), stream(tflm(small_bytes), inputs))
+    np.testing.assert_array_equal(integers(small_bytes, inputs), streamed(small_bytes, inputs))
 
 
 def test_states_are_bit_identical_after_every_frame(small_bytes):
-    network, interpreter = IntegerNetwork(small_bytes), tflm(small_bytes)
+    graph, interpreter = read(small_bytes), tflm(small_bytes)
+    reference, x = Reference(graph), graph.inputs[0]
+    places = {info.name: info.index for info in tensor_infos(unpack(small_bytes))}
     for frame in noise(1500, 16, 3):
-        network.step(frame)
-        stream(interpreter, frame[None])
-        for layer in network.network.layers[:2]:
-            for tap, index in ((".h", layer.state_h), (".c", layer.state_c)):
-                np.testing.assert_array_equal(network.taps[layer.name + tap],
-                                              interpreter.GetTensor(index, 0)["tensor_data"].ravel())
+        reference.run({x.name: frame.reshape(x.shape)})
+        interpreter.set_input(frame.reshape(1, 1, -1), 0)
+        interpreter.invoke()
+        for op in graph.lstms:
+            for tap, name in ((op.out.name, f"{op.out.name}.h"), (f"{op.out.name}.c", f"{op.out.name}.c")):
+                np.testing.assert_array_equal(reference.taps[tap].ravel(),
+                                              interpreter.GetTensor(places[name], 0)["tensor_data"].ravel())
 
 
 def test_real_looking_frames_through_three_uneven_layers():
-    model = random_model((9, 33, 5), (7, 11), 10, seed=4, gain=2.0, zeros=0.8)
-    data = tflite.to_int8(model)
-    inputs = parse(data).features.quantize(frames(2000, 10, 9))
-    np.testing.assert_array_equal(IntegerNetwork(data).run(inputs), stream(tflm(data), inputs))
+    data = written(random_model((9, 33, 5), (7, 11), 10, seed=4, gain=2.0, zeros=0.8))
+    inputs = read(data).inputs[0].grid.quantize(frames(2000, 10, 9))
+    np.testing.assert_array_equal(integers(data, inputs), streamed(data, inputs))
 
 
 @pytest.mark.slow
 def test_full_size_network_is_bit_identical():
-    data = tflite.to_int8(random_model((256, 256), (128,), 128, seed=3))
+    data = written(random_model((256, 256), (128,), 128, seed=3))
     inputs = noise(1000, 128)
-    np.testing.assert_array_equal(IntegerNetwork(data).run(inputs), stream(tflm(data), inputs))
+    np.testing.assert_array_equal(integers(data, inputs), streamed(data, inputs))
 
 
 size = st.floats(-3.0, 3.0).map(lambda power: 2.0**power)
@@ -97,30 +89,29 @@ size = st.floats(-3.0, 3.0).map(lambda power: 2.0**power)
 @given(size, size, size, st.floats(-6.0, 5.0).map(lambda power: 2.0**power), size, size, st.integers(0, 99))
 def test_any_ranges_are_bit_identical(small, features, h_low, h_high, cell, hidden, logits, seed):
     """Cells from 2^-21 to 2^-10 reach both branches of the tanh scaling and the clip at 10."""
-    model, tree = small
     ranges = {"features": (0.0, features), "lstm_0.h": (-h_low, h_high), "lstm_0.c": (-cell, cell / 3),
               "lstm_1.h": (-h_high, 0.0), "lstm_1.c": (0.0, 1 / cell), "dense_0.out": (0.0, hidden),
               "dense_1.out": (-logits, logits * 3)}
-    data = tflite._quantize(tflite._with_ranges(tree, model, ranges))
+    data = written(replace(small, ranges=ranges))
     inputs = noise(60, 16, seed)
-    np.testing.assert_array_equal(IntegerNetwork(data).run(inputs), stream(tflm(data), inputs))
+    np.testing.assert_array_equal(integers(data, inputs), streamed(data, inputs))
 
 
-def test_reset_restores_the_first_frame(small_bytes):
-    network, inputs = IntegerNetwork(small_bytes), noise(20, 16)
-    first = network.run(inputs)
-    assert not np.array_equal(network.run(inputs), first)
-    network.reset()
-    np.testing.assert_array_equal(network.run(inputs), first)
+def test_reset_restores_the_first_frame(small):
+    engine, inputs = IntegerEngine(small.plan(), small.ends), noise(20, 16)
+    first = [engine.step(frame) for frame in inputs]
+    assert not np.array_equal([engine.step(frame) for frame in inputs], first)
+    engine.reset()
+    np.testing.assert_array_equal([engine.step(frame) for frame in inputs], first)
 
 
-def test_a_wrong_frame_is_refused(small_bytes):
-    with pytest.raises(ModelError, match=r"not int8 \(16,\)"):
-        IntegerNetwork(small_bytes).step(np.zeros(15, np.int8))
+def test_a_wrong_frame_is_refused(small, small_bytes):
+    with pytest.raises(ModelError, match=r"a frame of int8 \[1, 1, 15\] is not int8 \[1, 1, 16\]"):
+        Reference(small.plan().graphs[0]).run({"features": np.zeros((1, 1, 15), np.int8)})
     with pytest.raises(ModelError, match="not a TFLite file"):
-        IntegerNetwork(b"nonsense" * 10)
+        read(b"nonsense" * 10)
     with pytest.raises(ModelError):
-        IntegerNetwork(small_bytes[:200])
+        read(small_bytes[:200])
 
 
 def rounded(numerator: int, denominator: int) -> int:
@@ -186,17 +177,3 @@ def test_int8_sigmoid_is_within_one_step(scale, zero_point):
     real = (np.arange(-128, 128) - zero_point) * scale
     expected = np.clip(256 / (1 + np.exp(-real)) - 128, -128, 127)
     assert np.abs(sigmoid8_table(scale, zero_point) - expected).max() <= 1.0
-
-
-def test_what_the_converter_makes_is_read_to_the_last_integer():
-    model, graph = converted()
-    network = IntegerNetwork(write(graph))
-    reference, x = Reference(graph), graph.inputs[0]
-    assert [op.kind for op in graph.ops] == ["lstm", "lstm", "matmul", "matmul", "sigmoid"]
-    assert graph.parameters == sum(array.size for layer in model.layers for array in layer.arrays.values())
-    for frame in x.grid.quantize(frames(100, x.channels)):
-        ours = reference.run({x.name: frame.reshape(x.shape)})[graph.outputs[0].name]
-        np.testing.assert_array_equal(network.step(frame), ours.ravel())
-        for name, values in network.taps.items():
-            if not name.endswith(".h"):
-                np.testing.assert_array_equal(reference.taps[name].ravel(), values, name)

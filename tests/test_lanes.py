@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
+from tinyse.graph.model import tinylstm
+from tinyse.sound import Ends
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.graph.model import tinylstm
-from tinyse.train.keras import tf_keras
-from tinyse.train.recipe import SkipPart, load_recipe
-from tinyse.sound import Ends
-from tinyse.train.network import Network
 from tinyse.train.calibration import learn_ranges
+from tinyse.train.keras import tf_keras
 from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
+from tinyse.train.recipe import SkipPart, load_recipe
 from tinyse.train.skipping import Budget, GatedLanes
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tinyse.graph.grid import Grid, cell_power, gate_scales, sigmoid_table
 from tinyse.graph.layers import LstmLayer
 from tinyse.graph.net import Node
-from tinyse.train.keras import tf, tf_keras
 from tinyse.train.arithmetic import table_sigmoid, table_tanh
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers import Seen
 from tinyse.train.layers.lstm import LstmGrids, LstmTwin
 

@@ -9,8 +9,9 @@ import pytest
 
 from tinyse.core.artifacts import sha256
 from tinyse.engines import load_engine
+from tinyse.export.flatfile import operator_names, unpack
+from tinyse.export.reader import read
 from tinyse.measure.scores.result import Evaluation
-from tinyse.export.network import DenseLayer, LstmLayer, operator_names, parse, unpack
 from tinyse.train.recipe import load_recipe
 
 DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense"
@@ -75,24 +76,16 @@ def test_a_compressed_model_holds_what_its_paper_claims(folder):
     lost, gained = PAPERS[folder.name]
     scores = Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text()))
     assert scores.mean("float", "sdr") - scores.mean("int8", "sdr") <= lost
-    network = parse((folder / "model_int8.tflite").read_bytes())
+    graph = read((folder / "model_int8.tflite").read_bytes())
     cycles = [json.loads((each / "profile.json").read_text())["npu"]["cycles"] for each in (DENSE, folder)]
     sizes = json.loads((folder / "profile.json").read_text())["sizes"]
-    assert sizes["weights"] == network.macs_per_frame
-    assert sizes["nonzero"] == sum(int(np.count_nonzero(matrix)) for matrix in matrices(network))
-    found = SimpleNamespace(weights=network.macs_per_frame, faster=cycles[0] / cycles[1],
+    assert sizes["weights"] == graph.macs
+    assert sizes["nonzero"] == sum(int(np.count_nonzero(matrix)) for matrix in graph.matrices)
+    found = SimpleNamespace(weights=graph.macs, faster=cycles[0] / cycles[1],
                             encoded=sizes["encoded"],
-                            tiles=sum(tile_macs(matrix) for matrix in matrices(network)),
+                            tiles=sum(tile_macs(matrix) for matrix in graph.matrices),
                             rate=scores.update_rate("int8"))
     assert gained(found), found
-
-
-def matrices(network):
-    for layer in network.layers:
-        if isinstance(layer, LstmLayer):
-            yield from (matrix for gate in layer.gates for matrix in (gate.kernel, gate.recurrent))
-        elif isinstance(layer, DenseLayer):
-            yield layer.weights
 
 
 def tile_macs(matrix):

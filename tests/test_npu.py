@@ -14,8 +14,12 @@ from npu_models import Tflm, compile_legacy, compile_model, compile_u65, enhance
 from tinyse.cli import main
 from tinyse.engines.base import load_engine
 from tinyse.engines.npu import NpuEngine
+from tinyse.export.reader import read
+from tinyse.graph.fixedpoint import quantize_multiplier
+from tinyse.graph.ops import Lstm, MatMul
+from tinyse.graph.products import reals
+from tinyse.measure.parting import compare
 from tinyse.npu import Machine, NpuError, account, weights
-from tinyse.npu.compare import compare
 from tinyse.npu.operations import Dma
 from tinyse.npu.payload import READ_ONLY
 
@@ -66,16 +70,20 @@ def test_sparse_weights_and_odd_widths():
 
 def exact_multipliers(machine: Machine, data: bytes) -> int:
     """Overwrite the scales of all products with TFLM's, which are double; how many changed."""
-    from tinyse.export.integer import IntegerDense, IntegerLstm, IntegerNetwork
-
     exact, hidden = [], []
-    for layer in IntegerNetwork(data).layers:
-        if isinstance(layer, IntegerLstm):
-            hidden.append((layer.output[0], 31 - layer.output[1]))
-            exact += [(mantissa[gate * layer.units :][: layer.units], shift[gate * layer.units :][: layer.units])
-                      for gate in range(4) for mantissa, shift in (layer.input_scale, layer.hidden_scale)]
-        elif isinstance(layer, IntegerDense):
-            exact.append((layer.mantissa, layer.shift))
+
+    def pairs(factors: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        mantissas, shifts = zip(*map(quantize_multiplier, factors), strict=True)
+        return np.array(mantissas), np.array(shifts)
+
+    for op in read(data).ops:
+        if isinstance(op, Lstm):
+            mantissa, shift = quantize_multiplier(2.0**-30 / op.out.grid.scale)
+            hidden.append((mantissa, 31 - shift))
+            exact += [pairs([grid.scale * scale * 2.0**12] * op.units) for gate in op.gates for grid, scale in (
+                (op.x.grid, gate.kernel_scale), (op.out.grid, gate.recurrent_scale))]
+        elif isinstance(op, MatMul):
+            exact.append(pairs(reals(op)))
     flash = machine.memory.regions[READ_ONLY] = machine.memory.regions[READ_ONLY].copy()
     changed, operations = 0, []
     for op in machine.operations:
@@ -206,8 +214,8 @@ def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
 
 def real_speech():
     """Noisy sentences of the small corpus's test split, more than 2000 hops together."""
-    from tinyse.sound.corpus.mix import test_mixtures
     from tinyse.core.errors import CorpusError
+    from tinyse.sound.corpus.mix import test_mixtures
 
     try:
         return list(test_mixtures(CORPUS, snrs=(0.0, 10.0), count_per_snr=5, seconds=4.0))

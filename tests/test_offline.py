@@ -3,22 +3,19 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from export_models import exported, frames
+from export_models import exported, frames, integers, random_model, streamed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import float_tflite, tiny_tflite
 
 from tinyse.cli import main
 from tinyse.core.errors import ModelError, RecipeError
-from tinyse.export.checks import interpreter, stream
-from tinyse.export.integer import IntegerNetwork
-from tinyse.export.network import LstmLayer, parse
 from tinyse.export.reader import read
-from tinyse.export.verify import zero_counts
 from tinyse.export.writer import write
 from tinyse.graph.groups import Structure
 from tinyse.graph.offline import Pruned
 from tinyse.graph.offline import prune_offline as prune
+from tinyse.graph.ops import Lstm, MatMul
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +32,14 @@ def prune_offline(data: bytes, *given, **more) -> Pruned:
 
 def weights(data: bytes) -> dict[str, np.ndarray]:
     found = {}
-    for layer in parse(data).layers:
-        if isinstance(layer, LstmLayer):
-            for letter, gate in zip("ifgo", layer.gates, strict=True):
-                found |= {f"{layer.name}.kernel_{letter}": gate.kernel, f"{layer.name}.recurrent_{letter}":
-                          gate.recurrent, f"{layer.name}.bias_{letter}": gate.bias}
-        elif hasattr(layer, "weights"):
-            found |= {f"{layer.name}.kernel": layer.weights, f"{layer.name}.bias": layer.bias}
+    for op in read(data).ops:
+        name = op.out.name
+        if isinstance(op, Lstm):
+            for letter, gate in zip("ifgo", op.gates, strict=True):
+                found |= {f"{name}.kernel_{letter}": gate.kernel, f"{name}.recurrent_{letter}": gate.recurrent,
+                          f"{name}.bias_{letter}": gate.bias}
+        elif isinstance(op, MatMul):
+            found |= {f"{name}.kernel": op.weights.values, f"{name}.bias": op.weights.bias}
     return found
 
 
@@ -55,8 +53,7 @@ def test_the_target_is_met_and_survivors_stay(data, structure, target):
         assert np.all((new == old) | (new == 0)), name
         if structure is not Structure.UNIT and "bias" in name:
             np.testing.assert_array_equal(new, old)
-    counts = zero_counts(pruned.data)
-    zeros, total = (sum(column) for column in zip(*counts.values(), strict=True))
+    zeros, total = pruned.graph.zeros, pruned.graph.weights
     assert zeros / total == pytest.approx(pruned.sparsity) and total == pruned.weights
     # The strongest weight or tile of every gate stays.
     assert pruned.sparsity >= target - {"weight": 16 / total, "block": 18 * 16 / total, "unit": 0}[structure]
@@ -67,44 +64,46 @@ def test_the_target_is_met_and_survivors_stay(data, structure, target):
 
 
 def zero_share(data: bytes) -> float:
-    zeros, total = (sum(column) for column in zip(*zero_counts(data).values(), strict=True))
-    return zeros / total
+    graph = read(data)
+    return graph.zeros / graph.weights
 
 
 def test_each_layer_loses_its_weakest_weights_in_real_units(data):
     pruned = prune_offline(data, 0.9, "weight")
-    before, after = parse(data).layers[2], parse(pruned.data).layers[2]
-    real = np.abs(before.weights * before.scales[:, None])
-    gone = (after.weights == 0) & (before.weights != 0)
-    assert gone.any() and real[gone].max() <= real[after.weights != 0].min()
-    assert np.mean(after.weights == 0) == pytest.approx(0.9, abs=0.01)
+    before, after = (graph.ops[2].weights for graph in (read(data), pruned.graph))
+    real = np.abs(before.values * before.scales[:, None])
+    gone = (after.values == 0) & (before.values != 0)
+    assert gone.any() and real[gone].max() <= real[after.values != 0].min()
+    assert np.mean(after.values == 0) == pytest.approx(0.9, abs=0.01)
 
 
 def test_blocks_and_units_are_zero_as_a_whole(data):
-    tiles = parse(prune_offline(data, 0.8, "block", (4, 4)).data)
-    old = parse(data).layers[0].gates[1].recurrent
-    new = tiles.layers[0].gates[1].recurrent
+    tiles = prune_offline(data, 0.8, "block", (4, 4)).graph
+    old = read(data).ops[0].gates[1].recurrent
+    new = tiles.ops[0].gates[1].recurrent
     cut = ((new != 0) | (old == 0)).reshape(6, 4, 6, 4).all(axis=(1, 3))
     empty = (new == 0).reshape(6, 4, 6, 4).all(axis=(1, 3))
     assert np.all(cut | empty) and empty.any()
-    units = parse(prune_offline(data, 0.7, "unit").data).layers
+    units = prune_offline(data, 0.7, "unit").graph.ops
     gates = units[0].gates
     dead = np.all([~gate.kernel.any(axis=1) & ~gate.recurrent.any(axis=1) & (gate.bias == 0) for gate in gates], axis=0)
     assert 0 < dead.sum() < 24
     assert not any(gate.recurrent[:, dead].any() for gate in gates)
     assert not any(gate.kernel[:, dead].any() for gate in units[1].gates)
-    assert np.array_equal(units[3].bias, parse(data).layers[3].bias), "the mask's bands all stay"
+    assert np.array_equal(units[3].weights.bias, read(data).ops[3].weights.bias), "the mask's bands all stay"
 
 
 @pytest.mark.parametrize("structure", list(Structure))
 def test_tflm_runs_the_pruned_file(data, structure):
     pruned = prune_offline(data, 0.8, structure, (4, 4)).data
-    inputs = parse(data).features.quantize(frames(40, 16))
-    np.testing.assert_array_equal(stream(interpreter(pruned), inputs), IntegerNetwork(pruned).run(inputs))
+    inputs = read(data).inputs[0].grid.quantize(frames(40, 16))
+    np.testing.assert_array_equal(streamed(pruned, inputs), integers(pruned, inputs))
 
 
 def test_a_converter_made_file_can_be_pruned():
-    assert prune_offline(tiny_tflite(), 0.9, "weight").sparsity == pytest.approx(0.9, abs=0.01)
+    from converter import to_int8
+
+    assert prune_offline(to_int8(random_model()), 0.9, "weight").sparsity == pytest.approx(0.9, abs=0.01)
 
 
 def test_pruning_twice_is_pruning_once(data):

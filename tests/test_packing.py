@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export_models import exported, random_model
+from export_models import exported, random_model, written
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.core.errors import ModelError
-from tinyse.export import tflite
 from tinyse.export.cnetwork import c_network, gate_tables
 from tinyse.export.packing import BLOCKS, TILE, instructions, pack_gates, pack_matrix
 from tinyse.export.reader import read
@@ -110,7 +109,7 @@ def test_compiles_without_a_warning(compiler, flags, tmp_path):
 
 
 def test_the_same_model_gives_the_same_text():
-    data = tflite.to_int8(random_model((9,), (7,), 10, seed=4))
+    data = written(random_model((9,), (7,), 10, seed=4))
     first, second = (c_network(read(data)) for _ in range(2))
     assert first.source(data) == second.source(data)
     assert first.header(data) == second.header(data)

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from export_models import integers, written
 
-from tinyse.engines import load_engine
-from tinyse.export.integer import IntegerNetwork
-from tinyse.export.tflite import to_int8
+from tinyse.engines.integer import IntegerEngine
+from tinyse.engines.keras import KerasEngine
+from tinyse.engines.tflm import TflmEngine
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import tinylstm
 from tinyse.graph.snap import snap
-from tinyse.train.keras import tf
-from tinyse.model import TrainedModel
 from tinyse.sound import Bands, Ends
-from tinyse.train.network import StreamingNetwork, restore
+from tinyse.train.keras import tf
+from tinyse.train.network import Network, restore
 
 FRAMES = 400
 
@@ -44,7 +44,7 @@ def quantized(scale, seed=0):
 @pytest.fixture(scope="module", params=[0.08, 0.3], ids=["mild", "wild"])
 def case(request):
     model, frames = quantized(request.param)
-    data = to_int8(TrainedModel.of(model))
+    data = written(model)
     return model, frames, data
 
 
@@ -52,55 +52,48 @@ def mask_steps(mask):
     return np.round(np.asarray(mask) * 256).astype(int)
 
 
-def test_the_streamed_keras_network_equals_tflm_bit_for_bit(case, tmp_path):
+def test_the_streamed_keras_network_equals_tflm_bit_for_bit(case):
     model, frames, data = case
-    path = tmp_path / "model_int8.tflite"
-    path.write_bytes(data)
-    tflm, keras = load_engine(path, "tflm"), StreamingNetwork(model)
+    tflm, keras = TflmEngine.of_bytes(data, ends=model.ends), KerasEngine(model)
     worst = 0
     for frame in frames:
-        worst = max(worst, np.abs(mask_steps(tflm.mask(frame)) - mask_steps(keras.step(frame))).max())
+        worst = max(worst, np.abs(mask_steps(tflm.mask(frame)) - mask_steps(keras.mask(frame))).max())
     assert worst == 0
 
 
-def test_features_on_boundaries_fall_the_same_way(case, tmp_path):
+def test_features_on_boundaries_fall_the_same_way(case):
     """A step's half, and the float32 beside it on either side; multiplied by 1 / scale some would cross it."""
     scale = np.float32(0.0128173828125)  # of a trained model in which one of 128,000 features crossed
     moved = replace(case[0], ranges={**case[0].ranges, "features": (0.0, 255 * float(scale))})
     model = snap(moved)
     assert Grid.of_range(*model.ranges["features"]).scale == scale
-    path = tmp_path / "model_int8.tflite"
-    path.write_bytes(to_int8(TrainedModel.of(model)))
-    tflm, keras = load_engine(path, "tflm"), StreamingNetwork(model)
+    tflm, keras = TflmEngine.of_bytes(written(model), ends=model.ends), KerasEngine(model)
     rng = np.random.default_rng(0)
     halves = ((rng.integers(0, 200, (150, 32)) + np.float32(0.5)) * scale).astype(np.float32)
     beside = rng.choice(np.float32([-np.inf, 0.0, np.inf]), halves.shape)
     close = np.where(beside == 0.0, halves, np.nextafter(halves, beside))
     assert (np.rint(close / scale) != np.rint(close * (np.float32(1) / scale))).any()
     for frame in close:
-        assert np.array_equal(mask_steps(tflm.mask(frame)), mask_steps(keras.step(frame)))
+        assert np.array_equal(mask_steps(tflm.mask(frame)), mask_steps(keras.mask(frame)))
 
 
 def test_training_s_forward_pass_stays_within_two_steps_of_the_export():
     """The fast pass rounds in float32; a network that is not chaotic forgets the odd step it is apart."""
     model, frames = quantized(0.08)
-    data = to_int8(TrainedModel.of(model))
+    data = written(model)
     network = restore(model)
     trained = mask_steps(network.run(tf.constant(frames[:, None]), network.zero_states(1))[0][-1].numpy()[:, 0])
-    integer = IntegerNetwork(data)
-    grid = Grid.of_range(*model.ranges["features"])
-    exported = np.stack([integer.step(np.clip(np.rint(f / np.float32(grid.scale)) + grid.zero_point, -128, 127)
-                                      .astype(np.int8)) for f in frames]).astype(int) + 128
+    exported = integers(data, Grid.of_range(*model.ranges["features"]).quantize(frames)).astype(int) + 128
     apart = np.abs(trained - exported)
     assert apart.max() <= 2 and apart.mean() <= 0.2
 
 
 def test_reset_returns_to_the_first_frame(case):
     model, frames, _ = case
-    stream = StreamingNetwork(model)
-    first = [stream.step(frame) for frame in frames[:5]]
+    stream = KerasEngine(model)
+    first = [stream.mask(frame) for frame in frames[:5]]
     stream.reset()
-    np.testing.assert_array_equal(first, [stream.step(frame) for frame in frames[:5]])
+    np.testing.assert_array_equal(first, [stream.mask(frame) for frame in frames[:5]])
 
 
 def test_the_cell_clip_is_obeyed():
@@ -110,12 +103,10 @@ def test_the_cell_clip_is_obeyed():
     bias[: 3 * 48] = 6.0  # input and forget gates open, candidate at one: the cell only grows
     ranges = {**model.ranges, "lstm_0.c": (-15.0, 15.0)}
     model = replace(model, arrays={**model.arrays, "lstm_0/bias": bias}, ranges=ranges)
-    integer, keras = IntegerNetwork(to_int8(TrainedModel.of(model))), StreamingNetwork(model)
-    grid = Grid.of_range(*model.ranges["features"])
+    integer, keras = IntegerEngine(model.plan(), model.ends), KerasEngine(model)
     for frame in frames[:60]:
-        steps = np.clip(np.rint(frame / np.float32(grid.scale)) + grid.zero_point, -128, 127).astype(np.int8)
-        np.testing.assert_array_equal(integer.step(steps).astype(int) + 128, mask_steps(keras.step(frame)))
-    assert integer.taps["lstm_0.c"].max() == 10 * 2**11
+        np.testing.assert_array_equal(integer.mask(frame), keras.mask(frame))
+    assert integer.references[0].taps["lstm_0.c"].max() == 10 * 2**11
 
 
 def test_a_full_size_network_has_the_papers_parameter_and_mac_count():

@@ -11,16 +11,18 @@ from tiny_models import float_tflite, tiny_tflite
 
 from tinyse.core.artifacts import write_json
 from tinyse.core.errors import ModelError, TinyseError, ToolError
+from tinyse.core.origin import Origin, Source
+from tinyse.export.hostarena import host_arena, parse_allocations
+from tinyse.export.reader import read
+from tinyse.export.targets import load_target
 from tinyse.measure.costs import render
-from tinyse.measure.costs.arena import host_arena, parse_allocations
 from tinyse.measure.costs.compare import compare, comparison_json
 from tinyse.measure.costs.layers import layer_costs, operator_costs
 from tinyse.measure.costs.pipeline import profile
-from tinyse.measure.costs.results import Bound, Bounds, Origin, Source
+from tinyse.measure.costs.results import Bound, Bounds
 from tinyse.measure.costs.roofline import draw_roofline
-from tinyse.measure.costs.sizes import model_sizes, weight_matrices
+from tinyse.measure.costs.sizes import model_sizes
 from tinyse.measure.costs.vela import Reports, read_reports
-from tinyse.export.targets import load_target
 
 HOST = Origin(Source.MEASURED, "tflite-micro 1", "host")
 
@@ -111,12 +113,13 @@ def test_sizes_against_tflites_own_tensors(tmp_path):
                 found.append(interpreter.get_tensor(index))
             except ValueError:
                 continue
-    sizes = model_sizes(file, None, None)
+    graph = read(tiny_tflite())
+    sizes = model_sizes([graph], [file], [], [])
     assert sizes.weights == sum(matrix.size for matrix in found) == 128 * 64 + 3 * 16 * 64 + 16 * 128
     assert sizes.surviving == sizes.nonzero == sum(np.count_nonzero(matrix) for matrix in found)
     assert sizes.bitmask == sizes.nonzero + sizes.weights // 8
     assert (sizes.encoded, sizes.vela_file, sizes.int8_file) == (None, None, len(tiny_tflite()))
-    assert len(list(weight_matrices(file))) == 17
+    assert len(graph.matrices) == 17
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=5, max_size=5))
@@ -169,7 +172,7 @@ def test_same_profile_same_bytes_and_no_paths(export, tmp_path):
     assert text == (tmp_path / "b.json").read_text()
     assert str(tmp_path) not in text
     document = json.loads(text)
-    assert document["schema"] == 3 and document["npu"]["origin"]["source"] == "estimated"
+    assert document["schema"] == 4 and document["npu"]["origin"]["source"] == "estimated"
 
 
 def test_bare_int8_file_is_compiled_for_the_named_target(tmp_path, whole):
@@ -214,7 +217,7 @@ def test_compiled_file_alone_says_what_it_cannot_tell(export, tmp_path):
 
 
 @pytest.mark.parametrize(("spoil", "match"), [
-    (lambda folder: (folder / "model_int8.tflite").write_bytes(b"\0" * 64), "is not the file that was exported"),
+    (lambda folder: (folder / "model_int8.tflite").write_bytes(b"\0" * 64), "differs from what manifest.json hashed"),
     (lambda folder: (folder / "manifest.json").write_text("{"), "is no manifest"),
     (lambda folder: next(folder.glob("vela/*_debug.xml")).unlink(), r"0 files \*_debug.xml"),
     (lambda folder: next(folder.glob("vela/*_debug.xml")).write_text("<debug>"), "is no debug database"),

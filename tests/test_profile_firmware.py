@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 from test_profile_fvp import standin, transcript
 
 from tinyse.core.errors import AudioError, ModelError, TinyseError, ToolError
+from tinyse.core.origin import Origin, Source
+from tinyse.export.reader import read
+from tinyse.export.targets import load_target
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.results import parse
 from tinyse.measure.costs import execution, render
@@ -29,10 +32,7 @@ from tinyse.measure.costs.firmware import STAGE_NAMES
 from tinyse.measure.costs.memory import image_memory
 from tinyse.measure.costs.page import html
 from tinyse.measure.costs.pipeline import profile
-from tinyse.measure.costs.results import Origin, Source
 from tinyse.measure.costs.signals import generated, samples, write_signal
-from tinyse.measure.costs.sizes import weight_matrices
-from tinyse.export.targets import load_target
 
 qemu = pytest.mark.qemu
 DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense" / "model_int8.tflite"
@@ -368,7 +368,7 @@ def test_signal_is_the_same_everywhere(tmp_path):
 def test_json_and_page_hold_everything_and_repeat():
     found = on_qemu(NPU)
     document = render.to_json(found)
-    assert document["schema"] == 3 and json.loads(json.dumps(document))["firmware"]["origin"]["source"] == "emulated"
+    assert document["schema"] == 4 and json.loads(json.dumps(document))["firmware"]["origin"]["source"] == "emulated"
     assert document["memory"]["placements"][0]["name"] == "model" and document["budget"]["cpi_high"] > 1
     page = html([found], render.tables(found))
     assert page == html([found], render.tables(found)) and page.count("data:image/png") == 2
@@ -395,7 +395,7 @@ def beside_arms(share):
 def zeroed_blocks(data, share):
     """The int8 file with ``share`` of the blocks of 16 inputs by 4 outputs of every matrix set to zero."""
     changed, rng = bytearray(data), np.random.default_rng(1)
-    for matrix in weight_matrices(DENSE):
+    for matrix in read(data).matrices:
         at = data.find(matrix.tobytes())
         assert at >= 0 and data.find(matrix.tobytes(), at + 1) < 0
         rows, columns = matrix.shape

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyse.core.errors import ModelError, ToolError
+from tinyse.export.targets import load_target
 from tinyse.firmware import fvp
 from tinyse.firmware.results import from_uart
 from tinyse.measure.costs.runner import read_log
-from tinyse.export.targets import load_target
 
 HERE = Path(__file__).parent / "fvp"
 U55 = load_target("ethos-u55-128")

@@ -14,9 +14,9 @@ from tinyse.measure.costs import page, render
 from tinyse.measure.costs.compare import compare, comparison_json, table
 from tinyse.measure.costs.execution import Options
 from tinyse.measure.costs.firmware import SKIPPED
+from tinyse.measure.costs.locate import locate
 from tinyse.measure.costs.pipeline import profile
 from tinyse.measure.costs.results import Profile
-from tinyse.measure.costs.skipping import is_skipping
 
 MEANS = """\
 Skip RNN's network on a signal, estimated x update rate (Vela 5.2.0)
@@ -133,9 +133,9 @@ def npu_of(found: Profile) -> Profile:
 def test_the_models_say_which_is_which():
     plain, skips = export("snapped", NPU), export("skipping", NPU)
     for folder, wanted in ((plain, False), (skips, True)):
-        assert is_skipping(folder / "model_int8.tflite", None) is wanted
-        assert is_skipping(None, folder / "model_vela.tflite") is wanted
-    assert not is_skipping(None, None)
+        found = locate(folder)
+        for each in (found, dataclasses.replace(found, int8=())):  # the compiled file says it too
+            assert (each.bundle().gate is not None) is wanted
 
 
 def test_without_a_run_there_is_no_rate():

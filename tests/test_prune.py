@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.twin_nets import everything
 from tinyse.graph.model import tinylstm
-from tinyse.train.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
 from tinyse.train.network import Network
+from tinyse.train.prune import GroupMasks, MagnitudePruning, Schedule, TfmotMasks, block_mask
 
 SCHEDULE = Schedule(0.75, begin=2, end=10, every=2)
 
@@ -86,3 +87,18 @@ def test_block_mask_zeroes_the_weakest_blocks(rows, columns, high, wide, sparsit
     assert len(means.get(0.0, [])) == round(sparsity * blocks)
     if 0.0 in means and 1.0 in means:
         assert max(means[0.0]) <= min(means[1.0]) + 1e-6
+
+
+@pytest.mark.parametrize("block", [(1, 1), (3, 2)])
+def test_convolutions_and_grus_are_pruned_too_and_slopes_are_not(block):
+    """A convolution's inputs are what its taps see, one after the other."""
+    net = Network(everything())
+    method = MagnitudePruning(net, Schedule(0.5, begin=2, end=10, every=2), block)
+    for step in range(13):
+        method.after_step(step)
+    shares = method.sparsity()
+    assert set(shares) == {name for name, array in net.net.arrays.items() if array.matrix}
+    kernel = net.twin("conv_1").array("kernel").numpy()
+    assert kernel.ndim == 4 and shares["conv_1/kernel"] == pytest.approx(0.5, abs=0.05)
+    blocks = (kernel == 0).reshape(36 // block[0], block[0], 6 // block[1], block[1])
+    assert np.array_equal(blocks.any((1, 3)), blocks.all((1, 3)))

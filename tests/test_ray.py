@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from sweep_files import SWEEP, write_sweep
 
 from tinyse.cli import main
-from tinyse.cluster import Cluster
-from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.core.cluster import Cluster
 from tinyse.core.errors import TinyseError
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.studies.sweep import nodes
 from tinyse.studies.sweep.pipeline import plan_sweep, run_sweep
 from tinyse.studies.sweep.pool import Task
@@ -141,7 +141,7 @@ def test_workers_are_initialised_once_each_and_again_after_a_crash(two, tmp_path
 
 
 def test_a_client_from_outside_is_served_too(two) -> None:
-    program = ("import ray_calls; from tinyse.cluster import Cluster\n"
+    program = ("import ray_calls; from tinyse.core.cluster import Cluster\n"
                "with Cluster('ray://127.0.0.1:24791') as cluster:\n"
                "    found = sorted(cluster.as_finished(ray_calls.inverse, [2, 4]))\n"
                "    with cluster.workers(1, print, (), {}) as pool: more = list(pool.in_order(abs, [-1, -2]))\n"

@@ -27,8 +27,8 @@ def test_overrides_change_one_key():
     ("text", "line"),
     [
         ("name: a\nsped: 1",
-         "unknown key 'sped' (value 1) (one of: name, seed, corpus, ends, network, mixing, train, prune, "
-         "cluster, quantize, skip)"),
+         "unknown key 'sped' (value 1) (one of: name, seed, corpus, family, family_options, ends, mixing, train, "
+         "prune, cluster, quantize, skip)"),
         ("name: a\ntrain: {float_steps: many}",
          "train: float_steps: 'many' is not a whole number (give a whole number)"),
         ("name: a\ntrain: {loss: mse}", "train: loss: 'mse' is not known (one of: compressed, si_sdr, mixed)"),
@@ -52,7 +52,7 @@ def test_errors_name_file_key_value_and_remedy(text, line, tmp_path):
 def test_a_missing_recipe_names_the_built_in_ones():
     with pytest.raises(RecipeError) as caught:
         load_recipe("nope")
-    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: full, ")
+    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: demo, full, ")
 
 
 def test_set_errors():

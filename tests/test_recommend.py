@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweep_files import hand_made, point
 
-from tinyse.core.artifacts import write_json
 from tinyse.cli import main
+from tinyse.core.artifacts import write_json
 from tinyse.core.errors import TinyseError
 from tinyse.studies.sweep.recommend import limits, recommend, released
 from tinyse.studies.sweep.results import SweepResult

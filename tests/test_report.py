@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyse.measure.scores.result import ClipScore, Evaluation
 from tinyse.measure.costs.render import Table
 from tinyse.measure.report import Clip, Costs, Number, Report, Summary, figure_before_after, write_report
 from tinyse.measure.report.figures import learning_curves, spectrogram
 from tinyse.measure.report.page import render, wav_bytes
+from tinyse.measure.scores.result import ClipScore, Evaluation
 
 HOSTILE = '<script>alert("x")</script> & \'more\''
 VOID = {"meta", "img", "br"}

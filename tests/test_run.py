@@ -15,12 +15,14 @@ from click.testing import CliRunner
 from tiny_models import tiny_tflite, tiny_trained
 
 import tinyse.studies.run as chain_module
-from tinyse.core.chain import Chain, Outcome
 from tinyse.cli import main
-from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.core.chain import Chain, Outcome
 from tinyse.core.errors import RecipeError, ToolError
+from tinyse.core.origin import Origin, Source
+from tinyse.export.hostarena import HostArena
 from tinyse.measure.costs.execution import Options
-from tinyse.measure.costs.results import HostArena, Origin, Profile, Sizes, Source
+from tinyse.measure.costs.results import Profile, Sizes
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 
 EXACT = Origin(Source.EXACT, "counted in the files")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tinyse.core.artifacts import write_json, write_text
 from tinyse.cli import main
+from tinyse.core.artifacts import write_json, write_text
 from tinyse.core.errors import TinyseError
-from tinyse.train.recipe import load_recipe
 from tinyse.measure.report.page import render
 from tinyse.measure.report.runs import difference_table, find_runs, page, read_run, runs_table, scores_table
+from tinyse.train.recipe import load_recipe
 
 LOG = """\
 step,phase,loss,rate,val_si_sdr,val_noisy,sparsity,update_rate

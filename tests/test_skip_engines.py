@@ -15,14 +15,14 @@ import pytest
 import soundfile as sf
 from click.testing import CliRunner
 
-from tests.export_models import frames, random_model
+from tests.export_models import frames, integers, random_model
 from tinyse.cli import main
+from tinyse.core.errors import ModelError
 from tinyse.engines import load_engine
 from tinyse.engines.keras import KerasEngine
-from tinyse.core.errors import ModelError
-from tinyse.export.integer import IntegerNetwork
+from tinyse.export.bundle import open_bundle
 from tinyse.export.pipeline import export_run
-from tinyse.model import TrainedModel
+from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.skip import SkipGate
 
 BANDS = 128
@@ -64,8 +64,7 @@ def test_a_skipped_frame_moves_nothing():
     features = frames(80, BANDS, 2)
     engine = load_engine(exported(), "tflm")
     masks, ran = watched(engine, features)
-    alone = IntegerNetwork((exported() / "export" / "model_int8.tflite").read_bytes())
-    kept = alone.run(np.stack([engine.input.quantize(feature) for feature in features[ran]]))
+    kept = integers((exported() / "export" / "model_int8.tflite").read_bytes(), engine.input.quantize(features[ran]))
     assert np.array_equal(masks[ran], engine.output.dequantize(kept)[:, :-1])
     assert np.array_equal(masks, masks[ran][np.cumsum(ran) - 1])
     gate, wanted = SkipGate(), []
@@ -89,21 +88,33 @@ def test_reset_restores_the_gate():
 
 
 def test_the_manifest_says_skip(tmp_path):
-    assert json.loads((exported() / "export" / "manifest.json").read_text())["skip"] is True
+    policy = json.loads((exported() / "export" / "manifest.json").read_text())["plan"]["policy"]
+    assert policy == {"kind": "skip", "tensor": "mask", "at": BANDS}
     random_model(bands=16).save(tmp_path / "model.npz")
     export_run(tmp_path, "cortex-m7")
-    assert json.loads((tmp_path / "export" / "manifest.json").read_text())["skip"] is False
+    assert json.loads((tmp_path / "export" / "manifest.json").read_text())["plan"]["policy"] == {"kind": "always"}
+
+
+def test_a_width_decides_nothing_where_a_plan_is_named(tmp_path):
+    """Of a file of before there were plans one output more is p~; a plan that says otherwise is obeyed."""
+    data = (exported() / "export" / "model_int8.tflite").read_bytes()
+    (tmp_path / "model_int8.tflite").write_bytes(data)
+    assert open_bundle(tmp_path).gate == ("mask", BANDS)
+    (tmp_path / "manifest.json").write_text(json.dumps(
+        {"plan": {"parts": 1, "results": ["mask"], "policy": {"kind": "always"}}}))
+    assert open_bundle(tmp_path).gate is None
+    with pytest.raises(ModelError, match="128 values to 129, its ends are 128 to 128"):
+        load_engine(tmp_path)
 
 
 def test_a_width_that_is_neither_is_refused():
-    model = random_model((8,), (8,), bands=130, quantized=False)
-    wrong = replace(model.model, ends=random_model((8,), (8,), bands=BANDS, quantized=False).ends)
-    with pytest.raises(ModelError, match="does not take 128 bands"):
-        KerasEngine(wrong)
-    layers = random_model((8,), (8,), bands=BANDS, quantized=False).layers
-    wide = random_model((8,), (8,), bands=130, quantized=False).layers[-1]
-    with pytest.raises(ModelError, match="128 bands to 130 outputs"):
-        KerasEngine(TrainedModel((*layers[:-1], wide), wrong.ends).model)
+    model = random_model((8,), (8,), bands=BANDS, quantized=False)
+    with pytest.raises(ModelError, match="130 values to 130, its ends are 128 to 128"):
+        KerasEngine(replace(random_model((8,), (8,), bands=130, quantized=False), ends=model.ends))
+    net = tinylstm(BANDS, (8,), (8,), 130)
+    with pytest.raises(ModelError, match="128 values to 130, its ends are 128 to 129"):
+        KerasEngine(Model(net, {name: np.zeros(array.shape, np.float32) for name, array in net.arrays.items()},
+                          model.ends))
 
 
 def test_enhance_and_evaluate_report_the_update_rate(tmp_path):

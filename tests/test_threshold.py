@@ -9,9 +9,9 @@ from tinyse.graph.groups import Structure, array_scales, masks, structure_groups
 from tinyse.graph.model import tinylstm
 from tinyse.graph.units import units_of
 from tinyse.train.keras import tf, tf_keras
+from tinyse.train.network import Network
 from tinyse.train.prune import Schedule
 from tinyse.train.threshold import ThresholdPruning, inverse_softplus, softplus
-from tinyse.train.network import Network
 
 SCHEDULE = Schedule(0.75, begin=2, end=62, every=2)
 NET = tinylstm(16, (8,), (6,), 16)

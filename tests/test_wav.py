@@ -14,11 +14,11 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyse.sound.corpus.importing import read_job
-from tinyse.sound.corpus.layouts import Job
 from tinyse.core.errors import AudioError
 from tinyse.measure.scores.pairs import read_signal
 from tinyse.sound.audio import AudioReader
+from tinyse.sound.corpus.importing import read_job
+from tinyse.sound.corpus.layouts import Job
 from tinyse.sound.source import Sound
 from tinyse.sound.wav import read_wav
 

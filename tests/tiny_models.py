@@ -6,7 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from tinyse.model import LayerWeights, TrainedModel
+from tinyse.export.writer import write
+from tinyse.graph.floating import calibrate
+from tinyse.graph.model import Model, tinylstm
 from tinyse.sound import Ends
 
 BANDS = 128
@@ -15,20 +17,9 @@ BANDS = 128
 @lru_cache(maxsize=1)
 def tiny_tflite() -> bytes:
     """Two LSTM-16 and a sigmoid layer as a streaming int8 file: states persist between invocations."""
-    from tinyse.train.keras import tf, tf_keras
-
-    tf_keras.utils.set_random_seed(3)
-    frame = tf_keras.Input((1, BANDS), batch_size=1)
-    hidden = tf_keras.layers.LSTM(16, return_sequences=True)(frame)
-    hidden = tf_keras.layers.LSTM(16, return_sequences=True)(hidden)
-    mask = tf_keras.layers.Dense(BANDS, activation="sigmoid", kernel_initializer="random_normal")(hidden)
-    converter = tf.lite.TFLiteConverter.from_keras_model(tf_keras.Model(frame, mask))
-    frames = np.random.default_rng(0).uniform(0, 4, (30, 1, 1, BANDS)).astype(np.float32)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([frame] for frame in frames)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+    model = _drawn(3, (16, 16), ())
+    frames = np.random.default_rng(0).uniform(0, 4, (30, BANDS)).astype(np.float32)
+    return write(model.plan(calibrate(model, frames)).graphs[0])
 
 
 @lru_cache(maxsize=1)
@@ -41,17 +32,13 @@ def float_tflite() -> bytes:
     return tf.lite.TFLiteConverter.from_keras_model(model).convert()
 
 
-def tiny_trained() -> TrainedModel:
+def tiny_trained() -> Model:
     """LSTM-16, FC-8 ReLU, FC-128 sigmoid with random weights."""
-    rng = np.random.default_rng(5)
+    return _drawn(5, (16,), (8,))
 
-    def weights(*shape: int) -> np.ndarray:
-        return (rng.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
 
-    lstm = {"kernel": weights(BANDS, 64), "recurrent_kernel": weights(16, 64), "bias": weights(64)}
-    layers = (
-        LayerWeights("lstm", "lstm_0", lstm),
-        LayerWeights("dense", "dense_0", {"kernel": weights(16, 8), "bias": weights(8)}, "relu"),
-        LayerWeights("dense", "dense_1", {"kernel": weights(8, BANDS), "bias": weights(BANDS)}, "sigmoid"),
-    )
-    return TrainedModel(layers, Ends())
+def _drawn(seed: int, lstm: tuple[int, ...], dense: tuple[int, ...]) -> Model:
+    rng, net = np.random.default_rng(seed), tinylstm(BANDS, lstm, dense, BANDS)
+    arrays = {name: (rng.normal(size=array.shape) / np.sqrt(array.shape[0])).astype(np.float32)
+              for name, array in net.arrays.items()}
+    return Model(net, arrays, Ends())

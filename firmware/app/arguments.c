@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define USAGE "usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY]"
+#define USAGE "usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY] [--exit PARTS]"
 
 static char *next(char **rest) {
   char *start = *rest;
@@ -14,6 +14,16 @@ static char *next(char **rest) {
   *rest = *end ? end + 1 : end;
   *end = '\0';
   return start;
+}
+
+/* A whole word of up to four digits. */
+static int number(const char *word, uint32_t *value) {
+  *value = 0;
+  uint32_t digits = 0;
+  while (word && word[digits] >= '0' && word[digits] <= '9' && digits < 4) {
+    *value = 10 * *value + (uint32_t)(word[digits++] - '0');
+  }
+  return digits && !word[digits];
 }
 
 const char *arguments_parse(arguments *parsed, char *line) {
@@ -31,6 +41,8 @@ const char *arguments_parse(arguments *parsed, char *line) {
       parsed->request = next(&line);
       parsed->reply = next(&line);
       if (!parsed->reply) return USAGE;
+    } else if (strcmp(option, "--exit") == 0) {
+      if (!number(next(&line), &parsed->parts)) return USAGE;
     } else {
       return USAGE;
     }

@@ -66,7 +66,7 @@ static void enhance_hop(const tinyse_npu *npu) {
 
 /* Ends with the text on the UART; `path` may be NULL. */
 static void report(const tinyse_npu *npu, const char *path) {
-  const results run = {.counts = tinyse_counted(&state),
+  const results run = {.state = &state,
                        .clock = &stage_clock,
                        .npu = npu,
                        .stack_bytes = tinyse_stack_bytes(),
@@ -88,13 +88,17 @@ static void write_bytes(int32_t file, const char *path, const void *data, size_t
   if (tinyse_semihost_write(file, data, bytes) != bytes) fail(EXIT_INPUT, "the network's bytes cannot be written", path);
 }
 
-/* Features, mask; where frames may be skipped, P and whether this one ran the network: 1, or 0 with what was kept. */
+/* Features, mask; where frames may be skipped, P and whether this one ran the network: 1, or 0 with what was kept; where
+ * the network has parts, the bits of those that ran. */
 static void write_network(int32_t file, const char *path, uint32_t updates) {
   if (file < 0) return;
   write_bytes(file, path, state.feature, sizeof state.feature);
   write_bytes(file, path, state.mask, sizeof state.mask);
   const uint8_t ran = (uint8_t)(tinyse_counted(&state).updates - updates);
   if (TINYSE_SKIP) write_bytes(file, path, &ran, sizeof ran);
+#if TINYSE_PARTS > 1
+  write_bytes(file, path, &state.ran, sizeof state.ran);
+#endif
 }
 
 /* The output is aligned with the input, and as long: the first DELAY samples are dropped, the last sample, held, flushes
@@ -106,6 +110,7 @@ static void enhance_file(const arguments *files) {
   check(wav_open(&reader, files->input), files->input);
   const tinyse_npu *npu = accelerator(files->request, files->reply);
   start(npu);
+  if (tinyse_set_parts(&state, files->parts) != TINYSE_OK) fail(EXIT_USAGE, "--exit: the network has no such part", NULL);
   check(wav_create(&writer, files->output, reader.samples), files->output);
   if (files->network) {
     network = tinyse_semihost_open(files->network, TINYSE_SEMIHOST_WRITE);

@@ -77,8 +77,12 @@ const char *results_text(const results *run, char text[RESULTS_BYTES]) {
   json_text(&out, "backend", BACKEND);
   json_text(&out, "kernels", TINYSE_KERNELS);
   json_text(&out, "status", "ok");
-  json_number(&out, "frames", run->counts.frames);
-  json_number(&out, "updates", run->counts.updates);
+  const tinyse_counts counts = tinyse_counted(run->state);
+  json_number(&out, "frames", counts.frames);
+  json_number(&out, "updates", counts.updates);
+  json_open(&out, "parts", '[');
+  for (uint32_t part = 0; part < TINYSE_PARTS; part++) json_number(&out, NULL, tinyse_counted_part(run->state, part));
+  json_close(&out, ']');
   json_open(&out, "counter", '{');
   json_text(&out, "name", board_counter_name());
   json_number(&out, "hz", board_counter_hz());

@@ -12,8 +12,8 @@
 #define RESULTS_END "\ntinyse results end\n"
 
 typedef struct results {
-  tinyse_counts counts;
   const stages *clock;
+  const tinyse_state *state;
   const tinyse_npu *npu; /* NULL where the CPU runs the network */
   uint32_t stack_bytes, stack_used;
 } results;

@@ -40,7 +40,7 @@ static bool further_chunk(int32_t file, uint32_t rest) {
   return word(head + 4) <= rest - sizeof head;
 }
 
-/* The rule of tinyse/wav.py: `position` is where the samples start, `rest` what there is of them. */
+/* The rule of tinyse/sound/wav.py: `position` is where the samples start, `rest` what there is of them. */
 static const char *judge_length(wav_reader *reader, uint32_t bytes, uint32_t position, uint32_t rest) {
   if (bytes == 0 && !further_chunk(reader->file, rest)) bytes = UINT32_MAX;
   if (bytes > rest) {

@@ -47,7 +47,7 @@ int main(void) {
     stages_end(&stage_clock);
     if (status != TINYSE_OK) return 1;
   }
-  const results run = {.counts = tinyse_counted(&state), .clock = &stage_clock};
+  const results run = {.state = &state, .clock = &stage_clock};
   if (results_text(&run, text)) return 1;
   return puts(text) < 0;
 }

@@ -11,8 +11,9 @@
 extern "C" {
 #endif
 
-/* One run of a compiled network. Addresses are the CPU's; an implementation maps them to the NPU's. */
+/* One run of a compiled part of a network. Addresses are the CPU's; an implementation maps them to the NPU's. */
 typedef struct tinyse_npu_job {
+  uint32_t part;           /* of the network, from 0 on; each has its own payload and weights */
   const uint8_t *payload;  /* the driver payload (COP1), 16-byte aligned */
   uint32_t payload_bytes;
   const uint8_t *weights;  /* region 0: read-only data */
@@ -36,7 +37,7 @@ typedef struct tinyse_npu_counts {
 typedef struct tinyse_npu {
   const char *name; /* "ethos-u55", "simulator", "core-driver" */
   void *context;
-  /* Reset, check identity and configuration against the payload's. */
+  /* For every part, before the first run: reset, check identity and configuration against the payload's. */
   tinyse_status (*open)(void *context, const tinyse_npu_job *job);
   /* Run to completion. The arena is read and written in place. */
   tinyse_status (*run)(void *context, const tinyse_npu_job *job);

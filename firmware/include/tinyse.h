@@ -61,9 +61,9 @@
 #define TINYSE_NETWORK_BYTES TINYSE_PACKED_ARENA_BYTES
 #elif TINYSE_BACKEND == TINYSE_BACKEND_NPU
 #ifdef TINYSE_FAST_APART /* the NPU driver is given the fast scratch (ethosu.h: fast) */
-#define TINYSE_NETWORK_BYTES TINYSE_ARENA_BYTES
+#define TINYSE_NETWORK_BYTES (TINYSE_ARENA_BYTES + TINYSE_BLOCK_BYTES)
 #else
-#define TINYSE_NETWORK_BYTES (TINYSE_ARENA_BYTES + TINYSE_FAST_SCRATCH_BYTES)
+#define TINYSE_NETWORK_BYTES (TINYSE_ARENA_BYTES + TINYSE_BLOCK_BYTES + TINYSE_FAST_SCRATCH_BYTES)
 #endif
 #elif !defined(TINYSE_NETWORK_BYTES)
 #define TINYSE_NETWORK_BYTES (2 * TINYSE_ARENA_BYTES) /* optimised TFLM kernels want scratch of their own */
@@ -152,6 +152,11 @@ typedef struct tinyse_state {
   uint32_t updates;
   uint32_t urge; /* what has added up since the network ran: it is due from 128 */
 #endif
+#if TINYSE_PARTS > 1
+  uint32_t parts;                   /* to run, 0 for what the plan says */
+  uint32_t ran;                     /* bits of the parts that the last frame ran; kept for parity tests */
+  uint32_t part_runs[TINYSE_PARTS]; /* how often each ran */
+#endif
 } tinyse_state;
 
 #define TINYSE_STATE_BYTES sizeof(tinyse_state)
@@ -178,6 +183,14 @@ float tinyse_score(const tinyse_state *state, uint32_t index);
 
 /* How often the network ran; zeros for a state that is not initialised. */
 tinyse_counts tinyse_counted(const tinyse_state *state);
+
+/* How often part `part` of the network ran since tinyse_reset; wraps. 0 for a part that there is not. */
+uint32_t tinyse_counted_part(const tinyse_state *state, uint32_t part);
+
+/* From the next frame on run the first `parts` parts of the network, whatever scores say; 0: what the plan says, as after
+ * tinyse_init. A part that does not run leaves its outputs and states as they were. TINYSE_ERROR_ARGUMENT, and nothing
+ * changes: the network has fewer parts, or (TINYSE_ROUTE) chooses among them itself. */
+tinyse_status tinyse_set_parts(tinyse_state *state, uint32_t parts);
 
 #ifdef __cplusplus
 }

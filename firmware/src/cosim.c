@@ -6,14 +6,15 @@
 #include "semihosting.h"
 
 #define MAGIC 0x50435354u /* "TSCP" */
-#define VERSION 1u
+#define VERSION 2u
 #define CRC_POLYNOMIAL 0xEDB88320u
 
-/* Kinds of message. Each is an 8-byte header (kind, bytes of what follows) and its bytes; little endian. */
+/* Kinds of message. Each is a 12-byte header (kind, part, bytes of what follows) and its bytes; little endian. */
 enum { KIND_HELLO = 1, KIND_RUN = 2, KIND_DONE = 3, KIND_ERROR = 4 };
 
 typedef struct header {
   uint32_t kind;
+  uint32_t part;
   uint32_t bytes;
 } header;
 
@@ -81,10 +82,10 @@ static tinyse_status broken(tinyse_cosim *cosim, const char *text) {
   return fail(cosim, text);
 }
 
-/* Send and wait for the answer, whose bytes go to `answer` if they are `bytes`. */
-static tinyse_status exchange(tinyse_cosim *cosim, uint32_t kind, const void *data, uint32_t data_bytes, void *answer,
-                              uint32_t answer_bytes) {
-  header head = {.kind = kind, .bytes = data_bytes};
+/* Send what is for a part and wait for its answer, whose bytes go to `answer` if they are `answer_bytes`. */
+static tinyse_status exchange(tinyse_cosim *cosim, uint32_t kind, uint32_t part, const void *data, uint32_t data_bytes,
+                              void *answer, uint32_t answer_bytes) {
+  header head = {.kind = kind, .part = part, .bytes = data_bytes};
   if (!write_all(cosim->request, &head, sizeof head) || !write_all(cosim->request, data, data_bytes) ||
       !read_all(cosim->reply, &head, sizeof head)) {
     return broken(cosim, "the simulator closed its pipe");
@@ -99,7 +100,7 @@ static tinyse_status exchange(tinyse_cosim *cosim, uint32_t kind, const void *da
     disconnect(cosim);
     return TINYSE_ERROR_NPU;
   }
-  if (head.kind != KIND_DONE || head.bytes != answer_bytes) return broken(cosim, "the simulator's answer is garbled");
+  if (head.kind != KIND_DONE || head.part != part || head.bytes != answer_bytes) return broken(cosim, "the simulator's answer is garbled");
   if (!read_all(cosim->reply, answer, answer_bytes)) return broken(cosim, "the simulator closed its pipe");
   return TINYSE_OK;
 }
@@ -116,7 +117,7 @@ static tinyse_status open_npu(void *context, const tinyse_npu_job *job) {
   if (!connect(cosim)) return fail(cosim, "the simulator's pipes cannot be opened");
   const uint32_t greeting[] = {MAGIC, VERSION, crc32(payload.stream, payload.stream_bytes),
                                crc32(job->weights, job->weights_bytes), job->arena_bytes};
-  return exchange(cosim, KIND_HELLO, greeting, sizeof greeting, NULL, 0);
+  return exchange(cosim, KIND_HELLO, job->part, greeting, sizeof greeting, NULL, 0);
 }
 
 /* The fast scratch stays with the host: nothing in it outlives a run. */
@@ -124,7 +125,8 @@ static tinyse_status run_npu(void *context, const tinyse_npu_job *job) {
   tinyse_cosim *cosim = context;
   reason_clear(&cosim->reason);
   if (!cosim->connected) return fail(cosim, "the simulator is not connected");
-  const tinyse_status status = exchange(cosim, KIND_RUN, job->arena, job->arena_bytes, job->arena, job->arena_bytes);
+  const tinyse_status status = exchange(cosim, KIND_RUN, job->part, job->arena, job->arena_bytes, job->arena,
+                                        job->arena_bytes);
   if (status == TINYSE_OK) cosim->runs++;
   return status;
 }

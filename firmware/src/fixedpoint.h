@@ -73,7 +73,7 @@ static inline int32_t tinyse_rescale(int32_t value, int32_t mantissa, int32_t sh
 }
 
 /* A 64-bit sum of channel i to int16: the multiplier has 16 bits, and the product is rounded once, ties up. */
-static inline int16_t tinyse_scale16(const tinyse_output *output, uint32_t i, int64_t sum) {
+static inline int16_t tinyse_scale16(const tinyse_scaling *output, uint32_t i, int64_t sum) {
   const uint32_t shift = (uint32_t)output->shift[i];
   const int64_t product = (sum + output->bias[i]) * output->mantissa[i];
   const int64_t value = (product + (INT64_C(1) << (shift - 1u))) >> shift;

@@ -45,7 +45,7 @@ typedef struct tinyse_scale {
 } tinyse_scale;
 
 /* How sums become values, one multiplier a channel. */
-typedef struct tinyse_output {
+typedef struct tinyse_scaling {
   const int32_t *mantissa; /* int8: as in tinyse_scale; int16: 16 bits of it */
   const int32_t *shift;    /* int8: as in tinyse_scale; int16: what the product is shifted right by, 8..46 */
   const int64_t *bias;     /* int16; an int8 sum starts with it */
@@ -53,7 +53,7 @@ typedef struct tinyse_output {
   int32_t low; /* range of the result */
   int32_t high;
   uint32_t channels;
-} tinyse_output;
+} tinyse_scaling;
 
 /* Where a window's values lie in a map. */
 typedef struct tinyse_patch {
@@ -81,16 +81,16 @@ typedef struct tinyse_matrix {
 /* A matrix times the window at every position: MatMul, Conv. Columns are [row][width][channel] of the window. */
 typedef struct tinyse_product {
   tinyse_matrix weights;
-  tinyse_output output;
+  tinyse_scaling output;
   tinyse_patch patch;
   uint16_t gathers; /* 0: every window lies in the input as it is, aligned */
 } tinyse_product;
 
-/* Weights int8 [row][width][channel] of the window. */
+/* Weights int8 [row][width][channel] of the window, readable for 7 bytes more; the other arrays are padded to 8. */
 typedef struct tinyse_depthwise {
   const int8_t *weights;
   const int32_t *start; /* int8: as in tinyse_matrix */
-  tinyse_output output;
+  tinyse_scaling output;
   tinyse_patch patch;
 } tinyse_depthwise;
 
@@ -187,7 +187,7 @@ typedef struct tinyse_cursor {
   uint32_t block;
 } tinyse_cursor;
 
-/* Operators: operators.c, in whose order the emitted code goes. Scratch is as large as tinyse/export/cproducts.py says. */
+/* Operators that take several kernels: operators.c. Scratch is as large as tinyse/export/cproducts.py says. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);
@@ -211,7 +211,7 @@ void tinyse_kernel_multiply(tinyse_cursor *at, const tinyse_operand *x, int32_t 
 void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int64_t *sums);
 
 /* y = clamp(rescaled sums + zero point) for every channel. */
-void tinyse_kernel_scale(const tinyse_output *output, const int32_t *sums, int8_t *y);
+void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y);
 
 /* LSTM: kernels_lstm_*.c. Gates, cell and hidden state of `units` units, a multiple of 8. `input` and `hidden` are
  * [units / 8][gate][8]; `input` is overwritten. The order of values inside `c` is the kernel's own. */

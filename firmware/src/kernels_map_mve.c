@@ -18,16 +18,17 @@ INLINE int32x4_t product_of(const tinyse_binary *op, int32x4_t a, int32x4_t b) {
 }
 
 /* Where a step is 0 the vector is the one value. */
-#define BINARY(name, type, load, store, make)                                                                       \
-  void name(const tinyse_binary *op, const type *a, uint32_t a_step, const type *b, uint32_t b_step, type *y,        \
-            uint32_t count) {                                                                                        \
-    const int32x4_t every_a = vdupq_n_s32(*a), every_b = vdupq_n_s32(*b);                                            \
-    for (uint32_t i = 0; i < count; i += 4) {                                                                        \
-      const mve_pred16_t lanes = vctp32q(count - i);                                                                 \
-      const int32x4_t first = a_step ? load(a + i, lanes) : every_a;                                                 \
-      const int32x4_t second = b_step ? load(b + i, lanes) : every_b;                                                \
-      store(y + i, clamped(make(op, first, second), op->low, op->high), lanes);                                      \
-    }                                                                                                                \
+#define BINARY(name, type, load, store, make)                                                                    \
+  void name(const tinyse_binary *given, const type *a, uint32_t a_step, const type *b, uint32_t b_step, type *y, \
+            uint32_t count) {                                                                                    \
+    const tinyse_binary by = *given, *op = &by; /* y could be anything */                                        \
+    const int32x4_t every_a = vdupq_n_s32(*a), every_b = vdupq_n_s32(*b);                                        \
+    for (uint32_t i = 0; i < count; i += 4) {                                                                    \
+      const mve_pred16_t lanes = vctp32q(count - i);                                                             \
+      const int32x4_t first = a_step ? load(a + i, lanes) : every_a;                                             \
+      const int32x4_t second = b_step ? load(b + i, lanes) : every_b;                                            \
+      store(y + i, clamped(make(op, first, second), op->low, op->high), lanes);                                  \
+    }                                                                                                            \
   }
 
 BINARY(tinyse_kernel_add8, int8_t, vldrbq_z_s32, vstrbq_p_s32, sum_of)
@@ -35,15 +36,15 @@ BINARY(tinyse_kernel_add16, int16_t, vldrhq_z_s32, vstrhq_p_s32, sum_of)
 BINARY(tinyse_kernel_mul8, int8_t, vldrbq_z_s32, vstrbq_p_s32, product_of)
 BINARY(tinyse_kernel_mul16, int16_t, vldrhq_z_s32, vstrhq_p_s32, product_of)
 
-#define MAX(name, type, vector, lanes_of, width, every, load, store, maximum)                                        \
-  void name(const type *a, uint32_t a_step, const type *b, uint32_t b_step, type *y, uint32_t count) {               \
-    const vector every_a = every(*a), every_b = every(*b);                                                           \
-    for (uint32_t i = 0; i < count; i += width) {                                                                    \
-      const mve_pred16_t lanes = lanes_of(count - i);                                                                \
-      const vector first = a_step ? load(a + i, lanes) : every_a;                                                    \
-      const vector second = b_step ? load(b + i, lanes) : every_b;                                                   \
-      store(y + i, maximum(first, second), lanes);                                                                   \
-    }                                                                                                                \
+#define MAX(name, type, vector, lanes_of, width, every, load, store, maximum)                          \
+  void name(const type *a, uint32_t a_step, const type *b, uint32_t b_step, type *y, uint32_t count) { \
+    const vector every_a = every(*a), every_b = every(*b);                                             \
+    for (uint32_t i = 0; i < count; i += width) {                                                      \
+      const mve_pred16_t lanes = lanes_of(count - i);                                                  \
+      const vector first = a_step ? load(a + i, lanes) : every_a;                                      \
+      const vector second = b_step ? load(b + i, lanes) : every_b;                                     \
+      store(y + i, maximum(first, second), lanes);                                                     \
+    }                                                                                                  \
   }
 
 MAX(tinyse_kernel_max8, int8_t, int8x16_t, vctp8q, 16u, vdupq_n_s8, vldrbq_z_s8, vstrbq_p_s8, vmaxq_s8)
@@ -88,7 +89,8 @@ void tinyse_tanh_map(const tinyse_curve *op, const int16_t *x, int16_t *y) {
   }
 }
 
-void tinyse_prelu8(const tinyse_prelu *op, const int8_t *x, int8_t *y) {
+void tinyse_prelu8(const tinyse_prelu *given, const int8_t *x, int8_t *y) {
+  const tinyse_prelu by = *given, *op = &by;
   for (uint32_t position = 0; position < op->positions; ++position, x += op->channels, y += op->channels) {
     for (uint32_t channel = 0; channel < op->channels; channel += 4) {
       const mve_pred16_t lanes = vctp32q(op->channels - channel);
@@ -101,13 +103,14 @@ void tinyse_prelu8(const tinyse_prelu *op, const int8_t *x, int8_t *y) {
   }
 }
 
-#define REQUANTIZE(name, from, to, load, store)                                                    \
-  void name(const tinyse_requantize *op, const from *x, to *y) {                                              \
-    for (uint32_t i = 0; i < op->count; i += 4) {                                                             \
-      const mve_pred16_t lanes = vctp32q(op->count - i);                                                      \
-      const int32x4_t value = rescale(vsubq_n_s32(load(x + i, lanes), op->in_zero), op->scale, true);         \
-      store(y + i, clamped(vqaddq_n_s32(value, op->zero_point), op->low, op->high), lanes);                           \
-    }                                                                                                         \
+#define REQUANTIZE(name, from, to, load, store)                                                       \
+  void name(const tinyse_requantize *given, const from *x, to *y) {                                   \
+    const tinyse_requantize by = *given, *op = &by;                                                   \
+    for (uint32_t i = 0; i < op->count; i += 4) {                                                     \
+      const mve_pred16_t lanes = vctp32q(op->count - i);                                              \
+      const int32x4_t value = rescale(vsubq_n_s32(load(x + i, lanes), op->in_zero), op->scale, true); \
+      store(y + i, clamped(vqaddq_n_s32(value, op->zero_point), op->low, op->high), lanes);           \
+    }                                                                                                 \
   }
 
 REQUANTIZE(tinyse_requantize_8_16, int8_t, int16_t, vldrbq_z_s32, vstrhq_p_s32)

@@ -74,7 +74,8 @@ INLINE int16x8_t tanh_at(int16x8_t value, uint16x8_t at, uint16x8_t part) {
 
 INLINE int16x8_t tanh_of_gate(int16x8_t value) {
   const int16x8_t size = vqabsq_s16(value);
-  return tanh_at(value, vreinterpretq_u16_s16(vqdmulhq_n_s16(size, 384)), vmulq_n_u16(vreinterpretq_u16_s16(size), 768));
+  const uint16x8_t at = vreinterpretq_u16_s16(vqdmulhq_n_s16(size, 384));
+  return tanh_at(value, at, vmulq_n_u16(vreinterpretq_u16_s16(size), 768));
 }
 
 INLINE int16x8_t tanh_of_cell(int16x8_t value, int32_t power) {

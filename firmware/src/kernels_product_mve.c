@@ -140,28 +140,40 @@ void tinyse_kernel_multiply(tinyse_cursor *at, const tinyse_operand *x, int32_t 
   }
 }
 
-/* int16 x int8: two vectors of 8 a tile and row, 64-bit sums. */
-void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int64_t *sums) {
+/* int16 x int8: two vectors of 8 a tile and row, 64-bit sums; one row after the other through its group's tiles. */
+INLINE void rows16(const tinyse_matrix *matrix, const int16_t *x, int64_t *sums, bool sparse) {
   const int8_t *tiles = matrix->tiles;
   const uint8_t *index = matrix->index;
-  const uint32_t block = matrix->block;
-  for (uint32_t row = 0; row < matrix->rows; row += block, sums += block) {
-    for (uint32_t i = 0; i < block; ++i) {
-      sums[i] = 0;
-    }
-    const uint32_t count = index != NULL ? *index++ : matrix->columns;
-    for (uint32_t tile = 0; tile < count; ++tile) {
-      const int16_t *part = x + 16u * (index != NULL ? *index++ : tile);
-      const int16x8_t first = vldrhq_s16(part), second = vldrhq_s16(part + 8);
-      for (uint32_t i = 0; i < block; ++i, tiles += 16) {
-        sums[i] = vmlaldavaq_s16(vmlaldavaq_s16(sums[i], first, vldrbq_s16(tiles)), second, vldrbq_s16(tiles + 8));
+  const uint32_t stride = 16u * matrix->block, rows = matrix->rows;
+  uint32_t count = matrix->columns;
+  for (uint32_t row = 0; row < rows; row += matrix->block) {
+    count = sparse ? *index++ : count;
+    for (uint32_t i = 0; i < stride; i += 16) {
+      const int8_t *weights = tiles + i;
+      const int16_t *part = x;
+      int64_t sum = 0;
+      for (uint32_t tile = 0; tile < count; ++tile, weights += stride, part += 16) {
+        part = sparse ? x + 16u * index[tile] : part;
+        sum = vmlaldavaq_s16(sum, vldrhq_s16(part), vldrbq_s16(weights));
+        sum = vmlaldavaq_s16(sum, vldrhq_s16(part + 8), vldrbq_s16(weights + 8));
       }
+      *sums++ = sum;
     }
+    tiles += stride * count;
+    index = sparse ? index + count : index;
   }
 }
 
-void tinyse_kernel_scale(const tinyse_output *output, const int32_t *sums, int8_t *y) {
-  const tinyse_output by = *output; /* y could be anything */
+void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int64_t *sums) {
+  if (matrix->index != NULL) {
+    rows16(matrix, x, sums, true);
+  } else {
+    rows16(matrix, x, sums, false);
+  }
+}
+
+void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y) {
+  const tinyse_scaling by = *output; /* y could be anything */
   const int32x4_t low = vdupq_n_s32(by.low), high = vdupq_n_s32(by.high);
   uint32_t row = 0;
   for (; row + 4 <= by.channels; row += 4) {

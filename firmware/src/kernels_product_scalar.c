@@ -5,7 +5,7 @@
 
 #define TILE 16u
 
-void tinyse_kernel_scale(const tinyse_output *output, const int32_t *sums, int8_t *y) {
+void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y) {
   for (uint32_t row = 0; row < output->channels; ++row) {
     const int32_t out = tinyse_rescale(sums[row], output->mantissa[row], output->shift[row]) + output->zero_point;
     y[row] = (int8_t)tinyse_clamp(out, output->low, output->high);

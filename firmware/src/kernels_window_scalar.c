@@ -1,12 +1,11 @@
 /* kernels_window_scalar.c: depthwise convolution and maximum over windows, one value at a time. */
 #include "fixedpoint.h"
 
-/* Depthwise in int16 is the same for every processor: its sums have 64 bits. */
-#define POSITIONS(patch)                                         \
-  for (uint32_t row = 0; row < (patch)->rows; ++row)             \
+#define POSITIONS(patch)                             \
+  for (uint32_t row = 0; row < (patch)->rows; ++row) \
     for (uint32_t column = 0; column < (patch)->width; ++column)
 
-/* Position of tap j in the width; outside where it is in the padding. */
+/* Position of tap j in the width; beyond the width where it is in the padding, on either side. */
 static inline uint32_t place(const tinyse_patch *patch, uint32_t column, uint32_t j) {
   return column * patch->stride[1] + j * patch->dilation[1] - patch->before;
 }
@@ -15,45 +14,65 @@ static inline uint32_t line(const tinyse_patch *patch, uint32_t row, uint32_t i)
   return (row * patch->stride[0] + i * patch->dilation[0]) * patch->in_width;
 }
 
-void tinyse_depthwise16(const tinyse_depthwise *op, const int16_t *x, int16_t *y) {
-  const tinyse_patch *patch = &op->patch;
-  const uint32_t channels = op->output.channels;
-  POSITIONS(patch) {
-    for (uint32_t channel = 0; channel < channels; ++channel) {
-      const int8_t *weight = op->weights + channel;
-      int64_t sum = 0;
-      for (uint32_t i = 0; i < patch->kernel[0]; ++i) {
-        for (uint32_t j = 0; j < patch->kernel[1]; ++j, weight += channels) {
-          const uint32_t at = place(patch, column, j);
-          sum += at < patch->in_width ? *weight * x[(line(patch, row, i) + at) * channels + channel] : 0;
-        }
-      }
-      *y++ = tinyse_scale16(&op->output, channel, sum);
-    }
+/* Taps first to end - 1 of a column lie in the map, the others in its padding. */
+typedef struct inside {
+  uint32_t first;
+  uint32_t end;
+} inside;
+
+static inline inside taps_inside(const tinyse_patch *patch, uint32_t column) {
+  inside found = {0, patch->kernel[1]};
+  while (found.first < found.end && place(patch, column, found.first) >= patch->in_width) {
+    ++found.first;
   }
+  while (found.end > found.first && place(patch, column, found.end - 1u) >= patch->in_width) {
+    --found.end;
+  }
+  return found;
+}
+
+/* The sums of every position and channel. `padded`: what a weight in the padding adds. */
+#define DEPTHWISE(sum_type, start, padded, finish)                                            \
+  const tinyse_patch patch = op->patch; /* y could be anything */                                   \
+  const tinyse_scaling output = op->output;                                                          \
+  const uint32_t channels = output.channels, taps = patch.kernel[1];                                \
+  const uint32_t across = patch.dilation[1] * channels;                                             \
+  POSITIONS(&patch) {                                                                               \
+    const inside range = taps_inside(&patch, column);                                               \
+    for (uint32_t channel = 0; channel < channels; ++channel) {                                     \
+      const int8_t *weight = op->weights + channel;                                                 \
+      sum_type sum = start;                                                                         \
+      for (uint32_t i = 0; i < patch.kernel[0]; ++i) {                                              \
+        uint32_t j = 0;                                                                             \
+        for (; j < range.first; ++j, weight += channels) {                                          \
+          sum += padded;                                                                            \
+        }                                                                                           \
+        uint32_t at = (line(&patch, row, i) + place(&patch, column, j)) * channels + channel;       \
+        for (; j < range.end; ++j, weight += channels, at += across) {                              \
+          sum += *weight * x[at];                                                                   \
+        }                                                                                           \
+        for (; j < taps; ++j, weight += channels) {                                                 \
+          sum += padded;                                                                            \
+        }                                                                                           \
+      }                                                                                             \
+      *y++ = finish;                                                                                \
+    }                                                                                               \
+  }
+
+/* The same for every processor: its sums have 64 bits. */
+void tinyse_depthwise16(const tinyse_depthwise *op, const int16_t *x, int16_t *y) {
+  DEPTHWISE(int64_t, 0, 0, tinyse_scale16(&output, channel, sum))
 }
 
 #ifndef TINYSE_KERNELS_MVE
 
+static inline int8_t scaled(const tinyse_scaling *output, uint32_t channel, int32_t sum) {
+  const int32_t out = tinyse_rescale(sum, output->mantissa[channel], output->shift[channel]) + output->zero_point;
+  return (int8_t)tinyse_clamp(out, output->low, output->high);
+}
+
 void tinyse_depthwise8(const tinyse_depthwise *op, const int8_t *x, int8_t *y) {
-  const tinyse_patch *patch = &op->patch;
-  const tinyse_output *output = &op->output;
-  const uint32_t channels = output->channels;
-  POSITIONS(patch) {
-    for (uint32_t channel = 0; channel < channels; ++channel) {
-      const int8_t *weight = op->weights + channel;
-      int32_t sum = op->start[channel];
-      for (uint32_t i = 0; i < patch->kernel[0]; ++i) {
-        for (uint32_t j = 0; j < patch->kernel[1]; ++j, weight += channels) {
-          const uint32_t at = place(patch, column, j);
-          sum += *weight * (at < patch->in_width ? x[(line(patch, row, i) + at) * channels + channel]
-                                                 : patch->zero_point);
-        }
-      }
-      const int32_t out = tinyse_rescale(sum, output->mantissa[channel], output->shift[channel]) + output->zero_point;
-      *y++ = (int8_t)tinyse_clamp(out, output->low, output->high);
-    }
-  }
+  DEPTHWISE(int32_t, op->start[channel], *weight * patch.zero_point, scaled(&output, channel, sum))
 }
 
 #define MAXPOOL(name, type)                                                                       \

@@ -14,9 +14,11 @@ tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu);
 /* Every state to its zero point. */
 void tinyse_network_reset(void *arena);
 
-/* One frame of features to an answer, and P after it where TINYSE_SKIP is 1; both 16-byte aligned, apart from the arena. */
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, const tinyse_input feature[TINYSE_INPUTS],
-                                 tinyse_output mask[TINYSE_OUTPUTS]);
+/* One frame of features to an answer, and P after it where TINYSE_SKIP is 1; both 16-byte aligned, apart from the arena.
+ * `parts`: how many to run, at most TINYSE_PARTS, or 0 for what the plan says. `ran`: bits of those that ran. */
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, uint32_t parts,
+                                 const tinyse_input feature[TINYSE_INPUTS], tinyse_output mask[TINYSE_OUTPUTS],
+                                 uint32_t *ran);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,8 @@
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
+static_assert(TINYSE_PARTS == 1 && TINYSE_PAIRS == 0, "TFLM runs one part that keeps its states: build with BACKEND=cpu");
+
 namespace {
 
 constexpr size_t kOperators = 4;
@@ -51,11 +53,14 @@ void tinyse_network_reset(void *arena) {
   (void)static_cast<Engine *>(arena)->interpreter->Reset(); /* variable tensors to their zero points */
 }
 
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *, const tinyse_input feature[TINYSE_INPUTS],
-                                 tinyse_output mask[TINYSE_OUTPUTS]) {
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *, uint32_t,
+                                 const tinyse_input feature[TINYSE_INPUTS], tinyse_output mask[TINYSE_OUTPUTS],
+                                 uint32_t *ran) {
+  *ran = 0;
   tflite::MicroInterpreter *interpreter = static_cast<Engine *>(arena)->interpreter;
   std::memcpy(interpreter->input(0)->data.int8, feature, TINYSE_INPUTS);
   if (interpreter->Invoke() != kTfLiteOk) return TINYSE_ERROR_NPU;
   std::memcpy(mask, interpreter->output(0)->data.int8, TINYSE_OUTPUTS);
+  *ran = 1;
   return TINYSE_OK;
 }

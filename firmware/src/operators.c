@@ -81,26 +81,27 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
 
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch) {
   const tinyse_patch *patch = &product->patch;
+  const tinyse_scaling output = product->output;
   int64_t *sums = (int64_t *)(void *)scratch;
   uint8_t *gathered = (uint8_t *)(sums + product->weights.rows);
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
-    for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
+    for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += output.channels) {
       const uint8_t *from = window(patch, (const uint8_t *)x, row, at, 2, gathered);
       tinyse_kernel_multiply16(&product->weights, (const int16_t *)(const void *)from, sums);
-      for (uint32_t i = 0; i < product->output.channels; ++i) {
-        y[i] = tinyse_scale16(&product->output, i, sums[i]);
+      for (uint32_t i = 0; i < output.channels; ++i) {
+        y[i] = tinyse_scale16(&output, i, sums[i]);
       }
     }
   }
 }
 
 /* Every run of a map of two operands. */
-#define PAIRS(pairs, a, b, y, CALL)                                                                    \
-  for (uint32_t i = 0; i < (pairs)->outer; ++i, a += (pairs)->a[0], b += (pairs)->b[0]) {              \
-    for (uint32_t j = 0; j < (pairs)->inner; ++j, y += (pairs)->count) {                               \
+#define PAIRS(pairs, a, b, y, CALL)                                                                        \
+  for (uint32_t i = 0; i < (pairs)->outer; ++i, a += (pairs)->a[0], b += (pairs)->b[0]) {                  \
+    for (uint32_t j = 0; j < (pairs)->inner; ++j, y += (pairs)->count) {                                   \
       CALL(a + j * (pairs)->a[1], (pairs)->a[2], b + j * (pairs)->b[1], (pairs)->b[2], y, (pairs)->count); \
-    }                                                                                                  \
+    }                                                                                                      \
   }
 
 void tinyse_add8(const tinyse_binary *op, const int8_t *a, const int8_t *b, int8_t *y) {

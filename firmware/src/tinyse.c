@@ -66,6 +66,28 @@ static int gate_passes(tinyse_state *state) {
 }
 #endif
 
+/* Parts of the network: how many are to run, and which did. */
+#if TINYSE_PARTS > 1
+static uint32_t parts_wanted(const tinyse_state *state) { return state->parts; }
+
+static void parts_count(tinyse_state *state, uint32_t ran) {
+  state->ran = ran;
+  for (uint32_t part = 0; part < TINYSE_PARTS; ++part) state->part_runs[part] += ran >> part & 1u;
+}
+
+static void parts_reset(tinyse_state *state) {
+  state->ran = 0;
+  memset(state->part_runs, 0, sizeof state->part_runs);
+}
+#else
+static uint32_t parts_wanted(const tinyse_state *state) {
+  (void)state;
+  return 0;
+}
+static void parts_count(tinyse_state *state, uint32_t ran) { (void)state, (void)ran; }
+static void parts_reset(tinyse_state *state) { (void)state; }
+#endif
+
 static void close_mask(tinyse_state *state) {
 #if TINYSE_OUTPUT_BITS == 16
   for (int i = 0; i < TINYSE_OUTPUTS; ++i) state->mask[i] = TINYSE_OUTPUT_ZERO_POINT;
@@ -108,7 +130,9 @@ static tinyse_status update(tinyse_state *state) {
   done(state, TINYSE_STAGE_QUANTIZE);
   tinyse_status status = TINYSE_OK;
   if (complete(state)) {
-    status = tinyse_network_run(state->arena, state->config.npu, state->feature, state->mask);
+    uint32_t ran = 0;
+    status = tinyse_network_run(state->arena, state->config.npu, parts_wanted(state), state->feature, state->mask, &ran);
+    parts_count(state, ran);
     gate_add(state, 0);
   }
   if (status != TINYSE_OK) {
@@ -122,6 +146,9 @@ static tinyse_status update(tinyse_state *state) {
 /* One frame; the finished hop is in state->work. */
 static tinyse_status enhance(tinyse_state *state) {
   ++state->frames;
+#if TINYSE_PARTS > 1
+  state->ran = 0;
+#endif
 #if TINYSE_TRANSFORMS
   tinyse_transform(state->past, state->work, state->spectrum);
 #endif
@@ -170,6 +197,7 @@ tinyse_status tinyse_reset(tinyse_state *state) {
   state->row = state->runs = 0;
 #endif
   tinyse_network_reset(state->arena);
+  parts_reset(state);
   state->frames = 0;
 #if TINYSE_SKIP
   state->updates = 0;
@@ -195,6 +223,22 @@ tinyse_counts tinyse_counted(const tinyse_state *state) {
 #else
   return (tinyse_counts){state->frames, state->frames};
 #endif
+}
+
+uint32_t tinyse_counted_part(const tinyse_state *state, uint32_t part) {
+#if TINYSE_PARTS > 1
+  return ready(state) && part < TINYSE_PARTS ? state->part_runs[part] : 0;
+#else
+  return part == 0 ? tinyse_counted(state).updates : 0;
+#endif
+}
+
+tinyse_status tinyse_set_parts(tinyse_state *state, uint32_t parts) {
+  if (!ready(state) || parts > TINYSE_PARTS || (TINYSE_ROUTE && parts != 0)) return TINYSE_ERROR_ARGUMENT;
+#if TINYSE_PARTS > 1
+  state->parts = parts;
+#endif
+  return TINYSE_OK;
 }
 
 #if TINYSE_RESULT == TINYSE_RESULT_SCORE

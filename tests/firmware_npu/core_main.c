@@ -21,8 +21,8 @@ void ethosu_release_driver(struct ethosu_driver *drv) { printf("release %d\n", d
 int ethosu_invoke_v3(struct ethosu_driver *drv, const void *custom_data_ptr, const int custom_data_size,
                      const uint64_t *base_addr, const size_t *base_addr_size, const int num_base_addr,
                      void *user_arg) {
-  const uintptr_t expected[] = {(uintptr_t)TINYSE_WEIGHTS, (uintptr_t)arena, (uintptr_t)arena};
-  printf("invoke %d %d %d %d %d", drv == &only, custom_data_ptr == TINYSE_PAYLOAD, custom_data_size, num_base_addr,
+  const uintptr_t expected[] = {(uintptr_t)tinyse_model + tinyse_parts[0].weights, (uintptr_t)arena, (uintptr_t)arena};
+  printf("invoke %d %d %d %d %d", drv == &only, custom_data_ptr == tinyse_model + tinyse_parts[0].payload, custom_data_size, num_base_addr,
          user_arg == &owner);
   for (int i = 0; i < num_base_addr; i++) printf(" %d:%zu", base_addr[i] == expected[i], base_addr_size[i]);
   printf("\n");
@@ -35,8 +35,10 @@ int main(int count, char **arguments) {
   available = atoi(arguments[2]);
   tinyse_core_driver driver = {.user = &owner};
   const tinyse_npu npu = tinyse_core_driver_npu(&driver);
-  const tinyse_npu_job job = {.payload = TINYSE_PAYLOAD, .payload_bytes = TINYSE_PAYLOAD_BYTES,
-                              .weights = TINYSE_WEIGHTS, .weights_bytes = TINYSE_WEIGHTS_BYTES,
+  const tinyse_npu_job job = {.payload = tinyse_model + tinyse_parts[0].payload,
+                              .payload_bytes = tinyse_parts[0].payload_bytes,
+                              .weights = tinyse_model + tinyse_parts[0].weights,
+                              .weights_bytes = tinyse_parts[0].weights_bytes,
                               .arena = arena, .arena_bytes = sizeof arena, .fast = arena, .fast_bytes = sizeof arena};
   tinyse_npu_counts counts;
   printf("%s\n", npu.name);

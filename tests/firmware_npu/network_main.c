@@ -28,7 +28,8 @@ int main(int count, char **arguments) {
     _Alignas(16) int8_t feature[TINYSE_INPUTS], mask[TINYSE_OUTPUTS];
     for (long frame = 0; fread(feature, sizeof feature, 1, in) == 1; frame++) {
       if (frame == last) abort();
-      const tinyse_status run = tinyse_network_run(arena, &npu, feature, mask);
+      uint32_t ran;
+      const tinyse_status run = tinyse_network_run(arena, &npu, 0, feature, mask, &ran);
       if (run != TINYSE_OK) {
         fprintf(stderr, "%d %s\n", (int)run, npu.reason(npu.context));
         return 3;

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.core.artifacts import sha256, versions
 from tinyse.bench import packages, peer
 from tinyse.bench.ours import Model
 from tinyse.bench.peer import Real, Suppressor
 from tinyse.bench.peers import PEERS, Peer
+from tinyse.core.artifacts import sha256, versions
 from tinyse.measure.scores.result import NOISY
 from tinyse.measure.scores.systems import System
 

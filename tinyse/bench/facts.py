@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.artifacts import write_json
 from tinyse.bench.contenders import Contender
 from tinyse.bench.ours import model_size
 from tinyse.bench.peer import Size, latency_ms
 from tinyse.bench.speed import real_time_factor
+from tinyse.core.artifacts import write_json
 from tinyse.core.errors import RecipeError
 from tinyse.train.recipe import load_recipe
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.core.artifacts import write_text
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import Real, enhance
+from tinyse.core.artifacts import write_text
 from tinyse.core.errors import TinyseError
-from tinyse.measure.scores.metrics import score, select
-from tinyse.measure.scores.pairs import Pair
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.measure.report.figures import FLOOR_DB, spectrogram
+from tinyse.measure.scores.metrics import score, select
+from tinyse.measure.scores.pairs import Pair
 
 RATE = 16000
 CLIPS = 10

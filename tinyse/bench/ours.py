@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.bench.peer import Framed, Real, Size
-from tinyse.engines import Engine, load_engine
 from tinyse.core.errors import ModelError
+from tinyse.engines import Engine, load_engine
+from tinyse.export.bundle import INT8, manifest_of, open_bundle
 from tinyse.measure.scores.systems import System
-from tinyse.measure.costs.locate import INT8
 from tinyse.sound import StreamingEnhancer
 
 
@@ -56,7 +56,7 @@ def released(models: Path, runs: Path) -> tuple[list[System], dict[str, str]]:
         systems.append(System(f"{folder.name} int8", "tflm", folder / INT8))
         label = f"{folder.name} float"
         try:
-            manifest, by_recipe = _json(folder / "manifest.json"), _by_recipe(folder, runs)
+            manifest, by_recipe = manifest_of(folder), _by_recipe(folder, runs)
         except ModelError as error:
             missing[label] = error.line()
             continue
@@ -104,29 +104,19 @@ def model_size(system: System, update_rate: float | None = None) -> Size:
     """
     share = 1.0 if update_rate is None else update_rate
     if system.engine == "keras":
-        from tinyse.model import TrainedModel
+        from tinyse.graph.model import Model as Trained
 
-        model = TrainedModel.load(system.path)
+        model = Trained.load(system.path)
         per_second = model.ends.frames_per_second
         return Size(model.parameters, 4 * model.parameters, model.macs_per_frame * per_second * share,
                     "exact: the layers, four bytes a parameter")
-    from tinyse.export.bundle import exported_ends
-    from tinyse.export.network import DenseLayer, LstmLayer, parse
-
-    data = system.path.read_bytes()
-    ends = exported_ends(system.path)
-    weights = biases = 0
-    for layer in parse(data).layers:
-        if isinstance(layer, LstmLayer):
-            weights += sum(gate.kernel.size + gate.recurrent.size for gate in layer.gates)
-            biases += sum(gate.bias.size for gate in layer.gates)
-        elif isinstance(layer, DenseLayer):
-            weights += layer.weights.size
-            biases += layer.bias.size
+    bundle = open_bundle(system.path)
+    parameters, weights, macs = (sum(getattr(graph, key) for graph in bundle.graph_plan().graphs)
+                                 for key in ("parameters", "weights", "macs"))
     encoded = _encoded(system.path)
     kind = "Vela-encoded weights" if encoded else "one byte a weight"
     skips = "" if update_rate is None else f", on the {update_rate:.1%} of frames that run (measured)"
-    return Size(weights + biases, encoded or weights, weights * ends.frames_per_second * share,
+    return Size(parameters, encoded or weights, macs * bundle.ends.frames_per_second * share,
                 f"exact: the .tflite; {kind}; zeros counted in{skips}")
 
 

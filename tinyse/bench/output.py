@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.artifacts import write_bytes, write_json, write_text
 from tinyse.bench.document import put_section
 from tinyse.bench.facts import Facts
 from tinyse.bench.pareto import plot
 from tinyse.bench.quality import Quality
 from tinyse.bench.section import section
+from tinyse.core.artifacts import write_bytes, write_json, write_text
 from tinyse.measure.scores.render import clips_csv, means_csv
 
 COMMAND = "make bench-quality"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.artifacts import versions
 from tinyse.bench.contenders import NOISY_INPUT, Contender
 from tinyse.bench.facts import Facts, facts_of
 from tinyse.bench.listening import choose, write_page
@@ -20,14 +19,15 @@ from tinyse.bench.ours import released
 from tinyse.bench.packages import bench_dir, install
 from tinyse.bench.peers import PEERS
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
-from tinyse.cluster import Cluster
-from tinyse.sound.corpus.store import Corpus, corpus_dir
+from tinyse.core.artifacts import versions
+from tinyse.core.cluster import Cluster
 from tinyse.core.errors import CorpusError, ModelError, TinyseError
+from tinyse.core.progress import Progress, Step, silent
 from tinyse.measure.scores.metrics import conventions
 from tinyse.measure.scores.pairs import corpus_pairs
 from tinyse.measure.scores.result import SOURCE, Evaluation
 from tinyse.measure.scores.scoring import ALL, SECONDS, SNRS
-from tinyse.core.progress import Progress, Step, silent
+from tinyse.sound.corpus.store import Corpus, corpus_dir
 
 SEED = 2026
 COUNT = 20

@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.core.artifacts import sha256, versions, write_bytes, writing
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
-from tinyse.cluster import Cluster
+from tinyse.core.artifacts import sha256, versions, write_bytes, writing
+from tinyse.core.cluster import Cluster
 from tinyse.core.errors import TinyseError, ToolError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import ONE_THREAD, Workers, unless_set
 from tinyse.measure.scores.metrics import conventions, score, select
 from tinyse.measure.scores.pairs import Pair
 from tinyse.measure.scores.result import ClipScore, Evaluation
 from tinyse.measure.scores.systems import System
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.core.workers import ONE_THREAD, Workers, unless_set
 
 
 @dataclass(frozen=True)

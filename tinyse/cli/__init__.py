@@ -155,7 +155,7 @@ class Failure(click.ClickException):
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tinyse")
 def main() -> None:
-    """Speech-enhancement LSTMs from training to an Arm Ethos-U microNPU.
+    """Speech enhancers from training to an Arm Ethos-U microNPU.
 
     \b
     Example:

@@ -90,9 +90,9 @@ def import_(source: Path, layout: str, out: Path | None, split: tuple[float, ...
       tinyse data import my --speaker '^(\\w+)/' --noise-source '^(\\w+?)_' --split 70,15,15
     """
     from tinyse.cli.draw import progress_bars
+    from tinyse.core.progress import printable
     from tinyse.sound.corpus.importing import import_corpus
     from tinyse.sound.corpus.store import corpus_dir
-    from tinyse.core.progress import printable
 
     folder = out or corpus_dir("imported")
     with progress_bars() as progress:
@@ -155,9 +155,9 @@ def show(folder: Path | None, png: Path | None, verify: bool) -> None:
       tinyse data show
       tinyse data show ~/.cache/tinyse/corpus/default --png corpus.png --verify
     """
+    from tinyse.core.progress import printable
     from tinyse.sound.corpus.show import draw_spectrogram, summary
     from tinyse.sound.corpus.store import Corpus, corpus_dir, disjoint
-    from tinyse.core.progress import printable
 
     corpus = Corpus.open(folder or corpus_dir("small"))
     disjoint(corpus)

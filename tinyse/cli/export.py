@@ -34,8 +34,8 @@ def command(run: Path, target: str, out: Path | None, reorder: bool, firmware: P
     from tinyse.cli.draw import progress_bars
     from tinyse.export.pipeline import export_run
     from tinyse.export.render import summary
-    from tinyse.firmware.project import write_project
     from tinyse.export.targets import load_target
+    from tinyse.firmware.project import write_project
 
     if board and not firmware:
         raise click.UsageError("--board says what a firmware project is for: give --firmware DIR too")

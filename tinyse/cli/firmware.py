@@ -64,8 +64,10 @@ def build(model: Path, board: str, target: str | None, out: Path | None, tflm: P
 @out_option
 @click.option("--backend", type=click.Choice(["cpu", "npu"]), default="cpu", show_default=True,
               help="What runs the network; npu is tinyse's simulator behind the real driver's interface.")
+@click.option("--exit", "exit_at", type=click.IntRange(min=0), default=0, metavar="N",
+              help="Run the first N parts of the network on every frame. Default: what its plan says.")
 def run(model: Path, source: Path, destination: Path, board: str, target: str | None, out: Path | None,
-        backend: str) -> None:
+        backend: str, exit_at: int) -> None:
     """Enhance the WAV file SOURCE into DESTINATION with MODEL's firmware on QEMU.
 
     \b
@@ -78,13 +80,16 @@ def run(model: Path, source: Path, destination: Path, board: str, target: str | 
     images = _images(model, board, target, out, None)
     built = images.backend(backend)
     done = qemu.run(built.elf, built.board, source, destination,
-                    npu_model=images.compiled if backend == "npu" else None)
+                    npu_models=images.compiled if backend == "npu" else (), exit_at=exit_at)
     counter, frames = done.results.counter, max(done.results.frames, 1)
     for name, ticks in [*done.results.stages.items(), ("frame", done.results.frame)]:
         each = qemu.instructions(ticks.total, counter) / frames
         click.echo(f"{name:<12}{each:>12,.0f} instructions a frame  emulated (QEMU)")
     if done.results.updates < done.results.frames:
         click.echo(f"the network ran on {done.results.updates:,} of {frames:,} frames")
+    if len(done.results.parts) > 1:
+        for part, runs in enumerate(done.results.parts):
+            click.echo(f"part {part} ran on {runs:,} of {frames:,} frames")
 
 
 @command.command()

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from tinyse.engines.npu import NpuEngine
-    from tinyse.npu.stimulus import Ints
+    from tinyse.measure.stimulus import Ints
 
 MODEL = click.Path(path_type=Path)
 
@@ -59,9 +59,9 @@ def run(model: Path, audio: Path | None, frames: int, seed: int, target: Path | 
       tinyse npu run model_vela.tflite --audio noisy.wav --trace maps.npz
     """
     from tinyse.engines.npu import NpuEngine
-    from tinyse.npu.speed import run_frames
+    from tinyse.measure.speed import run_frames
 
-    engine = NpuEngine.load(model)
+    engine = NpuEngine.load(model, fitting=False)
     count, rate = run_frames(engine, _frames(engine, audio, frames, seed), target)
     click.echo(f"{count} frames on {engine.accelerator} (simulated), {rate:,.0f} frames/s on this host (measured)")
     if target:
@@ -82,9 +82,9 @@ def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed
       tinyse npu compare model_vela.tflite model_int8.tflite --audio noisy.wav
     """
     from tinyse.engines.npu import NpuEngine
-    from tinyse.npu.compare import compare as walk
+    from tinyse.measure.parting import compare as walk
 
-    result = walk(compiled, integer, _frames(NpuEngine.load(compiled), audio, frames, seed))
+    result = walk(compiled, integer, _frames(NpuEngine.load(compiled, fitting=False), audio, frames, seed))
     click.echo(f"{result.frames} frames: {100 * result.share:.3f} % of {result.values} output values equal, "
                f"largest difference {result.worst} LSB (simulated against TFLM)")
     click.echo(f"first quarter {100 * result.early:.3f} % equal, last quarter {100 * result.late:.3f} %")
@@ -100,6 +100,6 @@ def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed
 
 
 def _frames(engine: NpuEngine, audio: Path | None, count: int, seed: int) -> list[Ints]:
-    from tinyse.npu.stimulus import sound_frames, synthetic_frames
+    from tinyse.measure.stimulus import sound_frames, synthetic_frames
 
     return sound_frames(engine, audio) if audio else synthetic_frames(engine, count, seed)

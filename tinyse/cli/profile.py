@@ -43,12 +43,12 @@ def command(model: Path | None, target: str | None, on: str | None, fvp: str | N
       tinyse profile --compare runs/dense runs/pruned
     """
     from tinyse.core.artifacts import write_json, write_text
+    from tinyse.export.targets import load_target
     from tinyse.measure.costs import compare as comparing
     from tinyse.measure.costs import page, render
     from tinyse.measure.costs.execution import BOARD, Options, Where
     from tinyse.measure.costs.pipeline import profile
     from tinyse.measure.costs.roofline import draw_roofline
-    from tinyse.export.targets import load_target
 
     if (model is None) == (compare is None):
         raise click.UsageError("name one MODEL, or two with --compare A B")

@@ -28,15 +28,12 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
       tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
     """
     from tinyse.core.artifacts import write_bytes
-    from tinyse.export.bundle import exported_ends, exported_gate
-    from tinyse.export.reader import read
+    from tinyse.export.bundle import open_bundle
     from tinyse.export.writer import write
     from tinyse.graph.offline import prune_offline
 
-    data = model.read_bytes()
-    graph = read(data, str(model))
-    gate = exported_gate(graph, exported_ends(model))
-    pruned = prune_offline(graph, sparsity, structure, block, clusters, gate)
+    bundle = open_bundle(model)
+    pruned = prune_offline(bundle.graph_plan().graphs[0], sparsity, structure, block, clusters, bundle.gate)
     write_bytes(out, write(pruned.graph))
     for name, share in pruned.zeros.items():
         click.echo(f"{name:28} {share:6.1%} zeros")

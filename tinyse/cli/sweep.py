@@ -34,7 +34,10 @@ def command(sweep: str, out: Path | None, workers: int | None, on: str | None, s
     from tinyse.studies.sweep.spec import load_sweep
 
     spec = load_sweep(sweep, str(start) if start else None)
-    from tinyse.studies.sweep.pipeline import plan_sweep, run_sweep  # after the file is known to be good: it imports more
+    from tinyse.studies.sweep.pipeline import (  # after the file is known to be good: it imports more
+        plan_sweep,
+        run_sweep,
+    )
 
     folder = out or Path("sweeps") / spec.name
     plan = plan_sweep(spec, folder, corpus, workers, on)

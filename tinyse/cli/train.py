@@ -73,8 +73,8 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.sound.corpus.store import corpus_dir
-    from tinyse.train.recipe import load_recipe
     from tinyse.train import train
+    from tinyse.train.recipe import load_recipe
 
     asked = compression(compress, target_sparsity, start, clusters, skip)
     loaded = load_recipe(recipe, asked | parse_overrides(overrides))

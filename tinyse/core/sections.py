@@ -62,9 +62,11 @@ def _scalar(kind: type, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``base`` with the values of ``over`` in their places, section by section."""
-    both = {key: merged(base[key], value) if isinstance(value, Mapping) and isinstance(base.get(key), Mapping) else value
-            for key, value in over.items()}
-    return {**base, **both}
+    def both(key: str, value: Any) -> Any:
+        inner = base.get(key)
+        return merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+
+    return {**base, **{key: both(key, value) for key, value in over.items()}}
 
 
 def convert(kind: Any, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
@@ -101,7 +103,8 @@ def build(kind: type, values: Any, where: str) -> Any:
     for key in values:
         if key not in fields:
             raise RecipeError(f"{where}: unknown key {key!r} (value {values[key]!r})", f"one of: {', '.join(fields)}")
-    missing = [n for n, f in fields.items() if n not in values and f.default is f.default_factory is dataclasses.MISSING]
+    missing = [n for n, f in fields.items()
+               if n not in values and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise RecipeError(f"{where}: missing key {missing[0]!r}", "every recipe has a name")
     given = {key: convert(hints[key], value, f"{where}: {key}", fields[key].metadata) for key, value in values.items()}

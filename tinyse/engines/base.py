@@ -41,21 +41,27 @@ class Engine(ABC):
 
     name = ""
 
-    def __init__(self, plan: Plan, ends: Ends, label: str) -> None:
-        """Take a plan; check that it fits the ends.
+    def __init__(self, plan: Plan, ends: Ends, label: str, fitting: bool = True) -> None:
+        """Take a plan; check that it fits the ends, unless not ``fitting``: then it has ``step``, and no sound.
 
         Raises:
-            ModelError: another width than the ends', or a result that cannot be theirs.
+            ModelError: not one input, another width than the ends', or a result that cannot be theirs.
         """
         self.plan, self.ends, self.label = plan, ends, label
-        self.runner = Runner(plan)
-        self._check()
-
-    def _check(self) -> None:
-        inputs, ends = self.plan.inputs, self.ends
+        self.runner, inputs = Runner(plan), plan.inputs
         if len(inputs) != 1:
-            raise ModelError(f"{self.label}: {len(inputs)} inputs ({', '.join(t.name for t in inputs)}) where a "
+            raise ModelError(f"{label}: {len(inputs)} inputs ({', '.join(t.name for t in inputs)}) where a "
                              "streaming model has one", "export a streaming model, one frame an invocation")
+        if fitting:
+            self.check_ends()
+
+    def check_ends(self) -> None:
+        """Hold it to its ends.
+
+        Raises:
+            ModelError: another width than theirs, or a result that cannot be theirs.
+        """
+        ends = self.ends
         wanted = ends.outputs + (self.gate is not None)
         if self.bands != ends.inputs or self.outputs != wanted:
             raise ModelError(f"{self.label}: {self.bands} values to {self.outputs}, its ends are {ends.inputs} to "

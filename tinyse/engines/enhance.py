@@ -15,9 +15,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from tinyse.engines.base import Engine
 from tinyse.core.errors import AudioError
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.engines.base import Engine
 from tinyse.sound import Ends, Real, StreamingEnhancer
 from tinyse.sound.audio import (
     AudioFormat,

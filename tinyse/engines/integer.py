@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tinyse.engines.base import Array, Engine
 from tinyse.export.bundle import open_bundle
-from tinyse.export.reader import read
 from tinyse.graph.plan import Plan
 from tinyse.graph.reference import Reference
 from tinyse.sound import Ends
@@ -18,21 +17,21 @@ class IntegerEngine(Engine):
 
     name = "integer"
 
-    def __init__(self, plan: Plan, ends: Ends, label: str = "model") -> None:
-        super().__init__(plan, ends, label)
-        self.references = [Reference(graph) for graph in plan.graphs]
+    def __init__(self, plan: Plan, ends: Ends, label: str = "model", fitting: bool = True) -> None:
+        super().__init__(plan, ends, label, fitting)
+        states: dict[str, Array] = {}
+        self.references = [Reference(graph, states) for graph in plan.graphs]
         self.reset()
 
     @staticmethod
-    def load(path: Path | str) -> IntegerEngine:
+    def load(path: Path | str, fitting: bool = True) -> IntegerEngine:
         """Read an int8 .tflite file or an export's folder.
 
         Raises:
             ModelError: an operator that is none of ours, or a damaged file.
         """
         bundle = open_bundle(path)
-        graphs = tuple(read(data, str(file)) for data, file in zip(bundle.data, bundle.files, strict=True))
-        return IntegerEngine(Plan(graphs, bundle.plan.results, bundle.plan.policy), bundle.ends, bundle.label)
+        return IntegerEngine(bundle.graph_plan(), bundle.ends, bundle.label, fitting)
 
     def rewind(self) -> None:
         """Every state to its zero point."""

@@ -59,7 +59,7 @@ class KerasEngine(Engine):
         """One invocation of a part, on integers where the model has grids."""
         real = {self._nodes[name]: values if self._float else self._ports[name].grid.dequantize(values)
                 for name, values in inputs.items()}
-        made = self._network.step(part, real)
+        made = self._network.step_part(part, real)
         outputs = {}
         for tensor in self.plan.parts[part].outputs:
             values = np.asarray(made[self._nodes[tensor.name]], np.float32).reshape(tensor.shape)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinyse.engines.base import Array, Engine
 from tinyse.core.errors import ModelError
+from tinyse.engines.base import Array, Engine
 from tinyse.export.bundle import Bundle, lone, open_bundle
 from tinyse.export.interpreted import Interpreters
 from tinyse.graph.plan import Carried
@@ -22,25 +22,25 @@ class TflmEngine(Engine):
 
     name = "tflm"
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Load the parts of a bundle.
+    def __init__(self, bundle: Bundle, fitting: bool = True) -> None:
+        """Load the parts of a bundle; ``fitting``: hold it to its ends.
 
         Raises:
             ModelError: an operator that TFLM lacks, or a network that does not fit its ends.
         """
-        super().__init__(bundle.plan, bundle.ends, bundle.label)
+        super().__init__(bundle.plan, bundle.ends, bundle.label, fitting)
         self._interpreters = Interpreters(bundle.plan, bundle.data, [str(file) for file in bundle.files])
         self._carried = Carried(bundle.plan, self._interpreters.invoke)
         self.reset()
 
     @staticmethod
-    def load(path: Path | str) -> TflmEngine:
+    def load(path: Path | str, fitting: bool = True) -> TflmEngine:
         """Read a .tflite file or an export's folder, checked against the manifest where there is one.
 
         Raises:
             ModelError: not a TFLite file, damaged, or not the one that the manifest hashed.
         """
-        return TflmEngine(open_bundle(path))
+        return TflmEngine(open_bundle(path), fitting)
 
     @staticmethod
     def of_bytes(data: bytes, label: str = "model", ends: Ends = DEFAULT) -> TflmEngine:

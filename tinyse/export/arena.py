@@ -161,10 +161,10 @@ class _Planner:
                     if tensor.name in loose and op.ins.count(tensor) == 1:
                         self._put(part, tensor, op.out, offset, loose)
             elif isinstance(op, Reshape):
-                if op.out.name not in tied:
-                    self._put(part, op.out, op.x, 0, loose)
-                elif op.x.name in loose:
+                if op.x.name in loose:  # so the output may still become part of a Concat
                     self._put(part, op.x, op.out, 0, loose)
+                elif op.out.name not in tied:
+                    self._put(part, op.out, op.x, 0, loose)
             elif isinstance(op, Slice) and op.out.name not in tied and (first := contiguous(op)) is not None:
                 self._put(part, op.out, op.x, first * op.x.grid.dtype.itemsize, loose)
         for op in graph.ops:  # those that read words are given a copy where the words do not lie as such
@@ -254,10 +254,12 @@ def reads_words(op: Op) -> bool:
 
 
 def _overread(op: Op, tensor: Tensor) -> int:
-    """Bytes that a kernel may read past the end of an operand: up to its last tile's."""
+    """Bytes that a kernel may read past the end of an operand: up to its last tile's or vector's."""
+    if isinstance(op, Depthwise):
+        return -tensor.channels % GROUP * tensor.grid.dtype.itemsize
     if isinstance(op, Lstm):
         values = tensor.channels
-    elif isinstance(op, MatMul | Conv) and not isinstance(op, Depthwise):
+    elif isinstance(op, MatMul | Conv):
         values = op.weights.values[0].size
     else:
         return 0

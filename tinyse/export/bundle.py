@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.errors import ModelError, RecipeError
-from tinyse.export.ports import paired, port, read_ports
-from tinyse.graph.plan import Always, Part, Plan, Ports, Skip, policy_json, policy_of
-from tinyse.npu.payload import Payload
+from tinyse.export.flatfile import unpack
+from tinyse.export.ports import counted, paired, port, read_ports
+from tinyse.export.reader import read
+from tinyse.graph.plan import Always, Plan, Ports, Skip, policy_json, policy_of
 from tinyse.npu.payload import parse as parse_payload
 from tinyse.sound import DEFAULT, Ends
 
 INT8, COMPILED, MANIFEST = "model_int8.tflite", "model_vela.tflite", "manifest.json"
+MOST_PARTS = 32
+"""The C library tells by the bits of a word which parts ran."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,32 @@ class Bundle:
         """What messages call it."""
         return str(self.files[0]) if len(self.files) == 1 else str(self.files[0].parent)
 
+    @property
+    def gate(self) -> tuple[str, int] | None:
+        """Where a Skip RNN's p~ is: output and index; None where there is none."""
+        policy = self.plan.policy
+        return (policy.tensor, policy.at) if isinstance(policy, Skip) else None
+
+    def graph_plan(self) -> Plan:
+        """The plan with int8 parts read as graphs.
+
+        Raises:
+            ModelError: an operator, type or tensor that a Graph cannot hold, in one line; or a compiled file.
+        """
+        graphs = tuple(read(data, str(file)) for data, file in zip(self.data, self.files, strict=True))
+        return Plan(graphs, self.plan.results, self.plan.policy)
+
 
 def part_file(name: str, part: int, parts: int) -> str:
     """The file of a part: the name itself where there is one, else "part_1_model_int8.tflite"."""
     return name if parts == 1 else f"part_{part}_{name}"
+
+
+def part_files(folder: Path, name: str) -> tuple[Path, ...]:
+    """Files of an export's folder, one a part: INT8, or COMPILED, of which there are none for a processor."""
+    parts = _count(manifest_of(folder).get("plan"), folder)
+    found = tuple(folder / part_file(name, part, parts) for part in range(parts))
+    return found if all(path.is_file() for path in found) else ()
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -73,14 +98,14 @@ def open_bundle(path: Path | str, compiled: bool = False) -> Bundle:
     manifest = manifest_of(folder)
     described = manifest.get("plan")
     listed = described if isinstance(described, Mapping) else {}
-    parts = int(listed.get("parts", 1))
+    parts = _count(described, folder)
     files = [folder / part_file(name, part, parts) for part in range(parts)]
     if not path.is_dir() and path not in files:  # one part of several, or a file that the manifest does not know
         files, listed = [path], {}
-    data = tuple(_read(file, manifest) for file in files)
+    data = tuple(exported(file, manifest) for file in files)
     ends = _ends(manifest, folder)
-    read = compiled_ports if compiled else read_ports
-    ports = tuple(read(each, str(file)) for each, file in zip(data, files, strict=True))
+    ends_of = compiled_ports if compiled else read_ports
+    ports = tuple(ends_of(each, str(file)) for each, file in zip(data, files, strict=True))
     try:
         plan = _plan(ports, listed, ends)
     except (KeyError, TypeError, ValueError) as error:
@@ -96,41 +121,57 @@ def lone(data: bytes, name: str, ends: Ends) -> Bundle:
 def _plan(ports: tuple[Ports, ...], listed: Mapping[str, Any], ends: Ends) -> Plan:
     if listed:
         return Plan(ports, tuple(listed["results"]), policy_of(listed["policy"]))
-    gate = exported_gate(ports[0], ends)
-    return Plan(ports, (ports[0].outputs[0].name,), Skip(*gate) if gate else Always())
+    result = ports[0].outputs[0]
+    skips = result.size == ends.outputs + 1
+    return Plan(ports, (result.name,), Skip(result.name, ends.outputs) if skips else Always())
+
+
+def _count(described: object, folder: Path) -> int:
+    parts = described.get("parts", 1) if isinstance(described, Mapping) else 1
+    if not isinstance(parts, int) or not 1 <= parts <= MOST_PARTS:
+        raise ModelError(f"{folder / MANIFEST}: plan: {parts!r} parts", "export the model again")
+    return parts
 
 
 def compiled_ports(data: bytes, name: str = "model") -> Ports:
     """The ends of a file that Vela compiled."""
-    return payload_ports(parse_payload(data), name)
-
-
-def payload_ports(payload: Payload, name: str) -> Ports:
-    """The ends of a compiled network that has been taken apart."""
+    payload = parse_payload(data)
     inputs, outputs = ([port(info.name, info.dtype.name, info.shape, [info.scale], info.zero_point, name)
                         for info in ends] for ends in (payload.inputs, payload.outputs))
-    return paired(name, inputs, outputs)
+    return paired(name, inputs, outputs, counted(unpack(data, name)))
 
 
-def manifest_of(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder; empty where there is none."""
+def manifest_of(folder: Path, needed: bool = False) -> dict[str, Any]:
+    """The manifest of an export, a run or a release; empty where there is none and it is not ``needed``.
+
+    Raises:
+        ModelError: it is needed and missing, or damaged.
+    """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not path.is_file() and not needed:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}", "finish the run, or export it again") from error
     except ValueError as error:
-        raise ModelError(f"{path}: not JSON: {error}", "export the model again") from error
-    return value if isinstance(value, dict) else {}
+        raise ModelError(f"{path}: is no manifest: {error}", "export the model again") from error
+    if not isinstance(value, dict) or not isinstance(value.get("sha256", {}), dict):
+        raise ModelError(f"{path}: is no manifest", "export the model again")
+    return value
 
 
-def _read(file: Path, manifest: Mapping[str, Any]) -> bytes:
+def exported(file: Path, manifest: Mapping[str, Any]) -> bytes:
+    """A file of a folder, as its manifest hashed it.
+
+    Raises:
+        ModelError: it cannot be read, or was changed since.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}", "give an export's folder, or its model_int8.tflite") from error
-    hashes = manifest.get("sha256")
-    promised = hashes.get(file.name) if isinstance(hashes, Mapping) else None
+    promised = manifest.get("sha256", {}).get(file.name)
     if promised and promised != sha256(data).hexdigest():
         raise ModelError(f"{file}: differs from what manifest.json hashed", "export the model again")
     return data
@@ -143,12 +184,6 @@ def exported_ends(file: Path) -> Ends:
         ModelError: the manifest is damaged.
     """
     return _ends(manifest_of(file.parent), file.parent)
-
-
-def exported_gate(graph: Part, ends: Ends) -> tuple[str, int] | None:
-    """Where a Skip RNN's p~ is, output and index, in a file of before there were plans; None for none."""
-    result = graph.outputs[0]
-    return (result.name, ends.outputs) if result.size == ends.outputs + 1 else None
 
 
 def _ends(manifest: Mapping[str, Any], folder: Path) -> Ends:

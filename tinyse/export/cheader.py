@@ -1,83 +1,51 @@
 """Writes ``model.h`` and ``model.c``: the model, the front end's tables and everything a driver must know.
 
 The header states the contract (sizes, grids, state layout, alignment, who owns what); the source holds data
-only. Both are plain C11 and C++17. The flatbuffer is emitted once: on NPU targets the driver payload and the
-weights are 16-byte aligned parts of it, given by their offsets.
+only. Both are plain C11 and C++17.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from tinyse.core.artifacts import versions
 from tinyse.core.errors import ExportError
-from tinyse.export.csource import comment, floating, floats, integers, octets
-from tinyse.export.memory import ALIGNMENT, MemoryReport, Place
-from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
-from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
+from tinyse.export.bundle import MOST_PARTS
+from tinyse.export.cparts import DECLARATIONS, held_offset, joined, table
+from tinyse.export.csource import comment, floating, floats, integers, octets, plain
+from tinyse.export.memory import MemoryReport, Place
+from tinyse.export.npulayout import ALIGNMENT
 from tinyse.export.targets import Target
-
-
-@dataclass(frozen=True)
-class NpuParts:
-    """Byte offsets and sizes inside the compiled file: driver payload (COP1) and read-only data."""
-
-    payload_offset: int
-    payload_bytes: int
-    weights_offset: int
-    weights_bytes: int
-
-
-def npu_parts(data: bytes) -> NpuParts:
-    """Find the driver payload and the read-only data in a Vela-compiled file.
-
-    Raises:
-        ExportError: they are not 16-byte aligned, so that an NPU could not read them in place.
-    """
-    from tinyse.export.structure import schema
-
-    raw = schema().Model.GetRootAsModel(data, 0)
-    graph = raw.Subgraphs(0)
-    places = []
-    for slot in (0, 1):
-        buffer = raw.Buffers(graph.Tensors(graph.Operators(0).Inputs(slot)).Buffer())
-        if buffer.Offset() > 1:
-            places += [buffer.Offset(), buffer.Size()]
-        else:
-            places += [buffer._tab.Vector(buffer._tab.Offset(4)), buffer.DataLength()]
-    parts = NpuParts(*places)
-    if parts.payload_offset % ALIGNMENT or parts.weights_offset % ALIGNMENT:
-        raise ExportError("Vela's file does not keep its command stream and weights 16-byte aligned",
-                          "install ethos-u-vela 5.x")
-    return parts
-
+from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
+from tinyse.graph.plan import Budget, Exit, Plan, Route, Skip
+from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
 
 FEATURES = ("magnitude", "log_power", "complex", "samples")
 RESULTS = ("gains", "complex_gains", "samples", "score")
 """Places of the kinds are the values of TINYSE_FEATURE and TINYSE_RESULT."""
 
 
-def header(model: bytes, ends: Ends, report: MemoryReport, target: Target, source: str) -> str:
+def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport, target: Target, source: str) -> str:
     """Text of model.h.
 
     Args:
-        model: the flatbuffer that goes on the target (compiled for NPU targets, int8 otherwise).
-        ends: what a frame is. report: the memory report. target: where it runs.
+        files: the flatbuffers that go on the target, one a part (compiled for NPU targets, int8 otherwise).
+        plan: what runs on a frame. ends: what a frame is. report: the memory report. target: where it runs.
         source: SHA-256 of the trained model.
 
     Raises:
-        ExportError: the C library cannot do these ends, or they are not the network's.
+        ExportError: the C library cannot do this plan or these ends, or they are not the network's.
     """
     if ends.device_reason:
         raise ExportError(ends.device_reason, "train with such an fft in the recipe's ends")
-    skip = int(skips(ends, report))
-    framing, feature = ends.framing, ends.feature
-    parts = npu_parts(model) if target.has_npu else None
+    skip = int(skips(plan, ends, report))
+    framing, feature, policy = ends.framing, ends.feature, plan.policy
     if not report.states:
         raise ExportError("the network keeps no state from frame to frame", "the firmware is for streaming models")
+    kept = persistent(report)
     names = {
         "SAMPLE_RATE": framing.rate, "FRAME": framing.frame, "HOP": framing.hop, "FFT": framing.fft,
         "BINS": framing.bins, "DELAY": ends.delay, "BANDS": ends.width, "BANDED": int(banded(ends)),
@@ -90,18 +58,32 @@ def header(model: bytes, ends: Ends, report: MemoryReport, target: Target, sourc
         "INPUT_SCALE": floating(report.input.scale), "INPUT_ZERO_POINT": _signed(report.input.zero_point),
         "OUTPUT_SCALE": floating(report.output.scale), "OUTPUT_ZERO_POINT": _signed(report.output.zero_point),
         "INPUT_OFFSET": _offset(report.input), "OUTPUT_OFFSET": _offset(report.output),
-        "STATES": len(report.states), "NETWORK_STATE_BYTES": report.state_bytes,
-        "ARENA_BYTES": report.arena_bytes, "FAST_SCRATCH_BYTES": report.fast_bytes, "ALIGNMENT": ALIGNMENT,
-        "MODEL_BYTES": len(model), "NPU": int(target.has_npu),
+        "STATES": len(kept), "PAIRS": sum(len(part.states) for part in plan.parts),
+        "NETWORK_STATE_BYTES": report.state_bytes,
+        "ARENA_BYTES": report.arena_bytes, "BLOCK_BYTES": report.block_bytes,
+        "FAST_SCRATCH_BYTES": report.fast_bytes, "ALIGNMENT": ALIGNMENT,
+        "MODEL_BYTES": len(joined(files)), "NPU": int(target.has_npu), "PARTS": len(plan.parts),
+        "PLANNED": policy.count if isinstance(policy, Budget) else len(plan.parts),
+        "EXIT": int(isinstance(policy, Exit)), "ROUTE": int(isinstance(policy, Route)),
     }
-    if parts is not None:
-        names |= {"PAYLOAD_OFFSET": parts.payload_offset, "PAYLOAD_BYTES": parts.payload_bytes,
-                  "WEIGHTS_OFFSET": parts.weights_offset, "WEIGHTS_BYTES": parts.weights_bytes}
+    if isinstance(policy, Exit):
+        names["EXIT_THRESHOLD"] = _signed(policy.threshold)
+    if isinstance(policy, Route):
+        choice = plan.tensor(policy.choice)
+        names |= {"ROUTE_NESTED": int(policy.nested), "CHOICE_BYTES": choice.grid.dtype.itemsize}
+        if target.has_npu:
+            names["CHOICE_OFFSET"] = held_offset(report, policy.choice)
     width = max(map(len, names))
     defines = "\n".join(f"#define TINYSE_{name:<{width}} {value}" for name, value in names.items())
-    return HEADER.format(banner=_banner("model.h", model, target, source), defines=defines,
+    return HEADER.format(banner=_banner("model.h", files, target, source), defines=defines,
                          tables="".join(DECLARATION.format(*table) for table in tables(ends)),
-                         contract=comment(_contract(ends, target, bool(skip))), npu=NPU_POINTERS if parts else "")
+                         contract=comment(_contract(ends, plan, target)), npu=DECLARATIONS if target.has_npu else "")
+
+
+def persistent(report: MemoryReport) -> tuple[Place, ...]:
+    """What starts at its zero point and lasts: states, held outputs, and the result where it is kept in the block."""
+    result = (report.output,) if len(report.parts) > 1 else ()
+    return (*report.states, *report.held, *result)
 
 
 def banded(ends: Ends) -> bool:
@@ -124,31 +106,41 @@ def tables(ends: Ends) -> list[tuple[str, str, int, str]]:
     return found
 
 
-def skips(ends: Ends, report: MemoryReport) -> bool:
-    """Whether the network is a Skip RNN: one output more than its ends have, the p~ of ``tinyse.graph.skip``.
+def skips(plan: Plan, ends: Ends, report: MemoryReport) -> bool:
+    """Whether the plan is a Skip RNN's, whose p~ (``tinyse.graph.skip``) follows the answer.
 
     Raises:
-        ExportError: its inputs or outputs are not the ends', or p~ is not on the grid 1/256 from -128 on.
+        ExportError: input or result are not the ends', or p~ is elsewhere, or not on the grid 1/256 from -128 on.
     """
     given, answers = (place.bytes * 8 // _bits(place) for place in (report.input, report.output))
-    extra = answers - ends.outputs
-    if extra not in (0, 1):
+    skip = isinstance(plan.policy, Skip)
+    if len(plan.parts) > MOST_PARTS:
+        raise ExportError(f"a plan of {len(plan.parts)} parts", f"the C library runs up to {MOST_PARTS}")
+    if answers != ends.outputs + skip:
         raise ExportError(f"the network gives {answers} values for {ends.outputs} bands", "export it with tinyse")
     if given != ends.inputs:
         raise ExportError(f"the network takes {given} values, and a frame has {ends.inputs}", "export it with tinyse")
-    if extra and (report.output.scale, report.output.zero_point) != (MASK_SCALE, MASK_ZERO_POINT):
+    if not isinstance(plan.policy, Skip):
+        return False
+    if (plan.policy.tensor, plan.policy.at) != (plan.result.name, ends.outputs):
+        raise ExportError(f"the gate is element {plan.policy.at} of {plan.policy.tensor}",
+                          f"the C library reads it behind the answer, element {ends.outputs} of {plan.result.name}")
+    if (report.output.scale, report.output.zero_point) != (MASK_SCALE, MASK_ZERO_POINT):
         raise ExportError(f"the skipping network's outputs have scale {report.output.scale:g} and zero point "
                           f"{report.output.zero_point}", "export it with tinyse")
-    return bool(extra)
+    return True
 
 
-def source(model: bytes, ends: Ends, report: MemoryReport, target: Target, trained: str) -> str:
+def source(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport, target: Target, trained: str) -> str:
     """Text of model.c; arguments as for ``header``."""
     states = "\n".join(
         f"  {{ {_offset(state)}, {state.bytes}u, {np.dtype(state.type).itemsize}u, {state.zero_point}, "
-        f"{floating(state.scale)}, {state.tensor} }}, /* {state.name}, {state.type} */" for state in report.states)
-    return SOURCE.format(banner=_banner("model.c", model, target, trained), states=states,
-                         tables="".join(DEFINITION.format(*table) for table in tables(ends)), model=octets(model))
+        f"{floating(state.scale)}, {state.tensor} }}, /* {plain(state.name)}, {state.type} */"
+        for state in persistent(report))
+    return SOURCE.format(banner=_banner("model.c", files, target, trained), states=states,
+                         parts=table(files, plan, report) if target.has_npu else "",
+                         tables="".join(DEFINITION.format(*table) for table in tables(ends)),
+                         model=octets(joined(files)))
 
 
 def band_rows(ends: Ends) -> tuple[list[int], list[int], list[float]]:
@@ -176,11 +168,11 @@ def _offset(place: Place) -> str:
     return "TINYSE_NO_OFFSET" if place.offset is None else f"{place.offset}u"
 
 
-def _banner(name: str, model: bytes, target: Target, source: str) -> str:
+def _banner(name: str, files: Sequence[bytes], target: Target, source: str) -> str:
     tools = ", ".join(f"{tool} {version}" for tool, version in sorted(versions().items()))
     return comment([f"{name}: generated by tinyse export for {target.name}; do not edit.", "",
-                    f"model    sha256 {hashlib.sha256(model).hexdigest()}", f"trained  sha256 {source}",
-                    f"tools    {tools}"])
+                    *(f"model    sha256 {hashlib.sha256(data).hexdigest()}" for data in files),
+                    f"trained  sha256 {source}", f"tools    {tools}"])
 
 
 _TAKES = {
@@ -195,7 +187,7 @@ _GIVES = {
     "score": "m are scores; there is no sound."}
 
 
-def _contract(ends: Ends, target: Target, skip: bool) -> list[str]:
+def _contract(ends: Ends, plan: Plan, target: Target) -> list[str]:
     common = [
         "One frame: quantize TINYSE_ROW features, q = nearest(x / INPUT_SCALE) + INPUT_ZERO_POINT, saturated;",
         "write TINYSE_ROWS frames of them to the input; run; read the answers, m = (q - OUTPUT_ZERO_POINT) *",
@@ -205,27 +197,23 @@ def _contract(ends: Ends, target: Target, skip: bool) -> list[str]:
         *(["Without bands every bin is a band of weight 1."] if ends.transforms and not banded(ends) else []),
         *(["Windows are FRAME long, frames start every HOP samples, at sample 0."] if ends.transforms else []),
     ]
-    if skip:
+    if isinstance(plan.policy, Skip):
         common += ["The output has TINYSE_OUTPUTS values: the mask, then P - 128. The network runs again n frames on,",
                    "the smallest n with n * max(P, 1) >= 128; the frames between keep its states and its mask."]
     if target.has_npu:
         return [*common, "",
-                "The caller owns an arena of TINYSE_ARENA_BYTES, aligned to TINYSE_ALIGNMENT, that keeps its",
-                "contents between frames. Before the first frame fill every state with its zero point (an int8",
-                "hidden state does NOT start at byte 0). Input and output may overlap each other and scratch:",
-                "write the input before every run. NPU regions: 0 weights, 1 arena, 2 fast scratch (the arena",
-                "again where TINYSE_FAST_SCRATCH_BYTES is 0)."]
+                "The caller owns an arena of TINYSE_ARENA_BYTES, aligned to TINYSE_ALIGNMENT, and behind it",
+                "TINYSE_BLOCK_BYTES; both keep their contents between frames. Before the first frame fill every",
+                "state with its zero point (an int8 hidden state does NOT start at byte 0). Input and output may",
+                "overlap each other and scratch: write the input before every run. tinyse_parts are the network's",
+                "parts, a command stream each: before one runs, copy its moves `before` from the block into the",
+                "arena; after it, its moves `after` back. A part that does not run leaves what it writes as it was.",
+                "NPU regions: 0 weights, 1 arena, 2 fast scratch (the arena again where a part has no fast_bytes)."]
     return [*common, "",
             "Run tinyse_model with TFLM in an arena of TINYSE_ARENA_BYTES (what its reference kernels ask for on a",
             "64-bit host; optimised kernels may want more), aligned to TINYSE_ALIGNMENT. TFLM places the states:",
             "offsets are TINYSE_NO_OFFSET, `tensor` is the index in the model. Reset restores their zero points."]
 
-
-NPU_POINTERS = """
-/* The driver payload (COP1) and the read-only data (weights, scales, tables), aligned, inside the model. */
-#define TINYSE_PAYLOAD (&tinyse_model[TINYSE_PAYLOAD_OFFSET])
-#define TINYSE_WEIGHTS (&tinyse_model[TINYSE_WEIGHTS_OFFSET])
-"""
 
 DECLARATION = "extern const {0} tinyse_{1}[{2}];\n"
 DEFINITION = "const {0} tinyse_{1}[{2}] = {{\n{3}\n}};\n\n"
@@ -252,14 +240,14 @@ typedef struct tinyse_persistent {{
   uint32_t element;      /* bytes of one value: 1 = int8 hidden state, 2 = int16 cell state */
   int32_t zero_point;    /* what every value starts at */
   float scale;           /* real = scale * (value - zero_point) */
-  int32_t tensor;        /* index in the int8 model */
+  int32_t tensor;        /* index in its part's int8 model; -1 for an output that is kept */
 }} tinyse_persistent;
 
 extern const tinyse_persistent tinyse_states[TINYSE_STATES];
 
 /* Windows; band b covers tinyse_band_count[b] bins from tinyse_band_start[b], their weights in a row. */
 {tables}
-/* The flatbuffer, aligned to TINYSE_ALIGNMENT bytes. */
+/* The flatbuffer, or those of all parts in a row, each aligned to TINYSE_ALIGNMENT bytes. */
 extern const uint8_t tinyse_model[TINYSE_MODEL_BYTES];
 {npu}
 #ifdef __cplusplus
@@ -272,6 +260,8 @@ extern const uint8_t tinyse_model[TINYSE_MODEL_BYTES];
 SOURCE = """{banner}
 #include "model.h"
 
+#include <stddef.h>
+
 #ifdef __cplusplus
 #define TINYSE_ALIGNED alignas(TINYSE_ALIGNMENT)
 #else
@@ -282,7 +272,7 @@ const tinyse_persistent tinyse_states[TINYSE_STATES] = {{
 {states}
 }};
 
-{tables}TINYSE_ALIGNED const uint8_t tinyse_model[TINYSE_MODEL_BYTES] = {{
+{parts}{tables}TINYSE_ALIGNED const uint8_t tinyse_model[TINYSE_MODEL_BYTES] = {{
 {model}
 }};
 """

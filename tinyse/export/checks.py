@@ -65,7 +65,7 @@ def check_npu(graphs: Sequence[Graph]) -> None:
 
 
 def check_stream(plan: Plan, files: Sequence[bytes], frames: Ints, labels: Sequence[str]) -> tuple[StreamProof, Ints]:
-    """Prove on TFLM that states persist between frames, that reset restores them, and that the integer reference agrees.
+    """Prove on TFLM that states persist, that reset restores them, and that the integer reference agrees.
 
     Args:
         plan: graphs. files: the int8 .tflite of each. frames: [count, inputs] on the input's grid, in order.
@@ -97,7 +97,8 @@ def check_stream(plan: Plan, files: Sequence[bytes], frames: Ints, labels: Seque
     reset()
     if not np.array_equal(stream(plan, carried.run, frames), first):
         raise ExportError(f"{labels[0]}: reset does not restore the first frame's states in TFLM")
-    references = [Reference(graph) for graph in plan.graphs]
+    states: dict[str, Ints] = {}
+    references = [Reference(graph, states) for graph in plan.graphs]
     if not np.array_equal(stream(plan, lambda part, given: references[part].run(given), frames), first):
         raise ExportError(f"{labels[0]}: TFLM and the integer reference disagree on this model",
                           "the installed tflite-micro computes by other rules; see tinyse doctor")

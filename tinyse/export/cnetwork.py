@@ -12,7 +12,6 @@ The functions take the arena, and nothing else; docs/kernels.md has the contract
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from tinyse.export.arena import HIDDEN, Arena, plan_arena
 from tinyse.export.coperator import COperator, Pack
 from tinyse.export.coperators import coperator
 from tinyse.export.cproducts import scratch
-from tinyse.export.csource import comment, integers
+from tinyse.export.csource import comment, integers, plain
 from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
 from tinyse.graph.graph import Graph
 from tinyse.graph.grid import sigmoid_table
@@ -91,7 +90,7 @@ class CNetwork:
         defines = "\n".join(f"#define TINYSE_PACKED_{name:<{width}} {value}" for name, value in names.items())
         rows = " \\\n".join(f'  X("{m.name}", {m.rows}, {m.columns * TILE}, {m.block}, {m.present}, {m.total}, '
                             f"{m.bytes})" for m in self.matrices)
-        parts = "\n".join(f"void {self.prefix}_part_{part}(uint8_t *arena); /* {_plain(graph.name)} */"
+        parts = "\n".join(f"void {self.prefix}_part_{part}(uint8_t *arena); /* {plain(graph.name)} */"
                           for part, graph in enumerate(self.plan.graphs))
         return HEADER.format(banner=_banner("packed.h", model), defines=defines, matrices=rows, parts=parts,
                              prefix=self.prefix)
@@ -107,14 +106,14 @@ class CNetwork:
         body = []
         for made in self.parts[part]:
             shape = " x ".join(map(str, made.op.out.shape))
-            body.append(f"/* {made.label}: {_plain(made.op.out.name)} {shape} */")
+            body.append(f"/* {made.label}: {plain(made.op.out.name)} {shape} */")
             body += made.calls
         for to, source, size in self.arena.moves[part]:
             if to != source:
                 function = "memmove" if abs(to - source) < size else "memcpy"
                 body.append(f"{function}(arena + {to}, arena + {source}, {size});")
         data = "\n".join(made.data for made in self.parts[part] if made.data)
-        title = comment([f"{_plain(graph.name)}: {graph.macs} multiply-accumulates"])
+        title = comment([f"{plain(graph.name)}: {graph.macs} multiply-accumulates"])
         return f"{data}\n{title}\nvoid {self.prefix}_part_{part}(uint8_t *arena) {{\n{_lines(body)}\n}}\n"
 
     def _reset(self) -> Iterator[str]:
@@ -140,22 +139,29 @@ class CNetwork:
             yield f"memcpy(arena + {self.result}, arena + {self.arena.at(part, tensor)}, {tensor.bytes});"
 
     def _run(self) -> Iterator[str]:
+        """What the policy says, or the first ``parts`` parts; returns the bits of those that ran."""
         policy, count = self.plan.policy, len(self.parts)
-        if isinstance(policy, Route):
+        if count == 1 or isinstance(policy, Route):
+            yield "(void)parts;"
             yield from self._go(0)
-            yield from self._route(policy)
+            yield from self._route(policy) if isinstance(policy, Route) else ("return 1u;",)
             return
-        for part in range(policy.count if isinstance(policy, Budget) else count):
+        yield f"const uint32_t last = parts != 0u ? parts : {policy.count if isinstance(policy, Budget) else count}u;"
+        for part in range(count):
             yield from self._go(part)
-            if isinstance(policy, Exit) and part < count - 1:
-                score = self.plan.tensor(policy.scores[part])
-                yield f"if ({self._value(score)}[0] >= {policy.threshold}) {{"
-                yield "  return;"
+            if part < count - 1:
+                sure = ""
+                if isinstance(policy, Exit):
+                    score = self._value(self.plan.tensor(policy.scores[part]))
+                    sure = f" || (parts == 0u && {score}[0] >= {policy.threshold})"
+                yield f"if (last == {part + 1}u{sure}) {{"
+                yield f"  return {2 ** (part + 1) - 1}u;"
                 yield "}"
+        yield f"return {2 ** count - 1}u;"
 
     def _route(self, policy: Route) -> Iterator[str]:
         choice = self.plan.tensor(policy.choice)
-        yield "uint32_t chosen = 1; /* part; of equal values the first */"
+        yield "uint32_t chosen = 1u; /* part; of equal values the first */"
         yield f"for (uint32_t i = 2; i <= {choice.size}; ++i) {{"
         yield f"  if ({self._value(choice)}[i - 1] > {self._value(choice)}[chosen - 1]) {{"
         yield "    chosen = i;"
@@ -165,6 +171,7 @@ class CNetwork:
             yield f"if (chosen {'>=' if policy.nested else '=='} {part}) {{"
             yield from (f"  {line}" for line in self._go(part))
             yield "}"
+        yield "return (2u << chosen) - 1u;" if policy.nested else "return 1u | 1u << chosen;"
 
     def _value(self, tensor: Tensor) -> str:
         part = next(index for index, graph in enumerate(self.plan.graphs) if tensor in graph.outputs)
@@ -213,11 +220,6 @@ def _lines(lines: list[str] | Iterator[str]) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _plain(name: str) -> str:
-    """A name that is safe in a comment."""
-    return re.sub(r"[^\w.:/-]", "_", name, flags=re.ASCII)
-
-
 def _banner(name: str, model: bytes) -> str:
     tools = ", ".join(f"{tool} {version}" for tool, version in sorted(versions().items()))
     return comment([f"{name}: generated by tinyse export; do not edit.", "",
@@ -247,8 +249,9 @@ extern "C" {{
 /* Before the first frame: states and outputs to their zero points. */
 void {prefix}_parts_reset(uint8_t *arena);
 
-/* One frame: the input lies at TINYSE_PACKED_INPUT; the result, at TINYSE_PACKED_RESULT, is to be read at once. */
-void {prefix}_parts_run(uint8_t *arena);
+/* One frame: the input lies at TINYSE_PACKED_INPUT; the result, at TINYSE_PACKED_RESULT, is to be read at once.
+ * `parts`: how many to run, or 0 for what the plan says, which a Route always does. The bits tell which ran. */
+uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t parts);
 
 #ifdef __cplusplus
 }}
@@ -278,7 +281,7 @@ void {prefix}_parts_reset(uint8_t *arena) {{
 {reset}
 }}
 
-void {prefix}_parts_run(uint8_t *arena) {{
+uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t parts) {{
 {run}
 }}
 """

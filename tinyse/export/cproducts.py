@@ -78,7 +78,7 @@ def _patch(op: MatMul | Conv | MaxPool) -> _Patch:
 
 
 def _output(made: COperator, op: MatMul | Conv, padded: int) -> str:
-    """tinyse_output of a product; arrays padded to ``padded`` rows."""
+    """tinyse_scaling of a product; arrays padded to ``padded`` rows."""
     mantissa, shift = (np.array(part, np.int64) for part in zip(*map(quantize_multiplier, reals(op)), strict=True))
     bias = "0"
     if op.x.grid.bits > 8:
@@ -127,10 +127,11 @@ def product(made: COperator, op: MatMul | Conv) -> None:
 def depthwise(made: COperator, op: Depthwise) -> None:
     """DEPTHWISE_CONV_2D."""
     taps = op.weights.values.reshape(-1, op.out.channels)
-    names = [made.array("int8_t", "weights", taps.reshape(-1), 32), "0"]
+    padded = _up(op.out.channels, GROUP)  # kernels read vectors of eight channels
+    names = [made.array("int8_t", "weights", _padded(taps.reshape(-1), taps.size + GROUP), 32), "0"]
     if made.bits == 8:
-        names[1] = made.array("int32_t", "start", _start(op, taps.T.astype(np.int64)))
-    fields = [", ".join(names), _output(made, op, op.out.channels), str(_patch(op))]
+        names[1] = made.array("int32_t", "start", _padded(_start(op, taps.T.astype(np.int64)), padded))
+    fields = [", ".join(names), _output(made, op, padded), str(_patch(op))]
     made.call(f"tinyse_depthwise{made.bits}", made.struct("depthwise", fields), made.pointer(op.x),
               made.pointer(op.out))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -37,6 +38,11 @@ def comment(lines: Iterable[str]) -> str:
     """A block comment; what would end it early is broken up."""
     body = "\n".join(f" * {line}".rstrip() for line in lines).replace("*/", "* /")
     return f"/*\n{body}\n */"
+
+
+def plain(name: str) -> str:
+    """A name that is safe in a comment."""
+    return re.sub(r"[^\w.:/-]", "_", name, flags=re.ASCII)
 
 
 def _lines(items: list[str], per_line: int) -> str:

@@ -1,11 +1,12 @@
-"""The container of a .tflite file: its object tree, the names of its operators. No TensorFlow."""
+"""The container of a .tflite file: its object tree, its tensors, the names of its operators. No TensorFlow."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tinyse.core.errors import ModelError
-from tinyse.export.structure import check_indices, operator_of
+from tinyse.export.structure import check_indices, operator_of, tensor_names, type_bytes, type_name
 from tinyse.export.structure import schema as schema
 
 
@@ -33,3 +34,38 @@ def names(enum: Any) -> dict[int, str]:
 def operator_names(model: Any) -> tuple[str, ...]:
     """Operators in the order they run: by TFLite's name, or by custom code."""
     return tuple(operator_of(model, op) for op in model.subgraphs[0].operators)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of the file; ``scales`` is empty where it has no grid."""
+
+    index: int
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    scales: tuple[float, ...]
+    zero_point: int
+    variable: bool
+    constant: bool
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensor's data."""
+        return type_bytes(self.type, self.shape)
+
+
+def tensor_infos(model: Any) -> tuple[TensorInfo, ...]:
+    """Describe every tensor of the first subgraph."""
+    infos = []
+    graph = model.subgraphs[0]
+    for index, (name, tensor) in enumerate(zip(tensor_names(graph), graph.tensors, strict=True)):
+        grid = tensor.quantization
+        scales = () if grid is None or grid.scale is None else tuple(float(s) for s in grid.scale)
+        points = [0] if grid is None or grid.zeroPoint is None else grid.zeroPoint
+        buffer = model.buffers[tensor.buffer].data
+        infos.append(TensorInfo(
+            index, name, type_name(tensor.type),
+            tuple(int(n) for n in (tensor.shape if tensor.shape is not None else ())), scales, int(points[0]),
+            bool(tensor.isVariable), buffer is not None and len(buffer) > 0 and not tensor.isVariable))
+    return tuple(infos)

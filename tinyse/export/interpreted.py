@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.core.errors import ModelError, ToolError
 from tinyse.core.capture import quiet_stderr
+from tinyse.core.errors import ModelError, ToolError
 from tinyse.export.flatfile import unpack
 from tinyse.export.structure import check_values
 from tinyse.graph.plan import Plan

@@ -17,7 +17,6 @@ from tinyse.core.artifacts import sha256
 from tinyse.core.errors import ExportError, ModelError
 from tinyse.export import checks
 from tinyse.export.bundle import INT8, open_bundle, part_file
-from tinyse.export.reader import read
 from tinyse.export.writer import write
 from tinyse.graph import ops
 from tinyse.graph.floating import calibrate
@@ -118,8 +117,9 @@ def trained(model: Model, digest: str, calibration: NDArray | None, stage: check
     else:
         plan = model.plan()
     checks.check_counts(plan, model)
-    return _proven(plan, tuple(write(graph) for graph in plan.graphs), model.ends, digest, calibration,
-                   model.parameters, widths(model), given, stage)
+    files = tuple(write(graph) for graph in plan.graphs)
+    labels = tuple(part_file(INT8, part, len(files)) for part in range(len(files)))
+    return _proven(plan, files, labels, model.ends, digest, calibration, model.parameters, widths(model), given, stage)
 
 
 def finished(file: Path, stage: checks.Stage) -> Origin:
@@ -131,23 +131,25 @@ def finished(file: Path, stage: checks.Stage) -> Origin:
     """
     stage("convert")
     bundle = open_bundle(file)
-    graphs = tuple(read(data, str(path)) for data, path in zip(bundle.data, bundle.files, strict=True))
-    plan = Plan(graphs, bundle.plan.results, bundle.plan.policy)
+    plan = bundle.graph_plan()
+    graphs = plan.graphs
     if plan.inputs[0].size != bundle.ends.inputs:
         raise ModelError(f"{bundle.label}: the network takes {plan.inputs[0].size} values, its ends give "
                          f"{bundle.ends.inputs}", "export it again, so that the manifest names its ends")
-    return _proven(plan, bundle.data, bundle.ends, sha256(file), None, sum(graph.parameters for graph in graphs),
-                   {op.out.name: op.out.channels for graph in graphs for op in graph.ops
-                    if isinstance(op, ops.Lstm | ops.MatMul | ops.Conv)}, "as given", stage)
+    labels = tuple(map(str, bundle.files))
+    units = {op.out.name: op.out.channels for graph in graphs for op in graph.ops
+             if isinstance(op, ops.Lstm | ops.MatMul | ops.Conv)}
+    return _proven(plan, bundle.data, labels, bundle.ends, sha256(file), None,
+                   sum(graph.parameters for graph in graphs), units, "as given", stage)
 
 
-def _proven(plan: Plan, files: tuple[bytes, ...], ends: Ends, digest: str, calibration: NDArray | None,
-            parameters: int, units: dict[str, int], quantization: str, stage: checks.Stage) -> Origin:
+def _proven(plan: Plan, files: tuple[bytes, ...], labels: tuple[str, ...], ends: Ends, digest: str,
+            calibration: NDArray | None, parameters: int, units: dict[str, int], quantization: str,
+            stage: checks.Stage) -> Origin:
     stage("check")
     grid = plan.inputs[0].grid
     real = synthetic_frames(plan.inputs[0].size, grid.low, grid.high) if calibration is None else calibration
     frames = grid.quantize(real[: checks.FRAMES])
-    labels = tuple(part_file(INT8, part, len(files)) for part in range(len(files)))
     proof, results = checks.check_stream(plan, files, frames, labels)
     return Origin(plan, files, ends, digest, frames, results, parameters, units, quantization, proof)
 

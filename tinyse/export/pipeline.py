@@ -1,8 +1,8 @@
 """Export: a trained run to everything that a target needs, proven on the way, kept only when all of it holds.
 
 Stages, in order: convert (ranges carried exactly) -> check (work, zeros, streaming on TFLM), both in origin.py ->
-compile (Vela, NPU targets; streaming on the simulator) -> memory -> C. All is written into a temporary folder beside the destination,
-which takes the destination's place at the end: a failed export costs nothing.
+compile (Vela, NPU targets; streaming on the simulator) -> memory -> C. All is written into a temporary folder beside
+the destination, which takes the destination's place at the end: a failed export costs nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 
 from tinyse.core.artifacts import put_folder, write_bytes, write_json, write_manifest, write_text
 from tinyse.core.errors import ExportError, TinyseError
+from tinyse.core.progress import Progress, Step, silent
 from tinyse.export import checks, origin
 from tinyse.export.bundle import COMPILED, INT8, MANIFEST, part_file, plan_json
 from tinyse.export.csources import C_FILES, write_c
-from tinyse.export.memory import MemoryReport, cpu_memory, npu_memory
+from tinyse.export.memory import MemoryReport
 from tinyse.export.origin import Origin
+from tinyse.export.targets import Target, load_target
 from tinyse.export.vela import Compiled, compile_model
 from tinyse.export.writer import OPERATORS
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.export.targets import Target, load_target
 
 REPORTS = "vela"
 SIMULATED = "ethos-u55"
@@ -107,12 +107,11 @@ def _export(convert: Callable[[Callable[[str], None]], Origin], target: Target, 
     compiled = _compiled(made, int8, target, folder)
     stage("memory")
     files = [part.path for part in compiled]
-    memory = npu_memory(made.plan, files, int8, target) if compiled else cpu_memory(made.plan, int8, target)
+    written = write_c(made.plan, folder, int8, files, made.ends, target, made.sha256)
+    memory, packed = written.memory, written.packed
     write_json(folder / "memory.json", memory.to_json())
     write_text(folder / "memory.txt", memory.to_text())
     stage("C")
-    packed = write_c(folder, made.plan, made.files, [file.read_bytes() for file in files] or made.files, made.ends,
-                     memory, target, made.sha256)
     names = [*made.names, "memory.json", "memory.txt", *C_FILES, *(file.name for file in files)]
     names += [f"{REPORTS}/{report.name}" for part in compiled for report in part.reports]
     graphs = made.plan.graphs

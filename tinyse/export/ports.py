@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyse.core.errors import ModelError
-from tinyse.export.network import TensorInfo, tensor_infos, unpack
+from tinyse.export.flatfile import TensorInfo, tensor_infos, unpack
 from tinyse.export.writer import STATES
 from tinyse.graph.grid import Grid
 from tinyse.graph.plan import Ports
@@ -28,7 +28,7 @@ def read_ports(data: bytes, name: str = "model") -> Ports:
     model = unpack(data, name)
     infos, graph = tensor_infos(model), model.subgraphs[0]
     inputs, outputs = ([_tensor(infos[index], name) for index in ends] for ends in (graph.inputs, graph.outputs))
-    return paired(name, inputs, outputs, _counted(model))
+    return paired(name, inputs, outputs, counted(model))
 
 
 def paired(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], count: int | None = None) -> Ports:
@@ -39,10 +39,12 @@ def paired(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], count
     """
     if not inputs or not outputs:
         raise ModelError(f"{name}: has {len(inputs)} inputs and {len(outputs)} outputs", "export a streaming model")
+    if through := {tensor.name for tensor in inputs} & {tensor.name for tensor in outputs}:
+        raise ModelError(f"{name}: {min(through)} is input and output alike: no operator is between them",
+                         "export a streaming model")
     if count is None:
         count = len(inputs) - 1
-        alike = [(a.shape, a.grid) == (b.shape, b.grid) for a, b in zip(inputs[1:], outputs[1:], strict=False)]
-        if len(inputs) != len(outputs) or not all(alike):
+        if not pair_up(inputs, outputs):
             ends = [" and ".join(tensor.name for tensor in each) for each in (inputs, outputs)]
             raise ModelError(f"{name}: takes {ends[0]} and gives {ends[1]}, which are not one frame and states",
                              "export a streaming model: one frame, then each state as an input and an output")
@@ -52,6 +54,12 @@ def paired(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], count
     first, last = len(inputs) - count, len(outputs) - count
     states = tuple(State(past, fresh) for past, fresh in zip(inputs[first:], outputs[last:], strict=True))
     return Ports(name, tuple(inputs[:first]), tuple(outputs[:last]), states)
+
+
+def pair_up(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Whether all after the first are alike in order, by shape and grid."""
+    return len(inputs) == len(outputs) and all((a.shape, a.grid) == (b.shape, b.grid)
+                                               for a, b in zip(inputs[1:], outputs[1:], strict=True))
 
 
 def port(name: str, kind: str, shape: Sequence[int], scales: Sequence[float], zero_point: int, label: str) -> Tensor:
@@ -69,7 +77,7 @@ def port(name: str, kind: str, shape: Sequence[int], scales: Sequence[float], ze
         raise ModelError(f"{label}: {name} has the scales {[float(scale) for scale in scales]}, not one above 0",
                          "give an export's model_int8.tflite")
     if not shape or min(shape) < 1:
-        raise ModelError(f"{label}: {name} has the shape {list(shape)}", "export a streaming model")
+        raise ModelError(f"{label}: {name} is {list(shape)}, not one frame", "export a streaming model")
     return Tensor(name, tuple(int(n) for n in shape), Grid(float(scales[0]), zero_point, 8 if kind == "int8" else 16))
 
 
@@ -77,7 +85,8 @@ def _tensor(info: TensorInfo, label: str) -> Tensor:
     return port(info.name, info.type, info.shape, info.scales, info.zero_point, label)
 
 
-def _counted(model: object) -> int | None:
+def counted(model: object) -> int | None:
+    """How many states a file says that it has, int8 or compiled; None where it does not say."""
     for note in getattr(model, "metadata", None) or []:
         if note.name in (STATES, STATES.encode()):
             data = model.buffers[note.buffer].data  # type: ignore[attr-defined]

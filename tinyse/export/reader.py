@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.export.flatfile import names, operator_names, schema, unpack
+from tinyse.export.ports import pair_up
+from tinyse.export.structure import check_values, tensor_names
 from tinyse.export.writer import FUSED, OPERATORS, SAME, STATES, TANH, same_pads
 from tinyse.graph.graph import Graph, check
 from tinyse.graph.grid import Grid
@@ -39,10 +41,13 @@ def read(data: bytes, name: str = "model") -> Graph:
         ModelError: it is damaged, or holds an operator, a type or a tensor that a Graph cannot; in one line.
     """
     model = unpack(data, name)
+    check_values(model, name)
     try:
         return _File(model, name).graph()
     except _Refusal as error:
         raise ModelError(f"{name}: {error}", HINT) from None
+    except ModelError as error:
+        raise ModelError(str(error), error.hint or HINT) from None
     except (IndexError, ValueError, TypeError, AttributeError, ArithmeticError, KeyError) as error:
         raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
 
@@ -79,8 +84,8 @@ class _File:
             raise _Refusal(f"{len(model.subgraphs)} subgraphs, not one")
         self.model, self.name, self.flat = model, name, model.subgraphs[0]
         types = {code: _TYPES.get(key, key.lower()) for code, key in names(schema().TensorType).items()}
-        self.tensors = [_stored(model, tensor, types) for tensor in self.flat.tensors]
-        self.taken: dict[str, int] = {}
+        self.tensors = [_stored(model, tensor, types, called)
+                        for tensor, called in zip(self.flat.tensors, tensor_names(self.flat), strict=True)]
         self.pads: dict[int, tuple[int, Pair]] = {}
 
     def graph(self) -> Graph:
@@ -95,8 +100,9 @@ class _File:
                 raise _Refusal(f"{kind} {written}: {error}") from None
             ops += [made] if made is not None else []
         notes = [(_text(note.name), self._bytes(note.buffer)) for note in self.model.metadata or []]
-        states = int(dict(notes).get(STATES, b"0"))
         ins, outs = ([self.activation(index) for index in ends] for ends in (self.flat.inputs, self.flat.outputs))
+        counted = dict(notes).get(STATES)
+        states = int(counted) if counted is not None else len(ins) - 1 if ins and pair_up(ins, outs) else 0
         if not 0 <= states <= min(len(ins), len(outs)):
             raise _Refusal(f"{states} states among {len(ins)} inputs and {len(outs)} outputs")
         first, last = len(ins) - states, len(outs) - states
@@ -121,8 +127,6 @@ class _File:
             raise _Refusal(f"{stored.name} is {'a variable' if stored.variable else 'a constant'}")
         if stored.dynamic:
             raise _Refusal(f"{stored.name} has a dynamic shape")
-        if self.taken.setdefault(stored.name, index) != index:
-            stored = _Stored(f"{stored.name}#{index}", *list(vars(stored).values())[1:])
         return Tensor(stored.name, stored.shape, stored.grid)
 
     def constant(self, index: int, dtype: str) -> NDArray[Any]:
@@ -173,7 +177,7 @@ def _text(name: Any) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else name or ""
 
 
-def _stored(model: Any, tensor: Any, types: dict[int, str]) -> _Stored:
+def _stored(model: Any, tensor: Any, types: dict[int, str], name: str) -> _Stored:
     def listed(values: Any) -> tuple[Any, ...]:
         return () if values is None else tuple(values)
 
@@ -187,7 +191,7 @@ def _stored(model: Any, tensor: Any, types: dict[int, str]) -> _Stored:
     scales = np.array(listed(grid.scale if grid else None), np.float32)
     points = tuple(int(point) for point in listed(grid.zeroPoint if grid else None))
     most = listed(grid.max if grid else None)
-    return _Stored(_text(tensor.name), shape, dtype, scales, points or (0,), grid.quantizedDimension if grid else 0,
+    return _Stored(name, shape, dtype, scales, points or (0,), grid.quantizedDimension if grid else 0,
                    bool(tensor.isVariable), any(n < 0 for n in (*shape, *listed(tensor.shapeSignature))),
                    float(most[0]) if most else 0.0, data)
 
@@ -195,8 +199,14 @@ def _stored(model: Any, tensor: Any, types: dict[int, str]) -> _Stored:
 Row = Callable[[_File, Any, list[int], int], Op | None]
 
 
+def _options(op: Any) -> Any:
+    if op.builtinOptions is None:
+        raise _Refusal("no options")
+    return op.builtinOptions
+
+
 def _fused(op: Any) -> Fused:
-    code = op.builtinOptions.fusedActivationFunction
+    code = _options(op).fusedActivationFunction
     if code not in _FUSED:
         raise _Refusal(f"fused {names(schema().ActivationFunctionType).get(code, code)}")
     return _FUSED[code]
@@ -209,13 +219,13 @@ def _unfused(op: Any) -> None:
 
 def _matmul(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y = file.activation(ins[0]), file.activation(out)
-    if op.builtinOptions.weightsFormat:
+    if _options(op).weightsFormat:
         raise _Refusal("shuffled weights")
     return MatMul((x,), y, file.weights(ins, x, 0), _fused(op))
 
 
 def _conv(file: _File, op: Any, ins: list[int], out: int) -> Op:
-    options, deep = op.builtinOptions, hasattr(op.builtinOptions, "depthMultiplier")
+    options, deep = _options(op), hasattr(_options(op), "depthMultiplier")
     source, pad = file.pads.pop(ins[0], (ins[0], (0, 0)))
     stride, dilation = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
     x, y = file.activation(source), file.activation(out)
@@ -249,7 +259,7 @@ def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
         raise _Refusal("peephole, projection or layer-norm tensors")
     if x.shape[:-1] != (1, 1):
         raise _Refusal(f"{x.name} is {list(x.shape)}, where [1, 1, channels] is one frame")
-    if op.builtinOptions.fusedActivationFunction != TANH:
+    if _options(op).fusedActivationFunction != TANH:
         raise _Refusal("an activation other than TANH")
     gates = []
     for gate in range(4):
@@ -264,7 +274,7 @@ def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
         raise _Refusal("an effective hidden scale other than its output's")
     state_names = () if (hidden.name, cell.name) == (f"{y.name}.h", f"{y.name}.c") else (hidden.name, cell.name)
     return Lstm((x,), y, (gates[0], gates[1], gates[2], gates[3]), cell.grid.scale,
-                float(op.builtinOptions.cellClip), state_names)
+                float(_options(op).cellClip), state_names)
 
 
 def _elementwise(kind: type[Op]) -> Row:
@@ -286,7 +296,7 @@ def _prelu(file: _File, op: Any, ins: list[int], out: int) -> Op:
 
 
 def _maxpool(file: _File, op: Any, ins: list[int], out: int) -> Op:
-    options, x = op.builtinOptions, file.activation(ins[0])
+    options, x = _options(op), file.activation(ins[0])
     kernel, stride = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
     if options.padding == SAME and any(map(any, same_pads(x.shape, kernel, stride, (1, 1)))):
         raise _Refusal(f"pads {x.name}")
@@ -297,11 +307,11 @@ def _maxpool(file: _File, op: Any, ins: list[int], out: int) -> Op:
 def _concat(file: _File, op: Any, ins: list[int], out: int) -> Op:
     parts, y = tuple(file.activation(index) for index in ins), file.activation(out)
     _unfused(op)
-    return Concat(parts, y, int(op.builtinOptions.axis) % len(y.shape))
+    return Concat(parts, y, int(_options(op).axis) % len(y.shape))
 
 
 def _slice(file: _File, op: Any, ins: list[int], out: int) -> Op:
-    x, y, options = file.activation(ins[0]), file.activation(out), op.builtinOptions
+    x, y, options = file.activation(ins[0]), file.activation(out), _options(op)
     begin, strides = file.constant(ins[1], "int32"), file.constant(ins[3], "int32")
     if (strides != 1).any() or options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask:
         raise _Refusal("steps other than 1, or axes that come or go")

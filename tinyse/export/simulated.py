@@ -41,7 +41,12 @@ class Machines:
 
     def invoke(self, part: int, values: Sequence[Array]) -> list[Array]:
         """One invocation: inputs then pasts to outputs then fresh states."""
-        machine, ports = self.machines[part], self.plan.parts[part]
-        machine.run(*values)
+        self.machines[part].run(*values)
+        return self.outputs(part)
+
+    def outputs(self, part: int) -> list[Array]:
+        """What a part's last invocation gave: outputs then fresh states."""
+        ports = self.plan.parts[part]
         ends = (*ports.outputs, *(state.fresh for state in ports.states))
-        return [view.copy().reshape(tensor.shape) for view, tensor in zip(machine.outputs, ends, strict=True)]
+        return [view.copy().reshape(tensor.shape)
+                for view, tensor in zip(self.machines[part].outputs, ends, strict=True)]

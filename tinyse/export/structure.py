@@ -51,6 +51,17 @@ def tensor_name(graph: Any, index: int) -> str:
     return text(graph.tensors[index].name) or f"tensor {index}"
 
 
+def tensor_names(graph: Any) -> list[str]:
+    """Names of all tensors; of two alike the second gets its number behind it."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for index in range(len(graph.tensors)):
+        name = tensor_name(graph, index)
+        names.append(f"{name}#{index}" if name in taken else name)
+        taken.add(name)
+    return names
+
+
 def operator_of(model: Any, op: Any) -> str:
     """The name of an operator, or the custom code of one that TFLite does not know."""
     code = model.operatorCodes[op.opcodeIndex]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyse.core.errors import ExportError, ToolError
-from tinyse.export.network import operator_names, unpack
+from tinyse.export.flatfile import operator_names, unpack
 from tinyse.export.targets import Target
 
 SECONDS = 600

@@ -150,7 +150,8 @@ class _File:
             entry = self.schema.OperatorCodeT()
             entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), 1
             model.operatorCodes.append(entry)
-        count = ((STATES, str(len(graph.states)).encode()),) if graph.states else ()
+        several = len(graph.inputs) + len(graph.outputs) > 2  # uncounted, ends that pair up would be taken for states
+        count = ((STATES, str(len(graph.states)).encode()),) if graph.states or several else ()
         for name, data in (*graph.notes, *count):
             note = self.schema.MetadataT()
             note.name, note.buffer = name, self.buffer(data)

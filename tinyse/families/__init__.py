@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.errors import ExportError, ModelError, RecipeError, TinyseError
+from tinyse.core.sections import convert
 from tinyse.graph.lowering import grids
 from tinyse.graph.net import Net
-from tinyse.core.sections import convert
 from tinyse.sound.ends import Ends
 
 OWN = Path(__file__).parent
@@ -77,7 +77,7 @@ class Family:
         names = inspect.signature(self.make).parameters
         if skip and "skip" not in names:
             raise RecipeError(f"skip.enabled: {self.name} has no p~", "a family whose net(...) takes skip")
-        given = {**options, **({"ends": ends} if "ends" in names else {}), **({"skip": skip} if "skip" in names else {})}
+        given = {**options, **{name: value for name, value in (("ends", ends), ("skip", skip)) if name in names}}
         with blamed(self.file, self.make):
             net = self.make(**given)
             if not isinstance(net, Net):

@@ -1,7 +1,7 @@
 """The host's end of the co-simulated NPU: firmware sends its arena through one named pipe, and gets it back
 through another as the NPU would have left it::
 
-    with serve("export/model_vela.tflite", folder) as (request, reply):   # names of the pipes in folder
+    with serve(["export/model_vela.tflite"], folder) as (request, reply):   # the pipes
         ...                                # run QEMU in folder with --npu request reply
 
 The wire format is stated in docs/ethos-u-driver.md; the firmware's end is ``firmware/src/cosim.c``.
@@ -15,16 +15,16 @@ import select
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinyse.core.artifacts import writing
 from tinyse.core.errors import ModelError, TinyseError, ToolError
 from tinyse.npu.machine import Machine
 
-MAGIC, VERSION = 0x50435354, 1  # "TSCP"
+MAGIC, VERSION = 0x50435354, 2  # "TSCP"
 HELLO, RUN, DONE, ERROR = 1, 2, 3, 4
-HEADER, GREETING = struct.Struct("<II"), struct.Struct("<5I")
+HEADER, GREETING = struct.Struct("<3I"), struct.Struct("<5I")
 MAX_TEXT = 159
 PIPES = ("npu-request", "npu-reply")
 ALIGNMENT = 16
@@ -32,23 +32,23 @@ JOIN_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def serve(model: Path | str, folder: Path | str) -> Iterator[tuple[str, str]]:
+def serve(models: Sequence[Path], folder: Path | str) -> Iterator[tuple[str, str]]:
     """Answer one image's NPU runs in the background, for as long as the context lasts.
 
     Args:
-        model: the Vela-compiled ``.tflite`` that the image was made from.
+        models: the Vela-compiled ``.tflite`` files that the image was made from, one a part.
         folder: an existing folder; the two pipes are made in it, and removed at the end.
 
     Yields:
         The names of the pipes in ``folder``: from the firmware, to the firmware.
 
     Raises:
-        NpuError: the model cannot be simulated; raised before anything runs.
+        NpuError: a model cannot be simulated; raised before anything runs.
         ModelError: the image was made from another model. ToolError: it did not speak the protocol. Both are
             raised on leaving, and take the place of the error by which the image said so.
     """
-    label, folder = str(model), Path(folder)
-    server = _Server(Machine.load(model), label)
+    folder = Path(folder)
+    server = _Server([_Part(model) for model in models])
     with contextlib.ExitStack() as stack:
         with writing(folder):
             for name in PIPES:
@@ -63,14 +63,22 @@ class _Stopped(Exception):
     """The context ended, or the firmware closed its pipe between two messages."""
 
 
+class _Part:
+    """A compiled file on the simulator, and how firmware greets that was made from it."""
+
+    def __init__(self, model: Path) -> None:
+        self.machine, self.label = Machine.load(model), str(model)
+        payload = self.machine.payload
+        self.size = -(-payload.arena_bytes // ALIGNMENT) * ALIGNMENT
+        self.greeting = (MAGIC, VERSION, zlib.crc32(payload.words.astype("<u4").tobytes()),
+                         zlib.crc32(payload.read_only.tobytes()), self.size)
+
+
 class _Server:
     """One thread that plays the NPU; ``error`` is why it ended early."""
 
-    def __init__(self, machine: Machine, label: str) -> None:
-        self._machine, self._label = machine, label
-        stream = machine.payload.words.astype("<u4").tobytes()
-        self._expected = (MAGIC, VERSION, zlib.crc32(stream), zlib.crc32(machine.payload.read_only.tobytes()),
-                          -(-machine.payload.arena_bytes // ALIGNMENT) * ALIGNMENT)
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self._parts = parts
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -111,29 +119,30 @@ class _Server:
     def _complain(self, wire: _Wire, text: str) -> None:
         data = text.encode("ascii", "replace")[:MAX_TEXT]
         with contextlib.suppress(_Stopped, ToolError):
-            wire.write(HEADER.pack(ERROR, len(data)) + data)
+            wire.write(HEADER.pack(ERROR, 0, len(data)) + data)
 
     def _answer(self, wire: _Wire) -> None:
-        kind, size = HEADER.unpack(wire.read(HEADER.size, first=True))
+        kind, number, size = HEADER.unpack(wire.read(HEADER.size, first=True))
+        part = self._parts[number] if number < len(self._parts) else None
         if kind == HELLO and size == GREETING.size:
-            self._check(GREETING.unpack(wire.read(size)))
-            wire.write(HEADER.pack(DONE, 0))
-        elif kind == RUN and size == self._expected[-1]:
-            arena = self._machine.arena
+            self._check(GREETING.unpack(wire.read(size)), part)
+            wire.write(HEADER.pack(DONE, number, 0))
+        elif kind == RUN and part is not None and size == part.size:
+            arena = part.machine.arena
             given = wire.read(size)
             arena[:] = memoryview(given)[:arena.size]
-            self._machine.execute()
-            wire.write(b"".join((HEADER.pack(DONE, size), arena.data, given[arena.size:])))
+            part.machine.execute()
+            wire.write(b"".join((HEADER.pack(DONE, number, size), arena.data, given[arena.size:])))
         else:
-            raise ToolError(f"the firmware sent message {kind} of {size} bytes to the NPU simulator",
+            raise ToolError(f"the firmware sent message {kind} of {size} bytes for part {number} to the NPU simulator",
                             "build the firmware with this version of tinyse")
 
-    def _check(self, greeting: tuple[int, ...]) -> None:
-        if greeting[:2] != self._expected[:2]:
+    def _check(self, greeting: tuple[int, ...], part: _Part | None) -> None:
+        if greeting[:2] != (MAGIC, VERSION):
             raise ToolError("the firmware speaks another version of the co-simulation",
                             "build the firmware with this version of tinyse")
-        if greeting != self._expected:
-            raise ModelError(f"{self._label}: is not the model that the image was made from",
+        if part is None or greeting != part.greeting:
+            raise ModelError(f"{(part or self._parts[0]).label}: is not the model that the image was made from",
                              "build the firmware from this export")
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    program = find_fvp(None, Machine())                                  # tinyse.studies.doctor
+    program = find_fvp(None, Installed())
     done = run(command(program, image, target, "tinyse in.wav out.wav results.json"), folder)
 
 No FVP was available where this was written: its formats are those that Arm documents, and the transcripts that
@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.studies.doctor import FVP, FVP_VARIABLE
 from tinyse.core.errors import ToolError
+from tinyse.core.tools import FVP, FVP_VARIABLE, Installed, find_fvp
 from tinyse.export.targets import Target
 
 SECONDS = 300
@@ -194,9 +194,7 @@ def find(path: str | None = None) -> str | None:
     Raises:
         ToolError: ``path`` is given and is no FVP.
     """
-    from tinyse.studies.doctor import Machine, find_fvp
-
-    found = find_fvp(path, Machine())
+    found = find_fvp(path, Installed())
     if path and found is None:
         raise ToolError(f"{path}: is no program, and no folder with {FVP}", "name the FVP: --fvp PATH")
     return shutil.which(found) if found else None

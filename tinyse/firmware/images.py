@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyse.core.errors import ExportError
+from tinyse.core.progress import Progress, silent
+from tinyse.export.bundle import COMPILED, part_files
 from tinyse.firmware.build import Backend, Built, boards, build
 from tinyse.firmware.flash import PLACES
 from tinyse.firmware.project import sources_dir, write_project
-from tinyse.core.progress import Progress, silent
 
 FOLDER = Path("build/firmware")
 DEFAULT_TARGETS = {"corstone300": "ethos-u55-128", "corstone300-u65": "ethos-u65-256"}
@@ -20,17 +21,16 @@ TFLM_SKIPPED = "the TFLM build is skipped: TFLM_DIR names no TensorFlow Lite Mic
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one model: the project they were built in, its export, the images, the compiled model if any."""
+    """Images of one model: the project they were built in, its export, the images, the compiled parts if any."""
 
     project: Path
     export: Path
     built: tuple[Built, ...]
 
     @property
-    def compiled(self) -> Path | None:
-        """The Vela-compiled model; None where the target has no NPU."""
-        path = self.export / "model_vela.tflite"
-        return path if path.is_file() else None
+    def compiled(self) -> tuple[Path, ...]:
+        """The Vela-compiled files, one a part; none where the target has no NPU."""
+        return part_files(self.export, COMPILED)
 
     def backend(self, backend: str) -> Built:
         """The image with that backend.

@@ -12,7 +12,6 @@ and it is the one thing that tinyse itself builds images from::
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from pathlib import Path
 
 from tinyse.core.artifacts import put_folder, write_text, writing
 from tinyse.core.errors import ExportError, TinyseError, ToolError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.export.bundle import MANIFEST, manifest_of
+from tinyse.export.targets import Target, load_target
 from tinyse.firmware.build import boards
 from tinyse.firmware.timing import timing_header
 from tinyse.firmware.vendor import copy_into
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.export.targets import Target, load_target
 
 MODEL = ("model.h", "model.c", "packed.h", "packed.c")
 PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "tflm.mk", "CMakeLists.txt", "README.md",
@@ -114,14 +114,14 @@ def _backend(target: Target) -> str:
 
 
 def _target_name(export: Path) -> str:
-    for name in ("manifest.json", *MODEL):
+    for name in (MANIFEST, *MODEL):
         if not (export / name).is_file():
             raise ExportError(f"{export}: holds no {name}: no export of this version",
                               "export it again: tinyse export RUN --target NAME")
-    try:
-        return str(json.loads((export / "manifest.json").read_text(encoding="utf-8"))["target"])
-    except (ValueError, KeyError, OSError) as error:
-        raise TinyseError(f"{export / 'manifest.json'}: damaged", "export it again") from error
+    target = manifest_of(export, needed=True).get("target")
+    if not isinstance(target, str):
+        raise TinyseError(f"{export / MANIFEST}: names no target", "export it again")
+    return target
 
 
 def _refuse_foreign(folder: Path) -> None:

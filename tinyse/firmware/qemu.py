@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class Run:
     Attributes:
         results: what the image says.
         uart: everything it wrote to the UART.
-        network: per frame ``bands`` int8 features and ``bands`` int8 mask values, where they were asked for.
+        network: per frame the features and the mask as integers, where they were asked for; of a network in parts
+            the bits of those that ran behind them, uint32.
     """
 
     results: Results
@@ -46,8 +48,8 @@ class Run:
 
 
 def run(elf: Path | str, board: str, wav_in: Path | str, wav_out: Path | str | None = None, *,
-        network: bool = False, npu_model: Path | str | None = None, icount: bool = True,
-        seconds: float = 600) -> Run:
+        network: bool = False, npu_models: Sequence[Path] = (), exit_at: int = 0,
+        icount: bool = True, seconds: float = 600) -> Run:
     """Enhance ``wav_in`` on the emulated board.
 
     Args:
@@ -55,8 +57,9 @@ def run(elf: Path | str, board: str, wav_in: Path | str, wav_out: Path | str | N
         wav_in: 16-bit PCM mono at the model's rate.
         wav_out: as long as ``wav_in`` and aligned with it; written whole or not at all; None to drop it.
         network: keep what the network was given and what it answered.
-        npu_model: the Vela-compiled .tflite that the image was made from, for the simulated NPU; None for
-            images whose CPU runs the network.
+        npu_models: the Vela-compiled .tflite files that the image was made from, one a part, for the simulated NPU;
+            none for images whose CPU runs the network.
+        exit_at: how many parts of the network run; 0 for what its plan says.
         icount: tie the clock to instructions; without, a run is faster and its ticks mean nothing.
         seconds: longest time that the run may take.
 
@@ -80,10 +83,12 @@ def run(elf: Path | str, board: str, wav_in: Path | str, wav_out: Path | str | N
         arguments = ["tinyse", "in.wav", "out.wav", "results.json"]
         if network:
             arguments += ["--network", "network.bin"]
-        if npu_model is not None:
+        if npu_models:
             from tinyse.firmware.cosim import serve
 
-            arguments += ["--npu", *stack.enter_context(serve(Path(npu_model), folder))]
+            arguments += ["--npu", *stack.enter_context(serve(npu_models, folder))]
+        if exit_at:
+            arguments += ["--exit", str(exit_at)]
         code, noise = _execute(_command(program, elf, board, arguments, icount), folder, seconds, elf.name)
         uart_file = folder / "uart.txt"
         uart = uart_file.read_text(encoding="utf-8", errors="replace") if uart_file.is_file() else ""

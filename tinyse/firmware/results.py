@@ -72,6 +72,7 @@ class Results:
         board, core: "corstone300", "cortex-m55". backend: "cpu", "npu" or "tflm".
         kernels: "portable", "dsp" or "mve"; what the compiler was allowed to use.
         frames: hops processed. updates: of them those that ran the network; all, but for a Skip RNN.
+        parts: how often each part of the network ran.
         counter: what all ticks count.
         stages: by the names of `STAGES`. frame: a whole frame, the measuring itself left out.
         npu: None where the CPU runs the network.
@@ -86,6 +87,7 @@ class Results:
     kernels: str
     frames: int
     updates: int
+    parts: tuple[int, ...]
     counter: Counter
     stages: Mapping[str, Ticks]
     frame: Ticks
@@ -117,7 +119,8 @@ def parse(text: str) -> Results:
     npu, adapters = record.take("npu"), record.take("timing_adapters")
     results = Results(
         record.text("board"), record.text("core"), record.text("backend"), record.text("kernels"),
-        record.integer("frames"), record.integer("updates"), _plain(Counter, "counter", record.take("counter")), ticks,
+        record.integer("frames"), record.integer("updates"), record.integers("parts"),
+        _plain(Counter, "counter", record.take("counter")), ticks,
         _plain(Ticks, "frame", record.take("frame")), None if npu is None else _plain(NpuCounts, "npu", npu),
         None if adapters is None else _adapters(adapters), record.integer("arena_bytes"),
         record.integer("state_bytes"), _plain(Stack, "stack", record.take("stack")))
@@ -164,6 +167,12 @@ class _Record:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ToolError(f"firmware results: {self._name}.{key} is {value!r}, not a count", HINT)
         return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        values = self.take(key)
+        if not isinstance(values, list) or not values:
+            raise ToolError(f"firmware results: {self._name}.{key} is {values!r}, not counts", HINT)
+        return tuple(_Record(key, {"count": value}).integer("count") for value in values)
 
     def text(self, key: str) -> str:
         value = self.take(key)

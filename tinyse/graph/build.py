@@ -47,6 +47,7 @@ class Build:
     def __init__(self, shape: Shape, name: str = "features", flat: bool = False) -> None:
         """Begin with an input of ``shape`` (rows, width, channels); ``flat`` as an LSTM wants it."""
         self._nodes: list[Node] = []
+        self._shapes: dict[str, Shape] = {}
         self._results: list[Result] = []
         self._scores: list[str] = []
         self._extra: list[Result] = []
@@ -56,6 +57,12 @@ class Build:
         """Append a layer; its name is its kind with a running number unless given."""
         number = sum(node.layer.kind == layer.kind for node in self._nodes)
         made = Node(name or f"{layer.kind}_{number}", layer, ins, len(self._results), weights)
+        if missing := [read for read in ins if read not in self._shapes]:
+            raise ModelError(f"{made.name} reads {missing[0]!r}, which is not before it")
+        try:
+            self._shapes[made.name] = layer.shape(*(self._shapes[read] for read in ins))
+        except ModelError as error:  # here, where the author's own line is on the stack
+            raise ModelError(f"{made.name}: {error}", error.hint) from error
         self._nodes.append(made)
         return made.name
 
@@ -127,8 +134,7 @@ class Build:
 
     def shape(self, x: str) -> Shape:
         """(rows, width, channels) of a node so far."""
-        known = Net(tuple(self._nodes), tuple(Result() for _ in range(len(self._results) + 1)))
-        return known.shapes[x]
+        return self._shapes[x]
 
     def exit(self, result: str, score: str = "") -> None:
         """Close a part: ``result`` is what a frame gives that stops here, ``score`` how sure it is."""

@@ -10,7 +10,8 @@ zero and 1-D k-means of the magnitudes, mirrored::
 
 A gate matrix of an LSTM has one scale (max|w| / 127) and is one row; a dense layer, a convolution or a GRU's gate has
 one per output, so its outputs are rows that share the levels and keep a scale each. The largest weight of every row
-takes the top level, hence the scale that int8 export finds is the row's and every weight comes back as the same integer.
+takes the top level, hence the scale that int8 export finds is the row's and every weight comes back as the same
+integer.
 """
 
 from __future__ import annotations

@@ -130,7 +130,8 @@ def _taps(layer: ConvLayer, x: Real, weigh: Callable[[Real, int, int], Real]) ->
     for t in range(layer.kernel[0]):
         for f in range(layer.kernel[1]):
             row, place = t * layer.dilation[0], f * layer.dilation[1]
-            total = total + weigh(x[:, row : row + rows : layer.stride[0], place : place + width : layer.stride[1]], t, f)
+            seen = x[:, row : row + rows : layer.stride[0], place : place + width : layer.stride[1]]
+            total = total + weigh(seen, t, f)
     return np.asarray(total, np.float32)
 
 
@@ -174,7 +175,7 @@ def _gru(layer: GruLayer, arrays: dict[str, Real], ins: list[Real], note: Note) 
     kernel, recurrent = split if layer.joint else (arrays["kernel"], arrays["recurrent_kernel"])
     bias, after = arrays["bias"], arrays.get("recurrent_bias", np.float32(0))
     sums = {gate: np.empty((3, frames, width, layer.units), np.float32) for gate in layer.gates}
-    h = np.zeros((width, layer.units), np.float32)
+    h: Real = np.zeros((width, layer.units), np.float32)
     outputs = np.empty((frames, 1, width, layer.units), np.float32)
 
     def total(time: int, gate: str, state: Real, scaled: Any = 1.0, shift: Any = 0.0) -> Real:
@@ -191,7 +192,8 @@ def _gru(layer: GruLayer, arrays: dict[str, Real], ins: list[Real], note: Note) 
         else:
             r = sigmoid(total(time, "r", h))
             n = total(time, "n", r * h) if layer.reset == "before" else total(time, "n", h, r, after)
-        h = outputs[time, 0] = h + z * (np.tanh(n) - h)
+        outputs[time, 0] = h + z * (np.tanh(n) - h)
+        h = outputs[time, 0]
     for gate, values in sums.items():
         for suffix, each in zip((gate, f"{gate}x", f"{gate}h"), values, strict=True):
             note(suffix, each)

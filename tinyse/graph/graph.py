@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid
@@ -85,6 +85,12 @@ class Graph:
         return sum(op.macs for op in self.ops)
 
     @property
+    def used_macs(self) -> int:
+        """Multiply-accumulates by weights that are not zero."""
+        found = ((op.macs, *op.weights_and_zeros) for op in self.ops if op.macs)
+        return sum(macs // size * (size - zeros) for macs, size, zeros in found)
+
+    @property
     def parameters(self) -> int:
         """Weights, biases and slopes."""
         return sum(op.parameters for op in self.ops)
@@ -98,6 +104,11 @@ class Graph:
     def zeros(self) -> int:
         """How many of the weights are zero."""
         return sum(op.weights_and_zeros[1] for op in self.ops)
+
+    @property
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """The int8 weights, array by array."""
+        return tuple(matrix for op in self.ops for matrix in op.matrices)
 
     @property
     def lstms(self) -> tuple[Lstm, ...]:
@@ -189,8 +200,8 @@ def _check_gates(op: Lstm, where: str) -> None:
         if shapes != ((units, op.x.channels), (units, units), (units,)):
             raise ModelError(f"{where}: its gates do not take {op.x.channels} values to {units} units")
         _check_scales((gate.kernel_scale, gate.recurrent_scale), where)
-    if power[0] != 0.5 or not -15 <= power[1] - 1 <= 0:
-        raise ModelError(f"{where}: the cell's scale {op.cell_scale} is no power of two from 2^-15 to 1")
+    if power[0] != 0.5 or not -30 <= power[1] - 1 <= 0:
+        raise ModelError(f"{where}: the cell's scale {op.cell_scale} is no power of two from 2^-30 to 1")
 
 
 def _check_weights(op: _Product, where: str) -> None:

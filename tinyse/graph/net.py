@@ -7,7 +7,6 @@ library and reports all read this. ``Build`` writes one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -141,11 +140,6 @@ class Net:
         """What persists between frames, by "node.suffix"."""
         return {f"{node.name}.{suffix}": shape for node in self.nodes
                 for suffix, shape in node.layer.state_shapes(*self.shapes_in(node)).items()}
-
-    @property
-    def state_size(self) -> int:
-        """Elements that persist between frames."""
-        return sum(math.prod(shape) for shape in self.states.values())
 
     def readers(self, name: str) -> tuple[Node, ...]:
         """Nodes that read ``name``."""

@@ -44,9 +44,15 @@ class Op:
         return 0
 
     @property
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """Its int8 weights: one array of a product, eight of an LSTM."""
+        return ()
+
+    @property
     def weights_and_zeros(self) -> Pair:
         """How many int8 weights it has, and how many of them are zero."""
-        return 0, 0
+        size = sum(matrix.size for matrix in self.matrices)
+        return size, size - sum(int(np.count_nonzero(matrix)) for matrix in self.matrices)
 
     @property
     def parameters(self) -> int:
@@ -69,9 +75,9 @@ class _Product(Op):
         return self.weights.values.size * (self.out.size // self.out.channels)
 
     @property
-    def weights_and_zeros(self) -> Pair:
-        """Size of the weights, and their zeros."""
-        return self.weights.values.size, self.weights.zeros
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """The kernel."""
+        return (self.weights.values,)
 
     @property
     def parameters(self) -> int:
@@ -144,13 +150,12 @@ class Lstm(Op):
     @property
     def macs(self) -> int:
         """Every weight once."""
-        return sum(gate.kernel.size + gate.recurrent.size for gate in self.gates)
+        return sum(matrix.size for matrix in self.matrices)
 
     @property
-    def weights_and_zeros(self) -> Pair:
-        """Size of the eight matrices, and their zeros."""
-        used = sum(np.count_nonzero(gate.kernel) + np.count_nonzero(gate.recurrent) for gate in self.gates)
-        return self.macs, self.macs - int(used)
+    def matrices(self) -> tuple[NDArray[np.int8], ...]:
+        """Kernel and recurrent kernel of every gate."""
+        return tuple(matrix for gate in self.gates for matrix in (gate.kernel, gate.recurrent))
 
     @property
     def parameters(self) -> int:

@@ -12,7 +12,7 @@ is an input of the network or an output of a part before it, and a state of one 
 policy                  a frame runs
 ======================  ========================================================================================
 ``Always()``            every part, in order
-``Skip(tensor, at)``    every part, when the gate (``tinyse.graph.skip``) of element ``at`` of ``tensor`` is due, else none
+``Skip(tensor, at)``    every part, when the gate (graph/skip.py) of element ``at`` of ``tensor`` is due, else none
 ``Exit(score, t)``      parts in a row, until ``score`` (one value a part) reaches ``t`` steps; else to the last
 ``Budget(n)``           the first ``n`` parts
 ``Route(choice)``       part 0, then the part that the largest value of ``choice`` names; ties take the first.
@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.graph import Graph
-from tinyse.graph.tensor import State, Tensor
 from tinyse.graph.skip import SkipGate
+from tinyse.graph.tensor import State, Tensor
 
 Ints = NDArray[np.integer]
 Run = Callable[[int, Mapping[str, Ints]], Mapping[str, Ints]]
@@ -210,9 +210,12 @@ class Plan:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """What the network is given a frame: inputs of parts that no part writes."""
-        written = {tensor.name for part in self.parts for tensor in part.outputs}
-        found = {tensor.name: tensor for part in self.parts for tensor in part.inputs if tensor.name not in written}
+        """What the network is given a frame: inputs of parts that no part before them writes."""
+        found: dict[str, Tensor] = {}
+        written: set[str] = set()
+        for part in self.parts:
+            found |= {tensor.name: tensor for tensor in part.inputs if tensor.name not in written}
+            written |= {tensor.name for tensor in part.outputs}
         return tuple(found.values())
 
     @property

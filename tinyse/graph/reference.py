@@ -55,9 +55,12 @@ class Reference:
         ModelError: an input is missing, or has another shape or type than the graph's.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        """Prepare every operator's multipliers and tables; states at their start."""
-        self.graph = graph
+    def __init__(self, graph: Graph, states: dict[str, Array] | None = None) -> None:
+        """Prepare every operator's multipliers and tables; states at their start.
+
+        ``states``: one store for the parts of a plan, whose states of one name are one state.
+        """
+        self.graph, self._past = graph, {} if states is None else states
         self._steps = [(op.out.name, tuple(tensor.name for tensor in op.ins), _KERNELS[type(op)](op))
                        for op in graph.ops]
         self._lstms = {name: kernel for name, _, kernel in self._steps if isinstance(kernel, LstmKernel)}
@@ -65,8 +68,8 @@ class Reference:
 
     def reset(self) -> None:
         """Return every state to where it was before the first frame: its zero point."""
-        self._past = {state.past.name: np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype)
-                      for state in self.graph.states}
+        self._past |= {state.past.name: np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype)
+                       for state in self.graph.states}
         self._values: dict[str, Array] = {}
         for kernel in self._lstms.values():
             kernel.reset()
@@ -84,7 +87,7 @@ class Reference:
             values[tensor.name] = value
         for out, ins, kernel in self._steps:
             values[out] = kernel(*[values[name] for name in ins])
-        self._past = {state.past.name: values[state.fresh.name].copy() for state in self.graph.states}
+        self._past |= {state.past.name: values[state.fresh.name].copy() for state in self.graph.states}
         self._values = values
         return {tensor.name: values[tensor.name] for tensor in self.graph.outputs}
 

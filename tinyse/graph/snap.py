@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.graph.grid import snap_scale
+from tinyse.graph.grid import Grid, snap_scale
 from tinyse.graph.layers import Array
 from tinyse.graph.lowering import grids
 from tinyse.graph.model import Model
@@ -31,6 +31,11 @@ def snap_ranges(net: Net, ranges: Mapping[str, tuple[float, float]]) -> dict[str
     for name, (low, high) in ranges.items():
         node, _, suffix = name.partition(".")
         snapped[name] = net[node].layer.snapped(suffix, low, high)
+    for made in net.nodes:  # in order: what one aligns to may itself be aligned
+        if made.ins and (name := f"{made.name}.out") in snapped:
+            low, high = snapped[name]
+            if made.layer.aligned(low, high, Grid(1.0)) != (low, high):
+                snapped[name] = made.layer.aligned(low, high, grids(net, snapped)[made.ins[0]])
     return snapped
 
 

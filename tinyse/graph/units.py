@@ -126,7 +126,7 @@ class Units:
         return tuple((name, np.array(labels, np.intp)) for name, labels in zip(names, found.values(), strict=True))
 
     def entries(self, name: str, axis: int, labels: NDArray[Any]) -> NDArray[Any]:
-        """``labels`` of the indices of ``axis`` for every entry of an array as it is stored (a view where it can be)."""
+        """``labels`` of the indices of ``axis`` for every entry of an array as it is stored."""
         array = self.arrays[name]
         shape = [1] * len(array.dims)
         shape[axis] = -1
@@ -162,7 +162,8 @@ def units_of(net: Net) -> Units:
             owner = net[node.weights]
             for one, other in zip((*owner.ins, owner.name), (*node.ins, node.name), strict=True):
                 sets.unite(made[one], made[other])
-    named = {name for value in asdict(net.policy).values() for name in (value if isinstance(value, tuple) else (value,))}
+    settings = asdict(net.policy).values()
+    named = {name for value in settings for name in (value if isinstance(value, tuple) else (value,))}
     for name in made:
         if name in named or any(result.node == name for result in (*net.results, *net.extra)):
             sets.fix(made[name])

@@ -1,1 +1,1 @@
-"""Scores of the output, costs of the network, cards, and tools around the simulator."""
+"""Tools around the engines: frames to feed them, how fast they run, where the simulator and TFLM part."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from tinyse.export.bundle import manifest_of, open_bundle
+from tinyse.graph.model import Model
+from tinyse.graph.ops import Op
+from tinyse.graph.plan import Plan
+from tinyse.measure.costs.results import Profile
+from tinyse.measure.parity import Parity
 from tinyse.measure.scores.metrics import LABELS
 from tinyse.measure.scores.result import Evaluation, table_rows
-from tinyse.export.network import DenseLayer, LstmLayer, parse
-from tinyse.model import TrainedModel
-from tinyse.measure.parity import Parity
-from tinyse.measure.costs.results import Profile
 
 Rows = list[tuple[str, ...]]
+FAMILIES = {"tinylstm": "TinyLSTMs' network"}
 LAYERS = ("layer", "inputs", "units", "of the dense network", "weights", "zeros", "distinct in a matrix")
 
 
@@ -32,12 +34,13 @@ def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profil
         start: what the run started from, ``runs/MODEL`` (float weights) or ``models/MODEL`` (int8).
     """
     header, rows = table_rows(evaluation, LABELS)
-    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    dense = TrainedModel.load(run / "float.npz")
+    manifest, plan = manifest_of(run, needed=True), open_bundle(int8).graph_plan()
+    dense = Model.load(run / "float.npz")
+    family = FAMILIES.get(dense.family, dense.family)
     hop, framing = f"one {1000 * dense.ends.period:g} ms hop", dense.ends.framing
     return f"""# {name}
 
-A streaming int8 speech enhancer, TinyLSTMs' network: {framing.rate / 1000:g} kHz, {hop} in, {hop} out,
+A streaming int8 speech enhancer, {family}: {framing.rate / 1000:g} kHz, {hop} in, {hop} out,
 {1000 * framing.frame / framing.rate:g} ms of latency.
 
 ## Scores: measured (host)
@@ -51,11 +54,11 @@ Conventions are in evaluation.json.
 
 ## Costs
 
-{_table(("what", "figure", "source"), _costs(costs, evaluation.update_rate("int8")))}
+{_table(("what", "figure", "source"), _costs(costs, plan, evaluation.update_rate("int8")))}
 
 ## Layers: exact
 
-{_table(LAYERS, _layers(int8, dense))}
+{_table(LAYERS, _layers(plan, dense))}
 
 ## Parity over {parity.frames} frames of noisy test speech: measured (host)
 
@@ -77,12 +80,17 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def _costs(costs: Profile, rate: float | None) -> Rows:
+def _costs(costs: Profile, plan: Plan, rate: float | None) -> Rows:
     sizes, npu = costs.sizes, costs.npu
-    macs, nonzero = sizes.weights or 0, sizes.nonzero or 0
-    rows: Rows = [
-        ("int8 weights, multiply-accumulates per frame", f"{macs:,}", "exact"),
-        ("of them not zero", f"{nonzero:,}", "exact"),
+    weights, zeros, macs, used = (sum(getattr(graph, key) for graph in plan.graphs)
+                                  for key in ("weights", "zeros", "macs", "used_macs"))
+    alike = macs == weights
+    rows: Rows = [("int8 weights" + ", multiply-accumulates per frame" * alike, f"{weights:,}", "exact"),
+                  ("of them not zero", f"{weights - zeros:,}", "exact")]
+    if not alike:
+        rows += [("multiply-accumulates per frame", f"{macs:,}", "exact"),
+                 ("of them by a weight that is not zero", f"{used:,}", "exact")]
+    rows += [
         ("int8 .tflite", f"{sizes.int8_file or 0:,} B", "exact"),
         ("non-zero int8 weights", f"{sizes.surviving or 0:,} B", "exact"),
         ("bitmask + non-zero weights", f"{sizes.bitmask or 0:,} B", "exact"),
@@ -97,7 +105,7 @@ def _costs(costs: Profile, rate: float | None) -> Rows:
         rows += [("frames of the test split that run the network (the rows above are of such a frame)", f"{rate:.1%}",
                   "measured (host)"),
                  ("operations per mean frame, 2 a weight", f"{2 * rate * macs / 1e6:.3f} M", "exact x measured (host)"),
-                 ("operations per mean frame, 2 a non-zero weight", f"{2 * rate * nonzero / 1e6:.3f} M",
+                 ("operations per mean frame, 2 a non-zero weight", f"{2 * rate * used / 1e6:.3f} M",
                   "exact x measured (host)")]
         if npu is not None:
             rows.append(("cycles per mean frame", f"{rate * npu.cycles:,.0f}", "estimated (Vela) x measured (host)"))
@@ -106,25 +114,27 @@ def _costs(costs: Profile, rate: float | None) -> Rows:
     return rows
 
 
-def _layers(int8: Path, dense: TrainedModel) -> Rows:
+def _layers(plan: Plan, dense: Model) -> Rows:
     """A row a layer of the exported network, beside what it was before units were removed; then the whole."""
     rows: Rows = []
-    sizes, zeros = [], []
-    found = [each for each in parse(int8.read_bytes(), str(int8)).layers if isinstance(each, LstmLayer | DenseLayer)]
-    for layer, before in zip(found, dense.layers, strict=True):
-        if isinstance(layer, LstmLayer):
-            matrices = [matrix for gate in layer.gates for matrix in (gate.kernel, gate.recurrent)]
-            units, inputs = layer.units, layer.gates[0].kernel.shape[1]
-        else:
-            matrices, (units, inputs) = [layer.weights], layer.weights.shape
-        sizes.append(sum(matrix.size for matrix in matrices))
-        zeros.append(sum(int(np.count_nonzero(matrix == 0)) for matrix in matrices))
-        rows.append((before.name, f"{inputs}", f"{units}", f"{before.units}", f"{sizes[-1]:,}",
-                     f"{zeros[-1] / sizes[-1]:.1%}", f"{max(len(np.unique(matrix)) for matrix in matrices)}"))
-    kept = sum(sizes) - sum(zeros)
-    rows.append(("all", "", "", "", f"{sum(sizes):,}", f"{sum(zeros) / sum(sizes):.1%}", ""))
+    named = {result.tensor: result.node for result in dense.net.results}
+    layers: dict[str, list[Op]] = {}
+    for graph in plan.graphs:
+        for op in graph.ops:
+            layers.setdefault(named.get(op.out.name, op.out.name.partition(".")[0]), []).append(op)
+    for name, ops in layers.items():
+        matrices = [matrix for op in ops for matrix in op.matrices]
+        if not matrices:
+            continue
+        size, before = sum(matrix.size for matrix in matrices), dense.net.shapes.get(name, ("",))[-1]
+        zeros = sum(op.weights_and_zeros[1] for op in ops)
+        rows.append((name, f"{ops[0].x.channels}", f"{ops[-1].out.channels}", f"{before}", f"{size:,}",
+                     f"{zeros / size:.1%}", f"{max(len(np.unique(matrix)) for matrix in matrices)}"))
+    weights, zeros, used = (sum(getattr(graph, key) for graph in plan.graphs)
+                            for key in ("weights", "zeros", "used_macs"))
+    rows.append(("all", "", "", "", f"{weights:,}", f"{zeros / weights:.1%}", ""))
     rows.append(("all, of the dense network's", "", "", "", f"{dense.macs_per_frame:,}",
-                 f"{1 - kept / dense.macs_per_frame:.1%}", ""))
+                 f"{1 - used / dense.macs_per_frame:.1%}", ""))
     return rows
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.sound.corpus.mix import test_mixtures
-from tinyse.sound.corpus.store import Corpus
-from tinyse.engines import Engine, load_engine
 from tinyse.core.errors import ModelError
+from tinyse.engines import Engine, load_engine
 from tinyse.graph.model import Model
 from tinyse.graph.skip import SkipGate
 from tinyse.sound import applied, istft, stft
 from tinyse.sound import features as features_of
+from tinyse.sound.corpus.mix import test_mixtures
+from tinyse.sound.corpus.store import Corpus
 
 STEPS = 256.0
 

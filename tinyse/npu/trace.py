@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from tinyse.npu.operations import Operation, Rounding
 Ints = NDArray[Any]
 
 
-def trace(machine: Machine, frames: Iterable[Ints], path: Path | str) -> int:
-    """Run frames from reset and write each operation's output map.
+def trace(machine: Machine, frames: Iterable[Sequence[Ints]], path: Path | str) -> int:
+    """Run frames, each as the values of all inputs, from reset and write each operation's output map.
 
     The file holds ``op_0007`` [frames, h, w, c] for operation 7 and so on, ``input``, ``output``, and
     ``operations``: JSON of each operation's mode, offset, zero point, scaling and rounding.
@@ -29,8 +29,8 @@ def trace(machine: Machine, frames: Iterable[Ints], path: Path | str) -> int:
     machine.reset()
     maps: dict[str, list[Ints]] = {"input": [], "output": []}
     for frame in frames:
-        maps["input"].append(np.array(frame).reshape(machine.inputs[0].shape))
-        for op, values in machine.trace(frame):
+        maps["input"].append(np.array(frame[0]).reshape(machine.inputs[0].shape))
+        for op, values in machine.trace(*frame):
             maps.setdefault(f"op_{op.index:04}", []).append(values)
         maps["output"].append(machine.outputs[0].copy())
     about = json.dumps([_about(op) for op in machine.operations if isinstance(op, Operation)])

@@ -1,8 +1,8 @@
 """A sound file or pipe, opened once: decoded by libsndfile, its header and its end judged here.
 
-WAV samples are found by `tinyse.sound.wav` and handed to libsndfile as what they are, so that every header is understood by
-one rule, and a WAV on a pipe plays as it arrives. Other containers need to be sought in: from a pipe they are first
-copied to a temporary file.
+WAV samples are found by `tinyse.sound.wav` and handed to libsndfile as what they are, so that every header is
+understood by one rule, and a WAV on a pipe plays as it arrives. Other containers need to be sought in: from a pipe they
+are first copied to a temporary file.
 """
 
 from __future__ import annotations

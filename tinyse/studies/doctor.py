@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tinyse.core.errors import TinyseError
+from tinyse.core.tools import FVP, FVP_VARIABLE, Installed, find_fvp
 
-FVP = "FVP_Corstone_SSE-300_Ethos-U55"
-FVP_VARIABLE = "FVP_CORSTONE300"
 PYTHONS = ((3, 11), (3, 12))
 FREE_GIB = 4
 
@@ -166,17 +165,6 @@ def diagnose(environment: Environment, fvp: str | None = None) -> Diagnosis:
     return Diagnosis(tuple(checks), " && ".join(step for step in steps if step), _by_hand(checks))
 
 
-def find_fvp(path: str | None, environment: Environment) -> str | None:
-    """The Corstone-300 FVP with an Ethos-U55: ``path``, else $FVP_CORSTONE300, else PATH; None if nowhere.
-
-    A file is taken as it is; in a folder the executable's own name is looked for.
-    """
-    named = path or environment.variables().get(FVP_VARIABLE)
-    if not named:
-        return environment.which(FVP)
-    return environment.which(named) or environment.which(os.path.join(named, FVP))
-
-
 def _by_hand(checks: list[Check]) -> tuple[str, ...]:
     states = {check.name: check.state for check in checks}
     lines = []
@@ -244,7 +232,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
-class Machine:
+class Machine(Installed):
     """The `Environment` of this very machine."""
 
     def python(self) -> tuple[int, int, int]:
@@ -265,10 +253,6 @@ class Machine:
         except metadata.PackageNotFoundError:
             return None
 
-    def which(self, name: str) -> str | None:
-        """Path of a program on PATH, or of an executable file given by path."""
-        return shutil.which(name)
-
     def version(self, path: str) -> str:
         """First line that a program prints for ``--version``, wherever it prints it."""
         try:
@@ -277,10 +261,6 @@ class Machine:
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return (run.stdout or run.stderr).partition("\n")[0]
-
-    def variables(self) -> Mapping[str, str]:
-        """Environment variables."""
-        return os.environ
 
     def corpus(self) -> str | None:
         """Folder of the fetched default corpus, if it is there."""
@@ -310,7 +290,7 @@ class Machine:
 def _checkout_requirements() -> tuple[str, ...]:
     import tomllib
 
-    file = Path(__file__).parent.parent / "pyproject.toml"
+    file = Path(__file__).parents[2] / "pyproject.toml"
     if not file.is_file():
         return ()
     project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]

@@ -6,7 +6,6 @@ under TFLM beside the float model and the noisy input, the costs with their sour
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,26 +16,26 @@ from shlex import quote
 import numpy as np
 
 from tinyse.core.artifacts import sha256, write_json, write_manifest, write_text
-from tinyse.measure.card import card
-from tinyse.sound.corpus.store import Corpus
-from tinyse.train.dense import dense_file, dense_model
 from tinyse.core.errors import ModelError
+from tinyse.core.progress import Progress, silent
+from tinyse.export.bundle import COMPILED, INT8, MANIFEST, manifest_of
+from tinyse.export.pipeline import export_run
+from tinyse.graph.model import Model
+from tinyse.measure.card import card
+from tinyse.measure.costs.pipeline import profile
+from tinyse.measure.costs.render import to_json
+from tinyse.measure.costs.results import Profile
+from tinyse.measure.parity import Parity, measure_parity
 from tinyse.measure.scores.render import write_evaluation
 from tinyse.measure.scores.result import Evaluation
 from tinyse.measure.scores.scoring import ALL, SNRS, evaluate
 from tinyse.measure.scores.systems import System
-from tinyse.export.bundle import INT8
-from tinyse.export.pipeline import export_run
-from tinyse.graph.model import Model
-from tinyse.measure.parity import Parity, measure_parity
-from tinyse.measure.costs.pipeline import profile
-from tinyse.measure.costs.render import to_json
-from tinyse.measure.costs.results import Profile
-from tinyse.core.progress import Progress, silent
+from tinyse.sound.corpus.store import Corpus
+from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.recipe import Recipe, load_recipe
 
 SEED = 2026
-FILES = (INT8, "model_vela.tflite")
+FILES = (INT8, COMPILED)
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,10 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
     recipe = load_recipe(run / "recipe.yaml")
     if recipe.train.start is None:
         return recipe
-    wanted = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["start_sha256"]
-    others = {held["name"]: held for file in sorted(models.glob("*/manifest.json"))
-              if (held := json.loads(file.read_text(encoding="utf-8")))["name"] != name}
-    places = [f"models/{other}" for other, held in others.items() if held["sha256"].get(INT8) == wanted]
+    wanted = str(manifest_of(run, needed=True).get("start_sha256"))
+    others = {str(held["name"]): held for file in sorted(models.glob(f"*/{MANIFEST}"))
+              if (held := manifest_of(file.parent)).get("name", name) != name}
+    places = [f"models/{other}" for other, held in others.items() if held.get("sha256", {}).get(INT8) == wanted]
     places += [f"runs/{other}" for other, held in others.items() if held.get("float") == wanted]
     if not places:  # the start may have been an int8 file's weights, kept as floats
         float_weights = Model.load(run / "float.npz")

@@ -17,22 +17,23 @@ from typing import Any
 
 from tinyse.core.artifacts import sha256, versions, write_bytes, write_json
 from tinyse.core.chain import Chain, Outcome, StageTime
-from tinyse.sound.corpus.store import Corpus, corpus_dir
+from tinyse.core.errors import CorpusError
+from tinyse.core.progress import Progress, silent
 from tinyse.engines import load_engine
 from tinyse.engines.enhance import enhance_signal
-from tinyse.core.errors import CorpusError
+from tinyse.export.bundle import INT8
+from tinyse.export.targets import load_target
+from tinyse.graph.model import Model
+from tinyse.measure.costs.render import Table, tables, to_json
+from tinyse.measure.report import Clip, Costs, Number, Report, Summary, figure_before_after, write_report
+from tinyse.measure.report.page import wav_bytes
 from tinyse.measure.scores.pairs import Pair, corpus_pairs, read_signal
 from tinyse.measure.scores.render import write_evaluation
 from tinyse.measure.scores.result import Evaluation
 from tinyse.measure.scores.scoring import ALL, SECONDS, SNRS, evaluate
 from tinyse.measure.scores.systems import System
-from tinyse.model import TrainedModel
-from tinyse.measure.costs.render import Table, tables, to_json
-from tinyse.core.progress import Progress, silent
+from tinyse.sound.corpus.store import Corpus, corpus_dir
 from tinyse.train.recipe import Recipe, load_recipe
-from tinyse.measure.report import Clip, Costs, Number, Report, Summary, figure_before_after, write_report
-from tinyse.measure.report.page import wav_bytes
-from tinyse.export.targets import load_target
 
 COUNT = 8  # mixtures per SNR: 48 clips keep the evaluation within a minute on two cores
 SEED = 2026  # of the test mixtures; fixed, so that recipes are scored on the same clips
@@ -248,7 +249,7 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
             numbers["ms per frame"] = Number(profiled.npu.milliseconds, "", source)
             files.append(folder / "roofline.png")
             draw_roofline(profiled, files[-1], load_target(target))
-        plain = Number(4 * TrainedModel.load(models[0].path).parameters, "", sizes.origin.label)
+        plain = Number(4 * Model.load(models[0].path).parameters, "", sizes.origin.label)
         costs = {FLOAT: {"bytes": plain}, QUANTIZED: numbers}
         return Outcome(files, {
             "costs": {label: {name: asdict(n) for name, n in found.items()} for label, found in costs.items()},
@@ -260,7 +261,7 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
 
 def _models(training: Path, export: Path) -> tuple[System, System]:
     return (System(FLOAT, "keras", training / "float.npz"),
-            System(QUANTIZED, "tflm", export / "model_int8.tflite"))
+            System(QUANTIZED, "tflm", export / INT8))
 
 
 def _hashes(models: tuple[System, ...]) -> dict[str, str]:

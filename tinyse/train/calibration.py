@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.train.gated import Gated, pick
 from tinyse.graph.snap import snap_ranges
+from tinyse.train.gated import Gated, pick
 from tinyse.train.keras import tf
-from tinyse.train.network import Network
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
 
 LOGIT_LIMIT = 6.0
 BATCHES = 8

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.core.errors import ExportError, ModelError
-from tinyse.export.bundle import INT8, exported_ends
-from tinyse.export.reader import read
+from tinyse.export.bundle import INT8, open_bundle
 from tinyse.graph.dequantize import dequantized, floating
 from tinyse.graph.model import Model
 
@@ -39,8 +38,8 @@ def dense_model(file: Path, key: str) -> Model:
         if model.ranges is not None:
             raise ModelError(f"{key}: {file} is quantized already", "give the run's float.npz")
         return model
-    data = file.read_bytes()
     try:
-        return floating(dequantized(read(data, str(file)), exported_ends(file), str(file)))
+        bundle = open_bundle(file)
+        return floating(dequantized(bundle.graph_plan().graphs[0], bundle.ends, bundle.label))
     except (ExportError, ModelError) as error:
         raise ModelError(f"{key}: {error}", error.hint) from error

@@ -13,9 +13,9 @@ import numpy as np
 
 from tinyse import sound
 from tinyse.core.errors import RecipeError
-from tinyse.train.keras import tf
 from tinyse.sound import DEFAULT, Ends, Framing
 from tinyse.sound.features import TINY
+from tinyse.train.keras import tf
 
 Tensor = Any
 

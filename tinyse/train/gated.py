@@ -1,6 +1,6 @@
 """A Skip RNN over whole sequences: first which frames are updates, then the network over those frames alone.
 
-States move on updates only, and after an update with P the next one is ceil(128 / P) frames later (``tinyse.graph.skip``).
+States move on updates only, and after an update with P the next one is ceil(128 / P) frames later (graph/skip.py).
 So skipped frames need not exist: each sequence of a batch is packed to its updates, the ordinary network runs over the
 packed frames with its fast loops, and each frame takes the mask of the update that governs it. ::
 
@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tinyse.train.keras import tf
 from tinyse.graph.skip import DUE, FULL, LEAST
+from tinyse.train.keras import tf
 from tinyse.train.network import Network
 
 BUCKETS = 8

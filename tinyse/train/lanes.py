@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.errors import RecipeError
+from tinyse.train.distillation import Teacher
 from tinyse.train.keras import tf
 from tinyse.train.loss import MIXED_WEIGHT, compressed_spectral, lifting, si_sdr
-from tinyse.train.network import Network
-from tinyse.train.distillation import Teacher
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
 
 LANES = 2
 WORTH_COMPILING = 100
@@ -97,7 +97,8 @@ class Lanes:
 
     def _loss(self, results: list[Any], batch: tuple[Any, ...]) -> Any:
         """The weighted mean over the network's results, each without a Skip RNN's p~."""
-        losses = [self._result_loss(result, batch) for result in results if result is not None]
+        bands = self._lift.shape[0]
+        losses = [self._result_loss(result[..., :bands], batch) for result in results if result is not None]
         if len(losses) == 1:
             return losses[0]
         return tf.add_n([weight * loss for weight, loss in zip(self._exits, losses, strict=True)])

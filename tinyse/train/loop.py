@@ -16,28 +16,28 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.artifacts import atomic_path, write_manifest, write_text
-from tinyse.sound.corpus.store import Corpus
-from tinyse.core.errors import RecipeError, TrainingError
+from tinyse.core.errors import TrainingError
+from tinyse.core.progress import Progress, Step
 from tinyse.families import load
 from tinyse.graph.cluster import distinct_values
 from tinyse.graph.model import Model, Ranges
 from tinyse.graph.snap import snap
-from tinyse.train.keras import tf, tf_keras
-from tinyse.core.progress import Progress, Step
-from tinyse.train.prune import PruningMethod
-from tinyse.train.recipe import Recipe
-from tinyse.train.network import Network
+from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
 from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
 from tinyse.train.interrupt import interrupts
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import WORTH_COMPILING, Lanes, sees_gpu
 from tinyse.train.mixer import Mixer
+from tinyse.train.network import Network
+from tinyse.train.prune import PruningMethod
 from tinyse.train.pruning import make_compression, zero_share
+from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
 from tinyse.train.resume import resume_run, save_run
 from tinyse.train.skipping import Budget, GatedLanes
-from tinyse.train.start import Start, load_start, take_weights
+from tinyse.train.start import Start, check_ends, check_net, load_start, take_weights
 from tinyse.train.validation import Validation
 
 LOG_EVERY = 10
@@ -313,9 +313,9 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
-    if recipe.ends.result.kind != "gains":
-        raise RecipeError(f"ends.result: {recipe.ends.result.kind}: no loss is known for it", "gains")
+    check_ends(recipe.ends)
     net = load(recipe.family).net(recipe.family_options, recipe.ends)
+    check_net(recipe.net(), recipe.ends)
     begins = not checkpoint.exists()
     source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, net) if source is not None else None

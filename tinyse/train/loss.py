@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.train.keras import tf
 from tinyse.sound import Ends, band_matrix
+from tinyse.train.keras import tf
 
 EXPONENT = 0.3
 COMPLEX_WEIGHT = 0.113

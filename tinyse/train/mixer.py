@@ -15,15 +15,15 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from tinyse.core.errors import CorpusError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.sound import Ends, analysis_window, features
 from tinyse.sound.corpus import noise as generators
 from tinyse.sound.corpus.level import Places, has_sound, soundless
 from tinyse.sound.corpus.store import Corpus
-from tinyse.core.errors import CorpusError
-from tinyse.train.loss import EXPONENT
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.train.recipe import MixingPart
-from tinyse.sound import Ends, analysis_window, features
 from tinyse.train import augment
+from tinyse.train.loss import EXPONENT
+from tinyse.train.recipe import MixingPart
 
 Wave = NDArray[np.float32]
 BANK = 160

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.fold import fold
-from tinyse.graph.grid import Grid, nearest
-from tinyse.graph.layers import ConvLayer, GruLayer
+from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, Ranges
-from tinyse.graph.net import Net, Node
-from tinyse.train.keras import tf, tf_keras
+from tinyse.graph.net import Net
+from tinyse.graph.normalizer import normalizable, unnormalized
 from tinyse.train.arithmetic import to_grid
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
+from tinyse.train.layers.base import Range
 
 States = dict[str, tuple[Any, ...]]
-PRODUCTS = ("dense", "conv", "depthwise", "upsample")
 GATE_BIAS = 1.0
 """Where the bias of p~ starts (Skip RNN, section 4): p~ is 0.73, and above 1/2 every frame is an update."""
 
@@ -157,7 +157,7 @@ class Network(tf_keras.Model):
     def fold_normalizer(self) -> None:
         """Move (feature - shift) / scale into whatever reads the input, which then takes raw features."""
         if (self.shift, self.scale) != (0.0, 1.0):
-            self.take(_unnormalized(self.net, self.arrays(), self.shift, self.scale))
+            self.take(unnormalized(self.net, self.arrays(), self.shift, self.scale))
             self.shift, self.scale = 0.0, 1.0
 
     def fold_norms(self) -> None:
@@ -179,19 +179,16 @@ class Network(tf_keras.Model):
         """
         if (self.shift, self.scale) != (0.0, 1.0):
             raise ModelError("the feature normalizer is not folded", "call fold_normalizer() first")
-
-        def of(name: str) -> tuple[float, float]:
+        if self.has_norms:
+            raise ModelError("the norms are not folded", "call fold_norms() first")
+        for name in self.net.ranges:
             if name not in ranges:
                 raise ModelError(f"no quantization range for {name!r}", "train or calibrate it")
-            return ranges[name]
-
-        self.input_grid = Grid.of_range(*of(self.net.input.name))
+        self.input_grid = Grid.of_range(*ranges[self.net.input.name])
         grids = {self.net.input.name: self.input_grid}
         for twin in self.twins:
-            if isinstance(twin, NormTwin):
-                raise ModelError(f"{twin.name}: norms are not folded", "call fold_norms() first")
             given = tuple(grids[name] for name in twin.node.ins)
-            grids[twin.name] = twin.quantize(given, lambda suffix, name=twin.name: of(f"{name}.{suffix}"), exact)
+            grids[twin.name] = twin.quantize(given, _of_node(ranges, twin.name), exact)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Every array by "node/array", as a Model has them."""
@@ -217,54 +214,12 @@ class Network(tf_keras.Model):
         """The weights as a framework-free model that takes raw features."""
         arrays = self.arrays()
         if (self.shift, self.scale) != (0.0, 1.0):
-            arrays = _unnormalized(self.net, arrays, self.shift, self.scale)
+            arrays = unnormalized(self.net, arrays, self.shift, self.scale)
         return Model(self.net, arrays, ends, ranges, meta, family)
 
 
-def _takes_scale(net: Net, node: Node) -> bool:
-    shared = node.weights or any(other.weights == node.name for other in net.nodes)
-    joint = isinstance(node.layer, GruLayer) and node.layer.joint
-    return node.layer.kind in (*PRODUCTS, "lstm", "gru") and not shared and not joint
-
-
-def _takes_shift(net: Net, node: Node) -> bool:
-    """Whether no zero beside the features, of a margin or a past, would have to be shifted as well."""
-    layer = node.layer
-    margins = isinstance(layer, ConvLayer) and layer.pad(net.shapes_in(node)[0][1]) != (0, 0)
-    return layer.kind != "upsample" and not margins
-
-
-def _readers(net: Net) -> tuple[list[Node], bool]:
-    """Nodes that feature values come to, and whether they come straight."""
-    found, names, straight = [], [net.input.name], True
-    while names:
-        for node in net.readers(names.pop()):
-            if node.layer.kind in ("past", "pool", "reshape"):
-                straight = straight and node.layer.kind == "reshape"
-                names.append(node.name)
-            else:
-                found.append(node)
-    return found, straight
-
-
-def normalizable(net: Net) -> str:
-    """What of (feature - shift) / scale folds into what reads the input: "both", "scale", or "" for nothing."""
-    readers, straight = _readers(net)
-    if not readers or not all(_takes_scale(net, node) for node in readers):
-        return ""
-    return "both" if straight and all(_takes_shift(net, node) for node in readers) else "scale"
-
-
-def _unnormalized(net: Net, arrays: Mapping[str, NDArray[np.float32]], shift: float,
-                  scale: float) -> dict[str, NDArray[np.float32]]:
-    made = dict(arrays)
-    for node in {node.name: node for node in _readers(net)[0]}.values():
-        kernel, bias = f"{node.name}/kernel", f"{node.name}/bias"
-        made[kernel] = (arrays[kernel] / np.float32(scale)).astype(np.float32)
-        if shift:
-            axes = (0, 1) if node.layer.kind == "depthwise" else tuple(range(made[kernel].ndim - 1))
-            made[bias] = (arrays[bias] - shift * made[kernel].sum(axis=axes)).astype(np.float32)
-    return made
+def _of_node(ranges: Ranges, name: str) -> Range:
+    return lambda suffix: ranges[f"{name}.{suffix}"]
 
 
 def open_gate(network: Network) -> None:
@@ -307,14 +262,22 @@ class StreamingNetwork:
         """Back to zero states."""
         self._states = self.network.zero_states(1)
 
-    def step(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
+        """feature [inputs] -> the last result [outputs], every part run; the states move on by one frame."""
+        net = self.network.net
+        values = {net.input.name: feature}
+        for part in range(len(net.results)):
+            values |= self.step_part(part, values)
+        return values[net.results[-1].node].reshape(-1)
+
+    def step_part(self, part: int, given: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Every value of a part's nodes, by node, from those [rows, width, channels] that it reads of others."""
         shapes, source = self.network.net.shapes, self.network.net.input.name
         values = {}
         for name, value in given.items():
             if self._grid is not None and name == source:
                 # TensorFlow multiplies by 1 / scale, which takes a feature on a boundary across it
-                value = nearest(value, self._grid.scale) * np.float32(self._grid.scale)
+                value = self._grid.dequantize(self._grid.quantize(value))
             values[name] = tf.constant(np.reshape(value, (1, 1, *shapes[name])), tf.float32)
         made, self._states = self._run(part, values, self._states)
         return {name: value.numpy()[0, 0] for name, value in made.items() if name not in given}

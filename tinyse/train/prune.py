@@ -7,7 +7,7 @@
     method.after_step(step)                         # after it: update masks where due, then zero what is pruned
     method.sparsity()                               # {"lstm_0/kernel": 0.5, ...}
 
-``tinyse.train.threshold`` is the other method. ``MagnitudePruning`` drives TF-MOT's ``prune_low_magnitude`` (Zhu & Gupta
+``threshold`` is the other method. ``MagnitudePruning`` drives TF-MOT's ``prune_low_magnitude`` (Zhu & Gupta
 2017). TF-MOT prunes in the wrapped layer's forward call, which two gradient lanes would race on; here its pruning
 step runs once after the optimizer. Where TF-MOT cannot take a layer with a block shape, ``GroupMasks`` does the same by
 the same schedule.
@@ -85,23 +85,26 @@ def block_mask(weights: Mask, block: tuple[int, int], sparsity: float) -> Mask:
     """Zero the blocks of least mean magnitude.
 
     Args:
-        weights: [rows, columns] = [in, out]; edges that do not fill a block form smaller blocks.
+        weights: [rows, columns] = [in, out]; edges that do not fill a block form smaller blocks. With taps,
+            [kt, kf, in, ...] or depthwise [kt, kf, unit], each tap is cut on its own.
         block: rows and columns of a block.
         sparsity: share of blocks to zero, 0..1; rounded to whole blocks.
 
     Returns:
         A mask of zeros and ones of the same shape.
     """
-    rows, columns = -(-weights.shape[0] // block[0]), -(-weights.shape[1] // block[1])
-    padding = ((0, rows * block[0] - weights.shape[0]), (0, columns * block[1] - weights.shape[1]))
-    shape = (rows, block[0], columns, block[1])
-    total = np.pad(np.abs(weights), padding).reshape(shape).sum(axis=(1, 3))
-    count = np.pad(np.ones_like(weights), padding).reshape(shape).sum(axis=(1, 3))
+    taps = weights.shape[0] * weights.shape[1] if weights.ndim > 2 else 1
+    cut = weights.reshape(taps, weights.shape[0 if weights.ndim == 2 else 2] if weights.ndim != 3 else 1, -1)
+    rows, columns = -(-cut.shape[1] // block[0]), -(-cut.shape[2] // block[1])
+    padding = ((0, 0), (0, rows * block[0] - cut.shape[1]), (0, columns * block[1] - cut.shape[2]))
+    shape = (taps, rows, block[0], columns, block[1])
+    total = np.pad(np.abs(cut), padding).reshape(shape).sum(axis=(2, 4))
+    count = np.pad(np.ones_like(cut), padding).reshape(shape).sum(axis=(2, 4))
     order = np.argsort((total / count).reshape(-1), kind="stable")
-    keep = np.ones(rows * columns, np.float32)
+    keep = np.ones(order.size, np.float32)
     keep[order[: round(sparsity * order.size)]] = 0.0
-    grid = keep.reshape(rows, columns)
-    return np.kron(grid, np.ones(block, np.float32))[: weights.shape[0], : weights.shape[1]].astype(np.float32)
+    grid = np.kron(keep.reshape(taps, rows, columns), np.ones((1, *block), np.float32))
+    return grid[:, : cut.shape[1], : cut.shape[2]].reshape(weights.shape).astype(np.float32)
 
 
 class GroupMasks:
@@ -115,7 +118,8 @@ class GroupMasks:
     def update(self, step: int) -> None:
         """Choose the masks for the sparsity wanted at ``step``."""
         target = self.schedule.target(step)
-        self.masks = [block_mask(v.numpy(), self.block, target) for v in self.variables]
+        matrices = [v.numpy() for v in self.variables]
+        self.masks = [block_mask(m.reshape(-1, m.shape[-1]), self.block, target).reshape(m.shape) for m in matrices]
 
     def apply(self) -> None:
         """Zero what is pruned."""
@@ -171,7 +175,7 @@ class MagnitudePruning:
 
     def __init__(self, network: Any, schedule: Schedule, block: tuple[int, int] = (1, 1)) -> None:
         self.schedule = schedule
-        self.layers = {layer.name: layer for layer in network.stack}
+        self.layers = {layer.name: layer for layer in network.stack if layer.get_prunable_weights()}
         self.masks: dict[str, GroupMasks | TfmotMasks] = {}
         for name, layer in self.layers.items():
             try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tinyse.graph.groups import Structure, sparsity
+from tinyse.train.clustering import Clustering
 from tinyse.train.prune import MagnitudePruning, PruningMethod, Schedule, short_name
 from tinyse.train.recipe import PrunePart, Recipe
 from tinyse.train.threshold import ThresholdPruning
-from tinyse.train.clustering import Clustering
 
 
 def make_compression(recipe: Recipe, network: Any, first: int, steps: int) -> PruningMethod | None:

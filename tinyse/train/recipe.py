@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from tinyse.core.errors import RecipeError
+from tinyse.core.sections import build, convert, merged, one_of, plain, within
 from tinyse.families import load
 from tinyse.graph.net import Net
-from tinyse.core.sections import build, convert, merged, one_of, plain, within
 from tinyse.sound.ends import Ends
 
 BUILT_IN = Path(__file__).parent / "recipes"
@@ -260,6 +260,8 @@ def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) 
         raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: {type(values).__name__} instead of a mapping", "key: value lines")
+    if "family" in (overrides or {}):  # its options are another's
+        values = {key: value for key, value in values.items() if key not in ("family_options", "network", "ends")}
     for key, text in (overrides or {}).items():
         _override(values, key, text)
     return recipe_of(values, str(path))

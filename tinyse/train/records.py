@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import atomic_path, write_text
-from tinyse.train.keras import tf
 from tinyse.core.sections import flat
+from tinyse.train.keras import tf
 
 COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinyse.core.errors import TrainingError
-from tinyse.train.recipe import recipe_of
 from tinyse.train.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
+from tinyse.train.recipe import recipe_of
 
 if TYPE_CHECKING:
     from tinyse.train.loop import Run

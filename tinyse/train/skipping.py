@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from tinyse.graph.skip import FULL
 from tinyse.train.gated import Gated, Updates, pick
 from tinyse.train.keras import tf
+from tinyse.train.lanes import Lanes, gradients
 from tinyse.train.loss import compressed_error, energy_error, enhanced_magnitude
 from tinyse.train.recipe import SkipPart
-from tinyse.graph.skip import FULL
-from tinyse.train.lanes import Lanes, gradients
 
 SMOOTH_PRICE, SMOOTH_RATE = 0.95, 0.8
 """Of the running means of price and update rate."""

@@ -1,4 +1,4 @@
-"""Start from a dense model: its float weights in place of the float phase."""
+"""What is settled before a step is trained: that it can be exported, and the dense model to start from."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyse.core.artifacts import sha256
-from tinyse.train.dense import dense_file, dense_model
-from tinyse.core.errors import RecipeError
+from tinyse.core.errors import RecipeError, TinyseError
+from tinyse.export.checks import check_npu
+from tinyse.export.coperators import check_c
+from tinyse.graph.fold import fold
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
+from tinyse.sound import Ends, Result
+from tinyse.sound.corpus.store import RATE
+from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.network import Network, open_gate
 
 
@@ -71,3 +76,36 @@ def take_weights(network: Network, model: Model) -> None:
     if network.net.skip is not None and not gated:
         open_gate(network)
     network.shift, network.scale = 0.0, 1.0
+
+
+def check_ends(ends: Ends) -> None:
+    """See that today's trainer, its corpus and the C library can do a recipe's ends.
+
+    Raises:
+        RecipeError: they cannot; before anything is trained.
+    """
+    if ends.framing.rate != RATE:
+        raise RecipeError(f"ends: framing: rate: {ends.framing.rate}: the corpus has {RATE} Hz", f"rate: {RATE}")
+    if ends.result != Result():
+        raise RecipeError(f"ends.result: {ends.result.kind}: losses are known for gains of 0 to 1 only",
+                          "result gains of limit 1")
+    if ends.device_reason:
+        raise RecipeError(f"ends: framing: {ends.device_reason}", "fft: 512")
+
+
+def check_net(net: Net, ends: Ends) -> None:
+    """See that the C library and the NPU can run a network, by small weights on grids of -1 to 1.
+
+    Raises:
+        RecipeError: they cannot; before anything is trained. The message names operator and tensor.
+    """
+    arrays = {name: np.full(array.shape, 0.01, np.float32) for name, array in net.arrays.items()}
+    try:
+        folded = fold(Model(net, arrays, ends, None, {}))
+        ranges = {name: (-1.0, 1.0) for name in folded.net.ranges}
+        graphs = Model(folded.net, folded.arrays, ends, ranges, {}).plan().graphs
+        for graph in graphs:
+            check_c(graph)
+        check_npu(graphs)
+    except TinyseError as error:
+        raise RecipeError(f"family: {error}", error.hint) from error

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyse.core.errors import CorpusError
+from tinyse.sound import Ends, applied, features, istft, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
-from tinyse.core.errors import CorpusError
 from tinyse.train.gated import Gated
 from tinyse.train.keras import tf
-from tinyse.sound import Ends, applied, features, istft, stft
 from tinyse.train.network import Network
 
 SNRS = (-6, -3, 0, 3, 6, 9)

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.core.artifacts import versions
 from tinyse.bench.device.costs import CORE, TARGET, Cost, measure
 from tinyse.bench.device.shapes import SHAPES, Shape
 from tinyse.bench.ours import released_folders
+from tinyse.core.artifacts import versions
 from tinyse.core.errors import ModelError, TinyseError
-from tinyse.measure.scores.result import Evaluation
-from tinyse.measure.costs.locate import INT8
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.measure.scores.result import Evaluation
 
 
 @dataclass(frozen=True)
@@ -71,15 +70,10 @@ def bench_device(models: Path, progress: Progress = silent, shapes: Sequence[Sha
 
 
 def _model(folder: Path) -> tuple[Cost, dict[str, str]]:
-    from tinyse.export.bundle import exported_ends
+    from tinyse.export.bundle import open_bundle
 
-    file = folder / INT8
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
-    ends = exported_ends(file)
-    return measure(folder.name, [file], ends.frames_per_second, folder, _update_rate(folder))
+    bundle = open_bundle(folder)
+    return measure(folder.name, list(bundle.files), bundle.ends.frames_per_second, folder, _update_rate(folder))
 
 
 def _shape(shape: Shape) -> tuple[Cost, dict[str, str]]:

@@ -106,7 +106,7 @@ def count(data: bytes, name: str) -> Counted:
     Raises:
         ModelError: the file is damaged.
     """
-    from tinyse.export.network import tensor_infos, unpack
+    from tinyse.export.flatfile import tensor_infos, unpack
 
     model = unpack(data, name)
     macs = biases = 0

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.artifacts import write_json, write_text
 from tinyse.bench.device.catalogue import Device
 from tinyse.bench.device.costs import CORE, MODES, SHARED, SRAM, TARGET, Cost
 from tinyse.bench.document import put_section, table
+from tinyse.core.artifacts import write_json, write_text
 from tinyse.core.errors import ModelError
 
 COMMAND = "make bench-device"

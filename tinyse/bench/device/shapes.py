@@ -15,8 +15,7 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.export.network import unpack
-from tinyse.export.structure import schema
+from tinyse.export.flatfile import operator_names, unpack
 
 Real = NDArray[np.float32]
 Weights = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
@@ -147,10 +146,7 @@ def operators(data: bytes) -> tuple[str, ...]:
     Raises:
         ModelError: it is no TFLite file.
     """
-    names = {value: name for name, value in vars(schema().BuiltinOperator).items() if isinstance(value, int)}
-    model = unpack(data)
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    return tuple(names[codes[op.opcodeIndex]] for op in model.subgraphs[0].operators)
+    return operator_names(unpack(data))
 
 
 def _randomize(model: Any, weights: Weights) -> np.random.Generator:
@@ -169,7 +165,7 @@ def _drawn(rng: np.random.Generator, variable: Any, weights: Weights) -> Real:
 
 
 def _int8(model: Any, frames: Frames) -> bytes:
-    from tinyse.export.tflite import converting, int8_converter
+    from tinyse.bench.converter import converting, int8_converter
 
     with converting():
         tree = unpack(bytes(int8_converter(model, lambda: iter(frames)).convert()))

@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.artifacts import sha256, versions
 from tinyse.bench.pace import exporting, simulating, streaming, training
 from tinyse.bench.pace.race import DEFAULT_THREADS, ONE_THREAD, Contest, Result, Way, compete
+from tinyse.core.artifacts import sha256, versions
 from tinyse.core.errors import ModelError
-from tinyse.measure.costs.locate import COMPILED, INT8
 from tinyse.core.progress import Progress, silent
+from tinyse.export.bundle import COMPILED, INT8
 
 ROUNDS = 5
-NAMES = ("train", "train-quantized", "train-cost", "export", "float", "int8", "npu", "npu-numpy", "npu-tflm",
-         "sequences")
+NAMES = ("train", "train-quantized", "train-cost", "train-gru", "train-gru-quantized", "export", "float", "int8", "npu",
+         "npu-numpy", "npu-tflm", "sequences")
 """Every contest, in the page's order."""
 FLOAT_DB, INT8_DB = 40.0, 20.0
 """How far below the sound the difference of two outputs must lie: in float, where tf_keras' LSTM has not tinyse's limit
@@ -98,6 +98,10 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
     plain_fake = Way("tf_keras model.fit, fake quantization", partial(training.plain, True), DEFAULT_THREADS)
     ours_float = Way("tinyse's step, mixing on the fly", partial(training.ours, scratch / "float", False), lanes)
     ours_grids = Way("tinyse's step on TFLM's integer grids", partial(training.ours, scratch / "grids", True), lanes)
+    plain_gru = Way("tf_keras model.fit, GRUs", partial(training.plain, False, True), DEFAULT_THREADS)
+    ours_gru = Way("tinyse's step, GRUs", partial(training.ours, scratch / "gru", False, True), lanes)
+    ours_gru_grids = Way("tinyse's step, GRUs on the integer grids",
+                         partial(training.ours, scratch / "gru-grids", True, True), lanes)
     same = training.same_parameters
     converter = Way("tf.lite.TFLiteConverter, then vela", partial(exporting.plain, trained, scratch / "plain"))
     export = Way("tinyse export", partial(exporting.ours, trained, scratch / "export"))
@@ -118,7 +122,10 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
         "speed of training": (
             Contest("train", "Training, float", ours_float, plain_float, same),
             Contest("train-quantized", "Training, quantization-aware", ours_grids, plain_fake, same),
-            Contest("train-cost", "Training, quantization-aware against tinyse's float", ours_grids, ours_float, same)),
+            Contest("train-cost", "Training, quantization-aware against tinyse's float", ours_grids, ours_float, same),
+            Contest("train-gru", "Training a GRU, float", ours_gru, plain_gru, same),
+            Contest("train-gru-quantized", "Training a GRU, quantization-aware against tf_keras' float",
+                    ours_gru_grids, plain_gru, same)),
         "speed of export": (
             Contest("export", "Export", export, converter, exporting.same_weights, unit="exports"),),
         "speed of engines": (
@@ -134,12 +141,11 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
 
 def _weights(int8: Path, folder: Path) -> tuple[Path, Path]:
     """The released integers as a trained model that exports to them again, and as one without grids."""
-    from tinyse.export.bundle import exported_ends
-    from tinyse.export.reader import read
+    from tinyse.export.bundle import open_bundle
     from tinyse.graph.dequantize import dequantized, floating
 
-    data = int8.read_bytes()
-    model = dequantized(read(data, str(int8)), exported_ends(int8), str(int8))
+    bundle = open_bundle(int8)
+    model = dequantized(bundle.graph_plan().graphs[0], bundle.ends, bundle.label)
     if model.net.skip:
         raise ModelError(f"{int8}: a Skip RNN, which the plain ways cannot run", "give --model tinylstm-dense's folder")
     trained, real = folder / "trained.npz", folder / "float.npz"

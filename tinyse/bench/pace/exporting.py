@@ -7,12 +7,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyse.bench.pace.race import Lap, Run
-from tinyse.core.errors import ToolError
 from tinyse.core.capture import quiet_stderr
-from tinyse.measure.costs.locate import COMPILED, INT8
+from tinyse.core.errors import ModelError, ToolError
+from tinyse.export.bundle import COMPILED, INT8
+
+if TYPE_CHECKING:
+    from tinyse.graph.model import Model
 
 TARGET = "ethos-u55-128"
 CALIBRATION = 100
@@ -48,12 +51,12 @@ def ours(model: Path, folder: Path) -> Run:
 def plain(model: Path, folder: Path) -> Run:
     """TensorFlow's converter with post-training quantization, then the ``vela`` command; nothing is checked."""
     from tinyse.export.origin import synthetic_frames
-    from tinyse.model import TrainedModel
     from tinyse.export.targets import load_target
+    from tinyse.graph.model import Model
 
-    trained = TrainedModel.load(model)
-    high = trained.ranges["features"][1] if trained.ranges else 1.0
-    frames = synthetic_frames(trained.ends.inputs, high, CALIBRATION)
+    trained = Model.load(model)
+    low, high = trained.ranges["features"] if trained.ranges else (0.0, 1.0)
+    frames = synthetic_frames(trained.ends.inputs, low, high, CALIBRATION)
     options = load_target(TARGET).vela_arguments()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "model.tflite"
@@ -71,25 +74,32 @@ def plain(model: Path, folder: Path) -> Run:
     return run
 
 
-def keras_model(trained: Any, stateful: bool = False) -> Any:
-    """The network from tf_keras' own layers, one frame a call: [1, 1, bands] to [1, 1, outputs]."""
+def keras_model(trained: Model, stateful: bool = False) -> Any:
+    """A TinyLSTM from tf_keras' own layers, one frame a call: [1, 1, bands] to [1, 1, outputs].
+
+    Raises:
+        ModelError: it holds other layers.
+    """
+    from tinyse.graph.layers import DenseLayer, LstmLayer
     from tinyse.train.keras import tf_keras
 
-    tensor = source = tf_keras.Input(batch_shape=(1, 1, trained.layers[0].inputs))
-    for layer in trained.layers:
-        if layer.kind == "lstm":
-            made = tf_keras.layers.LSTM(layer.units, return_sequences=True, stateful=stateful)
-            arrays = [layer.arrays[name] for name in ("kernel", "recurrent_kernel", "bias")]
+    tensor = source = tf_keras.Input(batch_shape=(1, 1, trained.ends.inputs), name=trained.net.input.name)
+    for node in trained.net.nodes[1:]:
+        layer = node.layer
+        if isinstance(layer, LstmLayer):
+            made = tf_keras.layers.LSTM(layer.units, return_sequences=True, stateful=stateful, name=node.name)
+        elif isinstance(layer, DenseLayer):
+            made = tf_keras.layers.Dense(layer.units, activation=layer.activation, name=node.name)
         else:
-            made = tf_keras.layers.Dense(layer.units, activation=layer.activation)
-            arrays = [layer.arrays[name] for name in ("kernel", "bias")]
+            raise ModelError(f"{node.name}: {layer.kind}, which the plain way has not", "give a TinyLSTM")
         tensor = made(tensor)
-        made.set_weights(arrays)
+        made.set_weights([trained.arrays[f"{node.name}/{array.name}"]
+                          for array in layer.arrays(*trained.net.shapes_in(node))])
     return tf_keras.Model(source, tensor)
 
 
 def _converted(network: Any, frames: Any) -> bytes:
-    from tinyse.export.tflite import int8_converter
+    from tinyse.bench.converter import int8_converter
 
     converter = int8_converter(network, lambda: ([frame.reshape(1, 1, -1)] for frame in frames))
     with quiet_stderr():
@@ -104,24 +114,11 @@ def same_weights(ours: Made, plain: Made) -> str:
     """
     import numpy as np
 
-    from tinyse.export.network import parse
+    from tinyse.export.reader import read
 
-    first, second = _int8_weights(parse(ours.int8)), _int8_weights(parse(plain.int8))
+    first, second = (np.concatenate([matrix.ravel() for matrix in read(made.int8).matrices])
+                     for made in (ours, plain))
     if first.shape != second.shape:
         raise ToolError(f"the two files differ: {first.size:,} and {second.size:,} weights")
     return (f"{int(np.sum(first == second)):,} of the {first.size:,} int8 weights are the same; compiled "
             f"{ours.compiled:,} and {plain.compiled:,} bytes")
-
-
-def _int8_weights(network: Any) -> Any:
-    import numpy as np
-
-    from tinyse.export.network import DenseLayer, LstmLayer
-
-    parts = []
-    for layer in network.layers:
-        if isinstance(layer, LstmLayer):
-            parts += [part.ravel() for gate in layer.gates for part in (gate.kernel, gate.recurrent)]
-        elif isinstance(layer, DenseLayer):
-            parts.append(layer.weights.ravel())
-    return np.concatenate(parts)

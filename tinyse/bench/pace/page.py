@@ -7,11 +7,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.artifacts import write_json, write_text
 from tinyse.bench.document import put_section, table
 from tinyse.bench.pace.catalogue import Speed
 from tinyse.bench.pace.race import Result, Timed
 from tinyse.bench.speed import SOURCE
+from tinyse.core.artifacts import write_json, write_text
 
 COMMAND = "make bench-speed"
 

@@ -32,18 +32,11 @@ def tflm(model: Path, seconds: float = SECONDS) -> Run:
 
 
 def numpy(model: Path, seconds: float = SECONDS) -> Run:
-    """The int8 file in plain NumPy, layer by layer: ``tinyse.export.integer``, which export is checked against."""
-    import numpy as np
+    """The int8 file in plain NumPy, operator by operator: the reference that export is checked against."""
+    from tinyse.engines.integer import IntegerEngine
 
-    from tinyse.engines.tflm import Affine
-    from tinyse.export.bundle import exported_ends
-    from tinyse.export.integer import IntegerNetwork
-    from tinyse.export.network import parse
-
-    data = model.read_bytes()
-    network, grid = IntegerNetwork(data), parse(data).features
-    quantize = Affine(grid.scale, grid.zero_point, np.dtype(np.int8)).quantize
-    return _frames(network.reset, network.step, exported_ends(model), quantize, seconds)
+    engine = IntegerEngine.load(model)
+    return _frames(engine.reset, engine.step, engine.ends, engine.input.quantize, seconds)
 
 
 def sequences(model: Path, seconds: float = SECONDS) -> Run:
@@ -53,8 +46,8 @@ def sequences(model: Path, seconds: float = SECONDS) -> Run:
     from tinyse.bench.speed import test_signal
     from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
     from tinyse.graph.model import Model
-    from tinyse.train.keras import tf
     from tinyse.sound import features, stft
+    from tinyse.train.keras import tf
     from tinyse.train.network import restore
 
     trained = Model.load(model)

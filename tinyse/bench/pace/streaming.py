@@ -47,9 +47,9 @@ def plain_keras(model: Path, seconds: float = SECONDS) -> Run:
     Frames per second of CPU time, measured: 119, ``model(x)`` 71, ``model.predict`` 18.
     """
     from tinyse.bench.pace.exporting import keras_model
-    from tinyse.model import TrainedModel
+    from tinyse.graph.model import Model
 
-    trained = TrainedModel.load(model)
+    trained = Model.load(model)
     network = keras_model(trained, stateful=True)
 
     def mask(feature: Any) -> Any:
@@ -62,8 +62,8 @@ def plain_lite(model: Path, seconds: float = SECONDS) -> Run:
     """``tf.lite.Interpreter`` on the int8 file, once a frame."""
     import numpy as np
 
-    from tinyse.export.bundle import exported_ends
     from tinyse.core.capture import quiet_stderr
+    from tinyse.export.bundle import exported_ends
     from tinyse.train.keras import tf
 
     with quiet_stderr():  # XNNPACK's greeting

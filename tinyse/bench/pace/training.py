@@ -17,36 +17,45 @@ STEPS = 6
 """Steps a round; what a step of tinyse costs includes the mixing of one batch."""
 
 
-def ours(folder: Path, quantized: bool, steps: int = STEPS) -> Run:
+def gru_net() -> Any:
+    """The network of the default widths with GRUs, tf_keras' kind, in place of LSTMs."""
+    from tinyse.graph.build import Build
+
+    b = Build((1, 1, 128))
+    x = b.gru(b.gru(b.x, 256), 256)
+    return b.done(mask=b.dense(b.dense(x, 128, "relu"), 128, "sigmoid"))
+
+
+def ours(folder: Path, quantized: bool, gru: bool = False, steps: int = STEPS) -> Run:
     """tinyse's own step, compiled as in every phase of 100 steps or more.
 
     Args:
         folder: an empty one, for a synthetic corpus; it must outlive what is returned.
-        quantized: on the integer grids.
+        quantized: on the integer grids. gru: with GRUs, their states of 16 bits on the grids, in place of LSTMs.
         steps: timed a round, after one that is not.
     """
     from tinyse.train.lanes import Lanes, use_lanes
 
     use_lanes()
-    from tinyse.sound.corpus.synthetic import synthetic_corpus
     from tinyse.families import load
-    from tinyse.train.keras import tf_keras
-    from tinyse.train.recipe import load_recipe
     from tinyse.sound import Ends
-    from tinyse.train.network import Network
+    from tinyse.sound.corpus.synthetic import synthetic_corpus
     from tinyse.train.calibration import learn_ranges
+    from tinyse.train.keras import tf_keras
     from tinyse.train.mixer import Mixer
+    from tinyse.train.network import Network
+    from tinyse.train.recipe import load_recipe
 
     mixing = load_recipe("quick").mixing
     mixer = Mixer(synthetic_corpus(folder, 1), mixing, Ends(), 1)
-    network = Network(load("tinylstm").net({}, Ends()), 0.5, 0.4)
+    network = Network(gru_net() if gru else load("tinylstm").net({}, Ends()), 0.5, 0.4)
     if quantized:
         network.fold_normalizer()
         network.quantize(learn_ranges(network, mixer, 4, 0))
     optimizer = tf_keras.optimizers.Adam(1e-4)
     lanes = Lanes(network, mixer, "compressed", mixing.batch, compiled=True)
     weights = network.trainable_weights
-    parameters = sum(int(weight.shape.num_elements()) for weight in weights)
+    parameters = _weights(weights)
     step = 0
 
     def run() -> Lap:
@@ -65,13 +74,18 @@ def ours(folder: Path, quantized: bool, steps: int = STEPS) -> Run:
     return run
 
 
-def plain(quantized: bool, steps: int = STEPS) -> Run:
-    """``model.fit`` on ``steps`` batches; with fake quantization where ``quantized``."""
+def _weights(variables: Any) -> int:
+    """Elements of all matrices; tf_keras' GRU has biases that do nothing another does not do."""
+    return sum(int(variable.shape.num_elements()) for variable in variables if "bias" not in variable.name)
+
+
+def plain(quantized: bool, gru: bool = False, steps: int = STEPS) -> Run:
+    """``model.fit`` on ``steps`` batches; with fake quantization where ``quantized``, with GRUs where ``gru``."""
     import numpy as np
 
+    from tinyse.sound import Ends
     from tinyse.train.keras import tf_keras
     from tinyse.train.recipe import load_recipe
-    from tinyse.sound import Ends
 
     mixing = load_recipe("quick").mixing
     frames = int(mixing.seconds * Ends().frames_per_second) - 1
@@ -84,7 +98,8 @@ def plain(quantized: bool, steps: int = STEPS) -> Run:
         layers: list[Any] = [Lstm(256), Lstm(256), Dense(128, "relu"), Dense(128, "sigmoid")]
     else:
         make = tf_keras.layers
-        layers = [make.LSTM(256, return_sequences=True), make.LSTM(256, return_sequences=True),
+        recurrent = make.GRU if gru else make.LSTM
+        layers = [recurrent(256, return_sequences=True), recurrent(256, return_sequences=True),
                   make.Dense(128, activation="relu"), make.Dense(128, activation="sigmoid")]
     model = tf_keras.Sequential([tf_keras.Input((frames, 128)), *layers])
     model.compile("adam", "mse")
@@ -92,7 +107,7 @@ def plain(quantized: bool, steps: int = STEPS) -> Run:
     def run() -> Lap:
         started = time.perf_counter()
         model.fit(x, y, batch_size=mixing.batch, verbose=0)
-        return Lap(len(x) * frames, time.perf_counter() - started, int(model.count_params()))
+        return Lap(len(x) * frames, time.perf_counter() - started, _weights(model.trainable_weights))
 
     return run
 
@@ -104,5 +119,5 @@ def same_parameters(ours: int, plain: int) -> str:
         ToolError: they are not.
     """
     if ours != plain:
-        raise ToolError(f"the two networks differ: {ours:,} and {plain:,} parameters")
-    return f"both have {ours:,} parameters"
+        raise ToolError(f"the two networks differ: {ours:,} and {plain:,} weights")
+    return f"both have {ours:,} weights"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
 
 Shape = tuple[int, int, int]
+FINEST = 4
+"""Bits by which a product of two maps may be finer than the first of them; a gate that is always shut has no range."""
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "step")
 
 
@@ -101,6 +103,10 @@ class Layer:
         wide = Grid(float(snap_scale(grid.scale)), grid.zero_point)
         return wide.low, wide.high
 
+    def aligned(self, low: float, high: float, x: Grid) -> tuple[float, float]:
+        """The range of the output where its scale has to go with that of the input ``x``; as it is by default."""
+        return low, high
+
     def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
         """Biases that a step of their accumulators divides: bias, kernel, scale of what the kernel reads (``x``)."""
         return ()
@@ -139,3 +145,11 @@ def positive(layer: Layer, **numbers: int) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or value < 1:
             raise refuse(layer, f"{name} = {value!r}", "a whole number, at least 1")
+
+
+def in_step(low: float, high: float, x: Grid) -> tuple[float, float]:
+    """A range whose grid has the scale of ``x`` times a power of two: Vela's quotient of scales is then exact."""
+    grid = Grid.of_range(low, high)
+    power = max(-FINEST, math.ceil(math.log2(grid.scale / x.scale)))
+    wide = Grid(x.scale * 2.0**power, grid.zero_point)
+    return wide.low, wide.high

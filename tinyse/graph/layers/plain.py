@@ -10,7 +10,8 @@ import numpy as np
 
 from tinyse.core.errors import ModelError
 from tinyse.graph import ops
-from tinyse.graph.layers.base import Array, Layer, Shape, positive, refuse
+from tinyse.graph.grid import Grid
+from tinyse.graph.layers.base import Array, Layer, Shape, in_step, positive, refuse
 from tinyse.graph.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ class JoinLayer(Layer):
             raise refuse(self, f"{' and '.join(str(list(shape)) for shape in ins)} do not {self.how}")
         return ins[0]
 
+    def aligned(self, low: float, high: float, x: Grid) -> tuple[float, float]:
+        """A product's scale goes with the first map's."""
+        return in_step(low, high, x) if self.how == "mul" else (low, high)
+
     def ranges(self) -> tuple[str, ...]:
         """Of the result; a concat puts its inputs on one grid, which is the widest."""
         return ("out",)
@@ -137,6 +142,10 @@ class ActivationLayer(Layer):
     def arrays(self, *ins: Shape) -> tuple[Array, ...]:
         """alpha [unit], of a PReLU."""
         return (Array("alpha", ("unit",), (ins[0][2],), (), 0.25),) if self.how == "prelu" else ()
+
+    def aligned(self, low: float, high: float, x: Grid) -> tuple[float, float]:
+        """A PReLU's scale goes with its input's."""
+        return in_step(low, high, x)
 
     def ranges(self) -> tuple[str, ...]:
         """Of a PReLU's result."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.core.artifacts import sha256, write_json, write_text
-from tinyse.export.bundle import exported_ends
+from tinyse.core.artifacts import sha256, write_json
+from tinyse.export.bundle import MANIFEST, plan_json
+from tinyse.export.targets import Target
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.measure.costs.locate import Located, manifest_target
-from tinyse.export.targets import Target
 
 
 def assemble(found: Located, target: Target, folder: Path) -> Project:
@@ -21,8 +21,7 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
         ModelError: the int8 file is damaged. ExportError: the network cannot be packed or placed.
         ToolError: CMSIS cannot be fetched.
     """
-    assert found.int8 is not None
-    export = found.int8.parent
+    export = found.int8[0].parent
     if not all((export / name).is_file() for name in MODEL) or manifest_target(export) != target.name:
         export = folder / "export"
         _write_sources(found, target, export)
@@ -30,26 +29,11 @@ def assemble(found: Located, target: Target, folder: Path) -> Project:
 
 
 def _write_sources(found: Located, target: Target, folder: Path) -> None:
-    from tinyse.export.cheader import header, source
-    from tinyse.export.cnetwork import c_network
-    from tinyse.export.memory import cpu_memory, npu_memory
-    from tinyse.export.network import parse
-    from tinyse.export.reader import read
-    from tinyse.export.vela import Compiled
+    from tinyse.export.csources import write_c
 
-    assert found.int8 is not None
-    data = found.int8.read_bytes()
-    network, ends = parse(data, str(found.int8)), exported_ends(found.int8)
-    flashed = data
-    if target.has_npu and found.compiled is not None:
-        flashed = found.compiled.read_bytes()
-        memory = npu_memory(network, found.int8, Compiled(found.compiled, (), 0, 0, 0), target)
-    else:
-        memory = cpu_memory(network, found.int8, target)
-    packed, trained = c_network(read(data)), sha256(found.int8)
+    bundle = found.bundle()
+    compiled = found.compiled if target.has_npu else ()
     folder.mkdir(parents=True)
-    for name, text in (("model.h", header(flashed, ends, memory, target, trained)),
-                       ("model.c", source(flashed, ends, memory, target, trained)),
-                       ("packed.h", packed.header(data)), ("packed.c", packed.source(data))):
-        write_text(folder / name, text)
-    write_json(folder / "manifest.json", {"target": target.name, "ends": ends.as_dict()})
+    write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8[0]))
+    write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict(),
+                                   "plan": plan_json(bundle.plan)})

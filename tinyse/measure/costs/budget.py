@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyse.measure.costs.firmware import FirmwareRun, FrameBudget, Share
-from tinyse.measure.costs.results import Origin, Source
-from tinyse.sound import DEFAULT
+from tinyse.core.origin import Origin, Source
 from tinyse.export.targets import Target
+from tinyse.measure.costs.firmware import FirmwareRun, FrameBudget, Share
+from tinyse.sound import DEFAULT
 
 LATENCY_LIMIT_MS = 10.0
 """TinyLSTMs (Fedorov et al. 2020) allow this much computation a frame."""

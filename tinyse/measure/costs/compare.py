@@ -7,6 +7,7 @@ from typing import Any
 
 from tinyse.core.artifacts import versions
 from tinyse.measure.costs.firmware import SKIPPED, STAGE_NAMES
+from tinyse.measure.costs.parts import PartCosts
 from tinyse.measure.costs.render import SCHEMA, Table, to_json
 from tinyse.measure.costs.render_firmware import rate_note
 from tinyse.measure.costs.results import Profile
@@ -51,6 +52,8 @@ def table(first: Profile, second: Profile) -> Table:
                   for line in profile.skipped)
     if first.skip is not None or second.skip is not None:
         notes += ("a Skip RNN's cycles, MACs and bytes are of a frame that runs the network, unless called mean",)
+    if first.parts is not None or second.parts is not None:
+        notes += ("cycles, MACs and bytes of several parts are of a frame that runs them all, unless called mean",)
     notes += tuple(f"{name}: {rate_note(profile.skip.rate)}" for name, profile in ((a, first), (b, second))
                    if profile.skip is not None and profile.skip.rate is not None)
     return Table(f"{a}, {first.target} against {b}, {second.target}; ratio is second / first",
@@ -89,6 +92,8 @@ def _numbers(profile: Profile, skips: bool) -> dict[tuple[str, str, str], float]
         found["arena bytes a frame", "B", label] = done.total.sram_bytes
     if skips:
         found |= _mean_numbers(profile)
+    if profile.parts is not None:
+        found |= _part_numbers(profile.parts)
     found |= _firmware_numbers(profile, skips)
     if arena is not None:
         found["TFLM arena", "B", arena.origin.label] = arena.total
@@ -112,6 +117,19 @@ def _mean_numbers(profile: Profile) -> dict[tuple[str, str, str], float | None]:
         name = f"NPU {each.name}" if each.unit == "cycles" else each.name
         found[f"{name}, mean of a frame", each.unit, each.origin.label] = each.mean
         found[f"{name}, per second of audio", each.unit, each.origin.label] = each.second
+    return found
+
+
+def _part_numbers(parts: PartCosts) -> dict[tuple[str, str, str], float | None]:
+    """How often each part ran, and what a mean frame costs."""
+    found: dict[tuple[str, str, str], float | None] = {}
+    for part, runs in enumerate(parts.runs):
+        label = parts.origin.label if parts.origin else ""
+        found[f"frames that run part {part}", "%", label] = 100 * runs / parts.frames
+    for each in parts.costs:
+        if each.part is None:
+            name = f"NPU {each.name}" if each.unit == "cycles" else each.name
+            found[f"{name}, mean of a frame", each.unit, f"{each.origin.label} x rates of parts"] = each.mean
     return found
 
 

@@ -15,8 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from tinyse import __version__
-from tinyse.studies.doctor import FVP_VARIABLE
 from tinyse.core.errors import ExportError, ModelError, TinyseError, ToolError
+from tinyse.core.origin import Origin, Source
+from tinyse.core.tools import FVP_VARIABLE
+from tinyse.export.targets import Target
 from tinyse.firmware import fvp, qemu
 from tinyse.firmware.build import COMPILER, Built, build
 from tinyse.firmware.results import STAGES, Counter, Results, Ticks, parse
@@ -26,10 +28,8 @@ from tinyse.measure.costs.budget import frame_budget
 from tinyse.measure.costs.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun, StageCost
 from tinyse.measure.costs.locate import Located
 from tinyse.measure.costs.memory import firmware_memory
-from tinyse.measure.costs.results import Origin, Source
 from tinyse.measure.costs.signals import write_signal
 from tinyse.sound import DEFAULT
-from tinyse.export.targets import Target
 
 QEMU_BOARDS = {"cortex-m7": "mps2-an500", "cortex-m55": "corstone300"}
 """What QEMU has of each core, where it has not the board itself."""
@@ -87,7 +87,7 @@ def execute(found: Located, target: Target | None, options: Options, skipped: li
         ModelError: something asked for needs the int8 file, or the model does not fit.
         ToolError: what was asked for is missing or failed.
     """
-    if found.int8 is None or target is None:
+    if not found.int8 or target is None:
         return _nothing("firmware: it is built from the int8 file; profile the export folder", options, skipped)
     try:
         where, detail = choose(options, target)
@@ -168,8 +168,8 @@ def _on_qemu(project: Path, target: Target, found: Located, options: Options, wa
     """The run, and the features of its middle frame for Arm's runner."""
     machine = target.board if target.board in qemu.MACHINES else QEMU_BOARDS[target.core]
     built = build(project, machine, options.backend)
-    npu = found.compiled if built.backend == "npu" else None
-    done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_model=npu)
+    npu = found.compiled if built.backend == "npu" else ()
+    done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_models=npu)
     version = _version(qemu.PROGRAM)
     origin = Origin(Source.EMULATED, f"QEMU {version} {qemu.MACHINES[machine][0]}")
     results, record = done.results, done.network or b""
@@ -205,7 +205,7 @@ def _typed(results: Results, origin: Origin, unit: str, signal: str) -> Firmware
     counted_by = Origin(Source.SIMULATED, f"tinyse.npu {__version__}") if simulated else origin
     return FirmwareRun(
         origin, results.board, results.core, results.backend, results.kernels, unit, results.frames,
-        results.updates, signal,
+        results.updates, results.parts, signal,
         tuple(cost(name, results.stages[name]) for name in STAGES), cost("frame", results.frame), simulated, npu,
         counted_by if npu else None,
         {name: dict(values) for name, values in results.timing_adapters.items()} if results.timing_adapters else None,
@@ -223,10 +223,11 @@ def _runner(found: Located, target: Target, options: Options, where: Where, deta
             features: bytes) -> RunnerRun | None:
     if not options.arm:
         return None
-    assert found.int8 is not None
+    if len(found.int8) > 1:
+        raise ToolError("Arm's runner takes one file, and the network has several parts", "leave out --runner arm")
     if where is Where.FVP:
-        return runner.run_on_fvp(found.compiled or found.int8, detail, target)
-    return runner.run_on_qemu(found.int8, features)
+        return runner.run_on_fvp((found.compiled or found.int8)[0], detail, target)
+    return runner.run_on_qemu(found.int8[0], features)
 
 
 def _version(program: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinyse.core.origin import Origin
 from tinyse.firmware.results import NpuCounts
-from tinyse.measure.costs.results import Origin
 
 STAGE_NAMES = {"transform": "window, FFT", "features": "magnitude, mel, power", "quantize": "quantize",
                "network": "network", "mask": "mask", "synthesis": "inverse FFT, overlap-add"}
@@ -42,6 +42,7 @@ class FirmwareRun:
         board, core, backend, kernels: what the image was built for, as it says itself.
         unit: of every stage: ``instructions``, ``cycles`` or ``ns``.
         frames: hops that were enhanced. updates: of them those that ran the network.
+        parts: how often each part of the network ran.
         signal: what was enhanced: a file's name and hash, or the name of the generated signal.
         stages: the six stages in order.
         frame: a whole frame.
@@ -61,6 +62,7 @@ class FirmwareRun:
     unit: str
     frames: int
     updates: int
+    parts: tuple[int, ...]
     signal: str
     stages: tuple[StageCost, ...]
     frame: StageCost

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter
 
 from tinyse.core.errors import ModelError
+from tinyse.export.targets import Holds, Memory, Npu, Target
 from tinyse.measure.costs.results import Bound, Bounds, LayerCost, MemoryUse, OperatorCost, Region, Traffic
 from tinyse.measure.costs.vela import AREAS, Reports, Row, number
-from tinyse.export.targets import Holds, Memory, Npu, Target
 
 IFM_BLOCK, OFM_BLOCK = 32, 8
 KINDS = {"UnidirectionalSequenceLstm": "lstm", "FullyConnected": "dense", "Sigmoid": "sigmoid",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from tinyse.core.artifacts import sha256
 from tinyse.core.errors import ModelError
+from tinyse.export.bundle import COMPILED, INT8, MANIFEST, Bundle, exported, manifest_of, open_bundle, part_files
 from tinyse.export.targets import Target, load_target, target_names
 
-INT8, COMPILED, REPORTS = "model_int8.tflite", "model_vela.tflite", "vela"
+REPORTS = "vela"
 CUSTOM_OPERATOR = b"ethos-u"
 
 
@@ -21,19 +20,28 @@ class Located:
 
     Attributes:
         name: shown to the user.
-        int8: the model before Vela.
-        compiled: the model after Vela.
+        int8: the model before Vela, a file a part; empty where only what Vela made is there.
+        compiled: the model after Vela, a file a part; empty where it has not run.
         reports: folder with Vela's CSV and debug database; None where it has to be run.
         target: None where neither the user nor a manifest named one.
         vela: version of the Vela that wrote the reports, empty where no manifest says.
     """
 
     name: str
-    int8: Path | None
-    compiled: Path | None
+    int8: tuple[Path, ...]
+    compiled: tuple[Path, ...]
     reports: Path | None
     target: Target | None
     vela: str = ""
+
+    def bundle(self) -> Bundle:
+        """The plan and ends of these files, by the manifest beside them.
+
+        Raises:
+            ModelError: a file is damaged, or not what the manifest hashed.
+        """
+        files = self.int8 or self.compiled
+        return open_bundle(files[0].parent if len(files) > 1 else files[0], compiled=not self.int8)
 
 
 def locate(path: Path, target: str | None = None) -> Located:
@@ -49,7 +57,8 @@ def locate(path: Path, target: str | None = None) -> Located:
         return _folder(_export_of(path), target)
     if path.suffix != ".tflite":
         raise ModelError(f"{path}: not a .tflite", "name an export folder, a run folder or a .tflite")
-    if path.name in (INT8, COMPILED) and (path.parent / "manifest.json").is_file() and target is None:
+    if (path.parent / MANIFEST).is_file() and target is None and any(
+            path in part_files(path.parent, name) for name in (INT8, COMPILED)):
         return _folder(path.parent, None)
     return _file(path, target)
 
@@ -71,10 +80,10 @@ def manifest_target(folder: Path) -> str:
 
 def _export_of(folder: Path) -> Path:
     for usual in (folder, folder / "export"):
-        if (usual / INT8).is_file():
+        if part_files(usual, INT8):
             return usual
-    found = sorted(candidate.parent for pattern in (f"export*/{INT8}", f"export*/*/{INT8}")
-                   for candidate in folder.glob(pattern))
+    found = sorted(candidate for pattern in ("export*", "export*/*") for candidate in folder.glob(pattern)
+                   if part_files(candidate, INT8))
     if not found:
         raise ModelError(f"{folder}: holds no {INT8}", f"tinyse export {quote(str(folder))} --target ethos-u55-128")
     if len(found) > 1:
@@ -91,11 +100,11 @@ def _folder(folder: Path, target: str | None) -> Located:
                          "name it: --target FILE.yaml")
     if target is not None and named is not None and load_target(target).name != named:
         # Another target than it was exported for: Vela's reports beside it say nothing about that.
-        return Located(_name(folder), folder / INT8, None, None, load_target(target))
+        return Located(_name(folder), part_files(folder, INT8), (), None, load_target(target))
     made_by = manifest.get("versions")
-    compiled, reports = folder / COMPILED, folder / REPORTS
+    reports = folder / REPORTS
     chosen = target or (str(named) if named else None)
-    return Located(_name(folder), folder / INT8, compiled if compiled.is_file() else None,
+    return Located(_name(folder), part_files(folder, INT8), part_files(folder, COMPILED),
                    reports if reports.is_dir() else None, load_target(chosen) if chosen else None,
                    str(made_by.get("ethos-u-vela", "")) if isinstance(made_by, dict) else "")
 
@@ -106,27 +115,19 @@ def _file(path: Path, target: str | None) -> Located:
     if data[4:8] != b"TFL3":
         raise ModelError(f"{path}: not a TFLite file", "name a .tflite that tinyse export or Vela wrote")
     if not is_compiled(data):
-        return Located(path.stem, path, None, None, chosen)
+        return Located(path.stem, (path,), (), None, chosen)
     stem = path.stem.removesuffix("_vela")
     for folder in (path.parent / REPORTS, path.parent):
         if list(folder.glob(f"{stem}*_summary_*.csv")):
-            return Located(path.stem, None, path, folder, chosen)
-    return Located(path.stem, None, path, None, chosen)
+            return Located(path.stem, (), (path,), folder, chosen)
+    return Located(path.stem, (), (path,), None, chosen)
 
 
 def _manifest(folder: Path) -> dict[str, object]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return {}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        hashes = dict(manifest.get("sha256", {}))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ModelError(f"{path}: is no manifest: {error}", "export again") from error
-    for name in (INT8, COMPILED):
-        if name in hashes and (folder / name).is_file() and sha256(folder / name) != hashes[name]:
-            raise ModelError(f"{folder / name}: is not the file that was exported", "export again")
-    return dict(manifest)
+    manifest = manifest_of(folder)
+    for path in (*part_files(folder, INT8), *part_files(folder, COMPILED)):
+        exported(path, manifest)
+    return manifest
 
 
 def _name(folder: Path) -> str:

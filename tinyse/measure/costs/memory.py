@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tinyse.core.origin import Origin, Source
+from tinyse.export.targets import Holds, Target
 from tinyse.firmware.build import Built
 from tinyse.firmware.elf import Image, Kind, is_ram, memory_of, read_image
 from tinyse.measure.costs.firmware import FirmwareMemory, MemoryBudget, Placement
-from tinyse.measure.costs.results import Origin, Source
-from tinyse.export.targets import Holds, Target
 
 HOMES = {"model": Holds.MODEL, "arena": Holds.ARENA, "code": Holds.CODE, "stack": Holds.STACK}
 SECTIONS = {"model": ".model", "arena": ".arena", "code": ".text", "stack": ".stack"}

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinyse.core.artifacts import versions
+from tinyse.core.origin import Source
+from tinyse.export.targets import Target
 from tinyse.measure.costs.firmware import STAGE_NAMES
-from tinyse.measure.costs.results import Profile, Source
+from tinyse.measure.costs.results import Profile
 from tinyse.measure.costs.roofline import draw_roofline
 from tinyse.measure.costs.table import Table
-from tinyse.export.targets import Target
 
 COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00")
 

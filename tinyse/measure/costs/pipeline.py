@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import metadata
@@ -10,14 +11,17 @@ from pathlib import Path
 
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import ModelError
-from tinyse.export.bundle import exported_ends
-from tinyse.export.network import parse
-from tinyse.measure.costs import arena, layers, locate, simulated, sizes, vela
-from tinyse.measure.costs.execution import Executed, Options, execute
-from tinyse.measure.costs.results import HostArena, NpuEstimate, Origin, Profile, Source
-from tinyse.measure.costs.skipping import UNKNOWN, is_skipping, skip_cost
-from tinyse.sound import DEFAULT
+from tinyse.core.origin import Origin, Source
+from tinyse.export import hostarena
+from tinyse.export.hostarena import HostArena
 from tinyse.export.targets import Target, load_target
+from tinyse.measure.costs import layers, locate, simulated, sizes, vela
+from tinyse.measure.costs.execution import Executed, Options, execute
+from tinyse.measure.costs.parts import UNKNOWN as UNKNOWN_PARTS
+from tinyse.measure.costs.parts import part_costs, whole_arena, whole_estimate, whole_simulation
+from tinyse.measure.costs.results import NpuEstimate, Profile, Simulation
+from tinyse.measure.costs.skipping import UNKNOWN, skip_cost
+from tinyse.sound import DEFAULT
 
 
 def profile(path: Path | str, target: str | None = None, firmware: Options | None = None) -> Profile:
@@ -38,48 +42,47 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
     skipped: list[str] = []
     with ExitStack() as stack:
         found = locate.locate(Path(path), target)
-        if found.int8 is not None:
-            parse(found.int8.read_bytes(), str(found.int8))  # TFLM and Vela say less of what they cannot read
-        if found.reports is None and found.compiled is None:
+        bundle = found.bundle()
+        # TFLM and Vela say less of what they cannot read.
+        graphs = bundle.graph_plan().graphs if found.int8 else ()
+        if found.reports is None and not found.compiled:
             if found.target is None:
                 raise ModelError(f"{path}: says not what it was exported for",
                                  "name a target: --target ethos-u55-128")
             if found.target.has_npu:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinyse-profile-")))
                 found = _compile(found, found.target, folder)
-        frames_per_second = _frames_per_second(found)
-        npu, reports, chosen = _npu(found, skipped, frames_per_second)
-        measured = _arena(found, skipped)
-        counted = sizes.model_sizes(found.int8, found.compiled, reports)
-        simulation = simulated.account(found.compiled, npu, skipped)
-        skips = is_skipping(found.int8, found.compiled)
+        frames_per_second = bundle.ends.frames_per_second
+        npus, reports, chosen = _npus(found, skipped, frames_per_second)
+        npu, measured = whole_estimate(npus), _arena(found, skipped)
+        counted = sizes.model_sizes(graphs, found.int8, found.compiled, reports)
+        simulations = _simulations(found, npus, skipped)
+        simulation = whole_simulation(simulations)
+        skips = bundle.gate is not None
         ran = Executed() if firmware is None else execute(found, chosen, firmware, skipped, skips, frames_per_second)
         skip = skip_cost(ran.firmware, npu, simulation, frames_per_second) if skips else None
         if skip is not None and skip.rate is None:
             skipped.append(UNKNOWN)
-        hashes = {file.name: sha256(file) for file in (found.int8, found.compiled) if file}
+        parts = part_costs(ran.firmware, npus, simulations) if len(bundle.files) > 1 else None
+        if parts is not None and not parts.runs:
+            skipped.append(UNKNOWN_PARTS)
+        hashes = {file.name: sha256(file) for file in (*found.int8, *found.compiled)}
     return Profile(name=found.name, target=chosen.name if chosen else "", sha256=hashes, npu=npu,
                    arena=measured, sizes=counted, simulation=simulation, skipped=tuple(skipped),
                    firmware=ran.firmware, memory=ran.memory, budget=ran.budget, runner=ran.runner, skip=skip,
-                   frames_per_second=frames_per_second)
+                   parts=parts, frames_per_second=frames_per_second)
 
 
 def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Located:
     from tinyse.export.vela import compile_model
 
-    assert found.int8 is not None
-    compiled = compile_model(found.int8, target, folder)
-    return replace(found, compiled=compiled.path, reports=folder)
+    return replace(found, compiled=tuple(compile_model(path, target, folder).path for path in found.int8),
+                   reports=folder)
 
 
-def _frames_per_second(found: locate.Located) -> float:
-    file = found.int8 or found.compiled
-    assert file is not None
-    return exported_ends(file).frames_per_second
-
-
-def _npu(found: locate.Located, skipped: list[str],
-         frames_per_second: float) -> tuple[NpuEstimate | None, vela.Reports | None, Target | None]:
+def _npus(found: locate.Located, skipped: list[str],
+          frames_per_second: float) -> tuple[list[NpuEstimate], list[vela.Reports], Target | None]:
+    """Vela's estimate of every part."""
     target = found.target
     if found.reports is None:
         if target is not None and not target.has_npu:
@@ -87,17 +90,33 @@ def _npu(found: locate.Located, skipped: list[str],
         else:
             skipped.append("cycles: no Vela reports beside the file; profile the export folder, or the int8 "
                            ".tflite with --target")
-        return None, None, target
-    stem = found.compiled.stem.removesuffix("_vela") if found.target is None and found.compiled else ""
-    reports = vela.read_reports(found.reports, stem)
-    target = target or load_target(reports.accelerator)
+        return [], [], target
+    stems = [path.stem for path in found.int8]
+    if len(stems) < 2:
+        stems = [found.compiled[0].stem.removesuffix("_vela") if target is None and found.compiled else ""]
+    reports = [vela.read_reports(found.reports, stem) for stem in stems]
+    chosen = target or load_target(reports[0].accelerator)
+    return [_npu(each, chosen, found, frames_per_second) for each in reports], reports, chosen
+
+
+def _npu(reports: vela.Reports, target: Target, found: locate.Located, frames_per_second: float) -> NpuEstimate:
     if target.npu is None or target.npu.accelerator != reports.accelerator:
         raise ModelError(f"{found.reports}: made for {reports.accelerator}, not for {target.name}",
                          "profile the int8 .tflite with --target instead")
     if target.npu.system_config != reports.summary.get("system_config"):
         raise ModelError(f"{found.reports}: made for {reports.summary.get('system_config')}, and {target.name} is "
                          f"{target.npu.system_config}", "name a target file of that system with --target")
-    return estimate(reports, target, found.vela, frames_per_second), reports, target
+    return estimate(reports, target, found.vela, frames_per_second)
+
+
+def _simulations(found: locate.Located, npus: list[NpuEstimate], skipped: list[str]) -> list[Simulation]:
+    """The simulator's account of every part, or none and a line in ``skipped``."""
+    reason = simulated.reason(found.compiled, npus[0] if npus else None)
+    if reason:
+        skipped.append(reason)
+        return []
+    known: Sequence[NpuEstimate | None] = npus or [None] * len(found.compiled)
+    return [simulated.account(path, npu) for path, npu in zip(found.compiled, known, strict=True)]
 
 
 def estimate(reports: vela.Reports, target: Target, version: str = "",
@@ -125,7 +144,7 @@ def estimate(reports: vela.Reports, target: Target, version: str = "",
 
 
 def _arena(found: locate.Located, skipped: list[str]) -> HostArena | None:
-    if found.int8 is None:
+    if not found.int8:
         skipped.append("arena: TFLM on the host runs the int8 file; profile the export folder")
         return None
-    return arena.host_arena(found.int8)
+    return whole_arena([hostarena.host_arena(path) for path in found.int8])

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from tinyse.core.artifacts import versions
+from tinyse.measure.costs.parts import PartCosts
 from tinyse.measure.costs.render_firmware import firmware_tables, rate_note
 from tinyse.measure.costs.results import NpuEstimate, OperatorCost, Profile, Simulation, Sizes
 from tinyse.measure.costs.skipping import SkipCost
@@ -16,8 +17,9 @@ __all__ = ["SCHEMA", "Table", "mean_tables", "npu_tables", "operator_row", "perc
            "size_table", "tables", "to_json"]
 
 FRAME, UPDATE = "frame", "frame that runs the network"
-SCHEMA = 3
-"""Raised with the layout of the JSON; 2 added ``firmware``, ``memory``, ``budget`` and ``runner``, 3 ``skip``."""
+SCHEMA = 4
+"""Raised with the layout of the JSON; 2 added ``firmware``, ``memory``, ``budget`` and ``runner``, 3 ``skip``, 4
+``parts``."""
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def tables(profile: Profile, operators: bool = False) -> list[Table]:
         found.append(simulated_table(profile.simulation, profile.skip is not None))
     if profile.skip is not None:
         found += mean_tables(profile.skip)
+    if profile.parts is not None:
+        found += part_tables(profile.parts)
     if profile.arena is not None:
         arena = profile.arena
         found.append(Table(f"TFLM arena of the int8 file, {arena.origin.label} ({arena.origin.tool})", notes=(
@@ -100,6 +104,30 @@ def mean_tables(skip: SkipCost) -> list[Table]:
                   (rate_note(skip.rate),))
             for origin, rows in ((origin, list(group)) for origin, group in groupby(
                 skip.network, key=lambda each: each.origin))]
+
+
+def part_tables(parts: PartCosts) -> list[Table]:
+    """A row for each part of the network and one for all, a table for each source; the rates are the notes."""
+    found = []
+    for origin, group in groupby(parts.costs, key=lambda each: each.origin):
+        costs = list(group)
+        names = list(dict.fromkeys((each.name, each.unit) for each in costs))
+        rows = []
+        for part in dict.fromkeys(each.part for each in costs):
+            of_part = [each for each in costs if each.part == part]
+            cells = ["" if value is None else f"{value:,.0f}" for each in of_part for value in (each.once, each.mean)]
+            rate = percent(parts.runs[part], parts.frames) if part is not None and parts.runs else ""
+            rows.append(("all" if part is None else f"part {part}", rate, *cells))
+        columns = [column for name, _ in names for column in (name, "a frame, mean")]
+        found.append(Table(f"parts of the network, {origin.label} ({origin.tool}), means x the rates",
+                           ("", "of frames", *columns), tuple(rows), _rates(parts)))
+    return found
+
+
+def _rates(parts: PartCosts) -> tuple[str, ...]:
+    if parts.origin is None:
+        return ()
+    return (f"rates counted on {parts.signal}, {parts.frames:,} frames, {parts.origin.label} ({parts.origin.tool})",)
 
 
 def operator_row(each: OperatorCost) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from tinyse.core.origin import Origin, Source
 from tinyse.measure.costs.budget import LATENCY_LIMIT_MS, LATENCY_PAPER_MS
 from tinyse.measure.costs.firmware import STAGE_NAMES, FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun, Share
-from tinyse.measure.costs.results import NpuEstimate, Origin, Profile, Source
+from tinyse.measure.costs.results import NpuEstimate, Profile
 from tinyse.measure.costs.skipping import SkipCost, SkipRate
 from tinyse.measure.costs.table import Table, percent
 

@@ -6,24 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tinyse.core.origin import Origin
+from tinyse.export.hostarena import HostArena
 from tinyse.sound.ends import DEFAULT
 
 if TYPE_CHECKING:
     from tinyse.measure.costs.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
+    from tinyse.measure.costs.parts import PartCosts
     from tinyse.measure.costs.skipping import SkipCost
-
-
-class Source(StrEnum):
-    """What kind of thing produced a number; numbers of two kinds never share a column."""
-
-    MEASURED = "measured"
-    EMULATED = "emulated"
-    ASSUMED = "emulated x assumed CPI"
-    SIMULATED = "simulated"
-    SIMULATED_MEAN = "simulated x update rate"
-    ESTIMATED = "estimated"
-    ESTIMATED_MEAN = "estimated x update rate"
-    EXACT = "exact"
 
 
 class Bound(StrEnum):
@@ -34,20 +24,6 @@ class Bound(StrEnum):
     DECODE = "weight decoding"
     MACS = "MACs"
     OUTPUT = "elementwise"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Source and tool of a group of numbers, such as (estimated, Vela 5.2.0)."""
-
-    source: Source
-    tool: str
-    where: str = ""
-
-    @property
-    def label(self) -> str:
-        """The word that stands beside every number: ``estimated``, ``measured (host)``."""
-        return f"{self.source} ({self.where})" if self.where else str(self.source)
 
 
 @dataclass(frozen=True)
@@ -211,17 +187,6 @@ class NpuEstimate:
 
 
 @dataclass(frozen=True)
-class HostArena:
-    """TFLM's arena for the int8 model on the host, bytes; ``parts`` as its recording allocator names them."""
-
-    origin: Origin
-    total: int
-    head: int
-    tail: int
-    parts: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
 class Sizes:
     """Model size under every convention in use; bytes.
 
@@ -286,6 +251,8 @@ class Profile:
         firmware, memory, budget: the firmware built and run with this model; None where it was not.
         runner: Arm's runner with the same model, where it was asked for.
         frames_per_second: of sound, by the model's ends.
+        parts: of a network of several parts, the costs of each, and at the rates at which they ran; else None. ``npu``
+            and ``simulation`` are then of a frame that runs all of them.
         skip: what a Skip RNN costs on average; None for a network that runs on every frame. ``npu`` and ``simulation``
             are then of a frame that runs it.
     """
@@ -303,4 +270,5 @@ class Profile:
     budget: FrameBudget | None = None
     runner: RunnerRun | None = None
     skip: SkipCost | None = None
+    parts: PartCosts | None = None
     frames_per_second: float = DEFAULT.frames_per_second

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tinyse.core.artifacts import atomic_path
 from tinyse.core.errors import ModelError
-from tinyse.measure.costs.results import Bound, Profile
 from tinyse.export.targets import Holds, Target, load_target
+from tinyse.measure.costs.results import Bound, Profile
 
 COLOURS = {Bound.FLASH: "#c44e52", Bound.DECODE: "#dd8452", Bound.MACS: "#55a868", Bound.SRAM: "#4c72b0",
            Bound.OUTPUT: "#8c8c8c"}

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from tinyse.core.artifacts import write_bytes
 from tinyse.core.errors import ModelError, ToolError
+from tinyse.core.origin import Origin, Source
+from tinyse.export.targets import Target
 from tinyse.firmware import fvp
 from tinyse.firmware.elf import read_image
 from tinyse.firmware.results import NpuCounts
@@ -28,8 +30,6 @@ from tinyse.firmware.vendor import Archive, cache_dir, fetched
 from tinyse.measure.costs import hook
 from tinyse.measure.costs.firmware import RunnerRun
 from tinyse.measure.costs.locate import is_compiled
-from tinyse.measure.costs.results import Origin, Source
-from tinyse.export.targets import Target
 
 WHEEL = Archive(
     folder="arm-runner", file="mlia_ethos_u-0.2.0-py312-none-any.whl",

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.core.artifacts import sha256
-from tinyse.sound.corpus.store import RATE
 from tinyse.core.errors import AudioError
+from tinyse.sound.corpus.store import RATE
 
 GENERATED = "generated voice in noise, 1 s"
 

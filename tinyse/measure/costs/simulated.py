@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyse import __version__
-from tinyse.measure.costs.results import NpuEstimate, Origin, SimulatedCost, Simulation, Source
+from tinyse.core.origin import Origin, Source
+from tinyse.measure.costs.results import NpuEstimate, SimulatedCost, Simulation
 
 if TYPE_CHECKING:
     from tinyse.npu.account import OpAccount
@@ -15,18 +16,21 @@ if TYPE_CHECKING:
 MODELLED = "ethos-u55"
 
 
-def account(compiled: Path | None, npu: NpuEstimate | None, skipped: list[str]) -> Simulation | None:
-    """Ask ``tinyse.npu`` for the stream's bytes and MACs; add a line to ``skipped`` where it cannot.
+def reason(compiled: Sequence[Path], npu: NpuEstimate | None) -> str:
+    """Why the simulator cannot account for a model; empty where it can."""
+    if not compiled:
+        return "simulated: the model has no NPU command stream"
+    if npu is not None and not npu.accelerator.startswith(MODELLED):
+        return f"simulated: the simulator models the Ethos-U55, not {npu.accelerator}"
+    return ""
+
+
+def account(compiled: Path, npu: NpuEstimate | None) -> Simulation:
+    """Ask ``tinyse.npu`` for the stream's bytes and MACs.
 
     Raises:
         NpuError: the compiled file is corrupt.
     """
-    if compiled is None:
-        skipped.append("simulated: the model has no NPU command stream")
-        return None
-    if npu is not None and not npu.accelerator.startswith(MODELLED):
-        skipped.append(f"simulated: the simulator models the Ethos-U55, not {npu.accelerator}")
-        return None
     from tinyse.npu.account import account as simulate
 
     layers = {each.offset: each.layer for each in npu.operators if each.offset >= 0} if npu else {}

@@ -7,10 +7,10 @@ counted by the firmware, on the signal that is named beside it, and belongs to n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from tinyse.core.origin import Origin, Source
 from tinyse.measure.costs.firmware import FirmwareRun
-from tinyse.measure.costs.results import NpuEstimate, Origin, Simulation, Source
+from tinyse.measure.costs.results import NpuEstimate, Simulation
 from tinyse.sound import DEFAULT
 
 UNKNOWN = "update rate: the firmware did not run; all costs are of a frame that runs the network"
@@ -57,26 +57,6 @@ class SkipCost:
     rate: SkipRate | None
     stages: tuple[MeanCost, ...] = ()
     network: tuple[MeanCost, ...] = ()
-
-
-def is_skipping(int8: Path | None, compiled: Path | None) -> bool:
-    """Whether the network has one output more than inputs, by the int8 file, else by the compiled one.
-
-    Raises:
-        ModelError: the file is no TFLite file. NpuError: the compiled file is corrupt.
-    """
-    if int8 is not None:
-        from tinyse.export.network import tensor_infos, unpack
-
-        model = unpack(int8.read_bytes(), str(int8))
-        infos, graph = tensor_infos(model), model.subgraphs[0]
-        return infos[graph.outputs[0]].bytes == infos[graph.inputs[0]].bytes + 1
-    if compiled is None:
-        return False
-    from tinyse.npu.payload import load
-
-    payload = load(compiled)
-    return bool(payload.inputs) and payload.outputs[0].size == payload.inputs[0].size + 1
 
 
 def skip_cost(run: FirmwareRun | None, npu: NpuEstimate | None, simulation: Simulation | None,

@@ -14,12 +14,12 @@ from string import Template
 import numpy as np
 
 from tinyse.core.artifacts import write_text
-from tinyse.measure.scores.metrics import LABELS, Signal
-from tinyse.measure.scores.render import plot
-from tinyse.measure.scores.result import Evaluation, table_rows
 from tinyse.measure.costs.render import Table
 from tinyse.measure.report.figures import RATE, spectrograms
 from tinyse.measure.report.summary import Summary
+from tinyse.measure.scores.metrics import LABELS, Signal
+from tinyse.measure.scores.render import plot
+from tinyse.measure.scores.result import Evaluation, table_rows
 
 Rows = Sequence[Sequence[str]]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.errors import TinyseError
+from tinyse.core.sections import flat
+from tinyse.measure.costs.table import Table, percent
+from tinyse.measure.report.page import Report
 from tinyse.measure.scores.metrics import LABELS, UNITS
 from tinyse.measure.scores.result import NOISY
-from tinyse.measure.costs.table import Table, percent
 from tinyse.train.recipe import load_recipe
-from tinyse.measure.report.page import Report
-from tinyse.core.sections import flat
 
 DEPTH = 4
 """Folders below a given one in which runs are looked for: a sweep's points are two below."""

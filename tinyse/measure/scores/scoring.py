@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.artifacts import versions
-from tinyse.engines import Engine
 from tinyse.core.errors import CorpusError, TinyseError, ToolError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import ONE_THREAD, Workers, unless_set
+from tinyse.engines import Engine
 from tinyse.measure.scores.metrics import METRICS, Metric, Signal, conventions, score, select
 from tinyse.measure.scores.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.measure.scores.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.measure.scores.systems import System, describe, load, resolve
-from tinyse.core.progress import Progress, Step, silent
 from tinyse.sound import StreamingEnhancer
-from tinyse.core.workers import ONE_THREAD, Workers, unless_set
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 ALL = tuple(METRICS)

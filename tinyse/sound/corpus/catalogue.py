@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tinyse.sound.corpus.store import KINDS, SPLITS
 from tinyse.core.errors import CorpusError
+from tinyse.sound.corpus.store import KINDS, SPLITS
 
 READERS = ("file", "g722", "zip", "cat", "gresource")
 TIERS = ("small", "default", "large", "unseen")

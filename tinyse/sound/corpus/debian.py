@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tinyse.core.artifacts import sha256, write_text
-from tinyse.sound.corpus.catalogue import Package
 from tinyse.core.errors import CorpusError, ToolError
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.sound.corpus.catalogue import Package
 
 ALIAS = "http://deb.debian.org/debian"
 KEYRINGS = tuple(Path("/usr/share/keyrings") / f"debian-archive-keyring.{suffix}" for suffix in ("gpg", "pgp"))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.sound.corpus.store import RATE, to_int16
 from tinyse.core.errors import AudioError
+from tinyse.sound.corpus.store import RATE, to_int16
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]

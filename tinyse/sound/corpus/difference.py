@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.sound.corpus.store import RATE
 from tinyse.core.errors import AudioError
+from tinyse.sound.corpus.store import RATE
 
 Floats = npt.NDArray[np.float32]
 TOLERANCE = RATE // 10

@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.core.artifacts import atomic_path, write_json, write_text
+from tinyse.core.errors import CorpusError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import Workers
 from tinyse.sound.corpus import archives, debian
 from tinyse.sound.corpus.catalogue import Catalogue, Package, Take, load_catalogue, rules_text
 from tinyse.sound.corpus.decode import decode, gather
 from tinyse.sound.corpus.store import MANIFEST, RATE, SPLITS, Corpus, NewClip, corpus_dir, disjoint, root_dir
-from tinyse.core.errors import CorpusError
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.core.workers import Workers
 
 DECODER = 1
 """Raised when decoding changes, so that what older versions decoded is not reused."""

@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.core.artifacts import writing
+from tinyse.core.errors import AudioError, CorpusError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import Workers
 from tinyse.sound.corpus.decode import SHORTEST, SILENT_RMS_DB, limit, read_sound, to_mono_16k, trim
 from tinyse.sound.corpus.difference import noise_of
 from tinyse.sound.corpus.layouts import Job, Patterns, find_jobs, passed_over
@@ -22,10 +25,7 @@ from tinyse.sound.corpus.level import LONGEST, at_pauses
 from tinyse.sound.corpus.mix import active_level
 from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, notes, untrainable
 from tinyse.sound.corpus.store import KINDS, RATE, Corpus, NewClip, disjoint, to_int16
-from tinyse.core.errors import AudioError, CorpusError
-from tinyse.frontend import FrontEndSpec
-from tinyse.core.progress import Progress, Step, silent
-from tinyse.core.workers import Workers
+from tinyse.sound.framing import Framing
 
 RATIOS = (0.8, 0.1, 0.1)
 PAUSE_LEVEL = 10 ** (-30 / 20)
@@ -206,7 +206,7 @@ def _load(path: Path) -> npt.NDArray[np.float32]:
 
 
 def _fit(samples: npt.NDArray[np.float32], kind: str) -> tuple[Pcm | None, str]:
-    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= FrontEndSpec().frame:  # training asks for a frame
+    if len(samples) < SHORTEST[kind] * RATE or len(samples) <= Framing().frame:  # training asks for a frame
         return None, "is too short"
     if active_level(samples) < 10 ** (SILENT_RMS_DB / 20):
         return None, f"is silent: below {SILENT_RMS_DB:g} dB of full scale"

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyse.core.artifacts import write_json
-from tinyse.sound.corpus.level import FRAME, QUIET, Places, has_sound, soundless
-from tinyse.sound.corpus.store import RATE, Clip, Corpus
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.sound.corpus.level import FRAME, QUIET, Places, has_sound, soundless
+from tinyse.sound.corpus.store import RATE, Clip, Corpus
 
 Floats = npt.NDArray[np.float32]
 

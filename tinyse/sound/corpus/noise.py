@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinyse.sound.corpus.store import RATE
 from tinyse.core.errors import CorpusError
+from tinyse.sound.corpus.store import RATE
 
 Floats = npt.NDArray[np.float32]
 Generator = np.random.Generator

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from tinyse.core.artifacts import atomic_path
-from tinyse.sound.corpus.mix import Mixture, test_mixtures
-from tinyse.sound.corpus.store import KINDS, SPLITS, Clip, Corpus
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import printable
+from tinyse.sound.corpus.mix import Mixture, test_mixtures
+from tinyse.sound.corpus.store import KINDS, SPLITS, Clip, Corpus
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tinyse.sound.corpus.store import NAMES, SPLITS, Corpus
 from tinyse.core.errors import CorpusError
+from tinyse.sound.corpus.store import NAMES, SPLITS, Corpus
 
 WHAT = {"speech": "speaker", "noise": "noise source"}
 

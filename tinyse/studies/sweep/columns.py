@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tinyse.export.targets import load_target
 from tinyse.measure.scores.metrics import LABELS, METRICS, UNITS
 from tinyse.studies.sweep.results import EMULATED, ESTIMATED, EXACT, MEASURED, Column
-from tinyse.export.targets import load_target
 
 SIZES = ("surviving", "bitmask", "encoded")
 """The three conventions, as in `tinyse.measure.costs.results.Sizes`."""

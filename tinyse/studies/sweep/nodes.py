@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyse.core.artifacts import versions
-from tinyse.cluster import Cluster, Died
+from tinyse.core.cluster import Cluster, Died
 from tinyse.core.errors import TinyseError
 from tinyse.core.progress import Progress, silent
 from tinyse.studies.sweep.plan import can_emulate

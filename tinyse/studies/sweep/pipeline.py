@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import sha256, versions, write_json
-from tinyse.cluster import Cluster
-from tinyse.sound.corpus.store import Corpus, corpus_dir
+from tinyse.core.cluster import Cluster
 from tinyse.core.errors import TinyseError
-from tinyse.export.bundle import INT8
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.export.bundle import INT8
+from tinyse.sound.corpus.store import Corpus, corpus_dir
 from tinyse.studies.sweep.columns import MEAN, OPERATIONS, RATE, VAL_RATE, costs, sweep_columns
 from tinyse.studies.sweep.lock import alone
 from tinyse.studies.sweep.nodes import RayPool

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import sha256, versions
-from tinyse.train.dense import dense_file
+from tinyse.export.targets import load_target
 from tinyse.firmware.build import COMPILER
 from tinyse.firmware.qemu import PROGRAM
 from tinyse.graph.groups import Structure
 from tinyse.graph.model import Model
-from tinyse.train.recipe import Recipe
 from tinyse.studies.sweep.identity import decides, dense_recipe, digest
 from tinyse.studies.sweep.spec import OfflineSpec, PointSpec, Scoring, SweepSpec
-from tinyse.export.targets import load_target
+from tinyse.train.dense import dense_file
+from tinyse.train.recipe import Recipe
 
 
 class Kind(StrEnum):

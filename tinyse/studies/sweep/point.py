@@ -11,24 +11,24 @@ from typing import Any
 
 from tinyse.core.artifacts import sha256, versions, write_bytes, write_json
 from tinyse.core.chain import Chain, Outcome
-from tinyse.sound.corpus.store import Corpus
-from tinyse.train.dense import dense_model
 from tinyse.core.errors import TinyseError
+from tinyse.core.progress import Progress, silent
+from tinyse.export.bundle import INT8, MANIFEST, manifest_of, open_bundle
+from tinyse.export.targets import load_target
+from tinyse.graph.groups import Structure
+from tinyse.graph.model import Model
+from tinyse.measure.costs.results import Sizes
 from tinyse.measure.scores.render import write_evaluation
 from tinyse.measure.scores.result import NOISY, Evaluation
 from tinyse.measure.scores.scoring import evaluate
 from tinyse.measure.scores.systems import System
-from tinyse.export.bundle import INT8
-from tinyse.graph.groups import Structure
-from tinyse.graph.model import Model
-from tinyse.measure.costs.results import Sizes
-from tinyse.core.progress import Progress, silent
-from tinyse.train.recipe import load_recipe, recipe_of
+from tinyse.sound.corpus.store import Corpus
 from tinyse.studies.sweep.columns import RATE, SRAM_ONLY
 from tinyse.studies.sweep.identity import decides
 from tinyse.studies.sweep.plan import Job, Kind, can_emulate
 from tinyse.studies.sweep.results import PointResult
-from tinyse.export.targets import load_target
+from tinyse.train.dense import dense_model
+from tinyse.train.recipe import load_recipe, recipe_of
 
 FILE = "point.json"
 FLOAT, QUANTIZED = "float", "int8"
@@ -50,9 +50,9 @@ def run_job(job: Job, progress: Progress = silent) -> None:
         values |= _scored(job, chain, int8, split, progress)
     cost = _costed(job, chain, int8)
     values |= cost["values"]
-    files = [folder / "export" / "manifest.json", int8, folder / "validation" / "evaluation.json",
+    files = [folder / "export" / MANIFEST, int8, folder / "validation" / "evaluation.json",
              folder / "test" / "evaluation.json"]
-    files += [path for name in ("manifest.json", "model.npz", "float.npz") if (path := folder / name).is_file()]
+    files += [path for name in (MANIFEST, "model.npz", "float.npz") if (path := folder / name).is_file()]
     write_json(folder / FILE, {
         "key": job.key, "versions": versions(), "values": values, "notes": cost["notes"],
         "sha256": {str(path.relative_to(folder)): sha256(path) for path in sorted(files)}})
@@ -96,7 +96,7 @@ def _model(job: Job, chain: Chain, progress: Progress) -> Path:
         from tinyse.train import train
 
         train(recipe, folder, Path(job.corpus), progress, resume=True)
-        names = ("model.npz", "float.npz", "calibration.npy", "recipe.yaml", "manifest.json")
+        names = ("model.npz", "float.npz", "calibration.npy", "recipe.yaml", MANIFEST)
         return Outcome([folder / name for name in names])
 
     chain.stage("train", {"recipe": decides(recipe), "corpus": Corpus.open(job.corpus).hash}, work)
@@ -112,19 +112,15 @@ def _pruned(job: Job, chain: Chain) -> Path:
     made = Path(job.folder) / ("pruned.npz" if unit else "pruned.tflite")
 
     def work() -> Outcome:
-        from tinyse.export.bundle import exported_ends, exported_gate
-        from tinyse.export.reader import read
         from tinyse.export.writer import write
         from tinyse.graph.dequantize import dequantized
         from tinyse.graph.offline import prune_offline
 
-        source = Path(job.source)
-        data = source.read_bytes()
-        graph, ends = read(data, job.source), exported_ends(source)
-        pruned = prune_offline(graph, job.sparsity, job.structure, (job.block[0], job.block[1]),
-                               apart=exported_gate(graph, ends)).graph
+        bundle = open_bundle(job.source)
+        pruned = prune_offline(bundle.graph_plan().graphs[0], job.sparsity, job.structure,
+                               (job.block[0], job.block[1]), apart=bundle.gate).graph
         if unit:
-            replace(dequantized(pruned, ends, job.source), meta={"structure": job.structure}).save(made)
+            replace(dequantized(pruned, bundle.ends, job.source), meta={"structure": job.structure}).save(made)
         else:
             write_bytes(made, write(pruned))
         return Outcome([made])
@@ -195,7 +191,7 @@ def _costed(job: Job, chain: Chain, int8: Path) -> Mapping[str, Any]:
         notes: list[str] = []
         profiled = profile(int8.parent, job.target)
         write_json(folder / "profile.json", to_json(profiled))
-        values = _sizes(profiled.sizes) | _macs(int8.parent, profiled.sizes)
+        values = _sizes(profiled.sizes) | _macs(int8.parent)
         if job.floating:
             values["float_bytes"] = 4 * Model.load(Path(job.floating)).parameters
         if profiled.npu is not None:
@@ -215,11 +211,12 @@ def _sizes(sizes: Sizes) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _macs(export: Path, sizes: Sizes) -> dict[str, float]:
-    """One MAC a weight and frame: those whose weight is not zero, and those in tiles that the CPU kernels keep."""
-    packed = json.loads((export / "manifest.json").read_text(encoding="utf-8"))["packed"]
+def _macs(export: Path) -> dict[str, float]:
+    """MACs of a frame: those whose weight is not zero, and those in tiles that the CPU kernels keep."""
+    used = sum(graph.used_macs for graph in open_bundle(export).graph_plan().graphs)
+    packed = manifest_of(export, needed=True)["packed"]
     tiles = sum(each["tiles"] * each["block"][0] * each["block"][1] for each in packed["matrices"])
-    return {"macs": float(sizes.nonzero or 0), "macs_tiles": float(tiles)}
+    return {"macs": float(used), "macs_tiles": float(tiles)}
 
 
 def _sram_only(int8: Path, target: str, notes: list[str]) -> dict[str, float]:

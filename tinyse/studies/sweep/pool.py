@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO
 
 from tinyse.core.progress import Progress, Step, silent
-from tinyse.studies.sweep.workers import NEED, free_memory
 from tinyse.core.workers import without_interrupts
+from tinyse.studies.sweep.workers import NEED, free_memory
 
 GRACE = 120.0
 """Seconds that a stopped process may take to write its checkpoint."""

@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 from tinyse.core.errors import RecipeError
-from tinyse.graph.groups import DEFAULT_BLOCK, Structure
-from tinyse.train.recipe import BUILT_IN as RECIPES
-from tinyse.train.recipe import CorpusPart, Recipe, load_recipe
-from tinyse.studies.sweep.identity import family as family_of
 from tinyse.export.targets import load_target
 from tinyse.export.targets.parsing import Section
+from tinyse.graph.groups import DEFAULT_BLOCK, Structure
+from tinyse.studies.sweep.identity import family as family_of
+from tinyse.train.recipe import BUILT_IN as RECIPES
+from tinyse.train.recipe import CorpusPart, Recipe, load_recipe
 
 BUILT_IN = RECIPES / "sweeps"
 MOST = 500

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.grid import Grid
-from tinyse.train.keras import tf
 from tinyse.train.arithmetic import Matrix, bias_steps, carrier, product_gradient
+from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.gru_steps import Columns, Places, Steps, recurrence
 from tinyse.train.layers.plain import requantized
@@ -27,8 +27,8 @@ def backward(dh_all: Any, gates: dict[str, Any], part: Any, before: Any, recurre
     frames, n, units = dh_all.shape
     z, new = gates["z"], gates["n"]
     kept, to_z, to_n = 1.0 - z, (new - before) * z * (1.0 - z), z * (1.0 - new * new)
-    r = gates.get("r")
-    to_r = None if r is None else (part if reset == "after" else before) * r * (1.0 - r)
+    r: Any = gates.get("r")
+    to_r: Any = None if r is None else (part if reset == "after" else before) * r * (1.0 - r)
     early, late = (tf.transpose(half) for half in (recurrent[:, :-units], recurrent[:, -units:]))
     every = tf.transpose(recurrent)
     array = tf.TensorArray(dh_all.dtype, frames, element_shape=(n, recurrent.shape[1]))
@@ -167,7 +167,7 @@ class GruTwin(Twin):
         return tf.reshape(y, (frames, batch, 1, width, units)), (last,)
 
     def _entering(self, rows: Any, held: Any, places: Places) -> tuple[Any, ...]:
-        """What x adds, real and with its gradient; the recurrent kernel, its scale, the unit of joint sums, its bias."""
+        """What x adds, real with its gradient; the recurrent kernel, its scale, the unit of joint sums, its bias."""
         if self.layer.joint:
             both, inputs = held[0], self.ins[0][2]
             part = Matrix(both.kernel[:inputs], both.bias, both.scale, both.values[:inputs], both.steps, both.unit)

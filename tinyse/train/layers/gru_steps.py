@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.grid import Grid
-from tinyse.train.keras import tf
 from tinyse.train.arithmetic import Rescale, added, curve, limits, rescaled
+from tinyse.train.keras import tf
 
 
 class Columns:

@@ -15,7 +15,6 @@ from typing import Any
 
 from tinyse.graph.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid, cell_power
 from tinyse.graph.layers.recurrent import CELL_LIMIT
-from tinyse.train.keras import tf
 from tinyse.train.arithmetic import (
     Rescale,
     bias_steps,
@@ -26,6 +25,7 @@ from tinyse.train.arithmetic import (
     table_sigmoid,
     table_tanh,
 )
+from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 
 CELL_CLIP = 10.0

@@ -7,8 +7,8 @@ from typing import Any
 from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers.plain import EPSILON
-from tinyse.train.keras import tf
 from tinyse.train.arithmetic import Rescale, added, curved, limits, rescaled, ste, to_grid, whole
+from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.product import windows
 

@@ -13,8 +13,8 @@ from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers import ConvLayer
 from tinyse.graph.lowering import STEP
-from tinyse.train.keras import tf
 from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste
+from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 
 Pair = tuple[int, int]

@@ -17,11 +17,12 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     """Quantized features of a sound file, one array [bands] a hop.
 
     Raises:
-        AudioError: the file cannot be read.
+        AudioError: the file cannot be read. ModelError: the network does not fit its ends.
     """
     from tinyse.sound import Analysis, features
     from tinyse.sound.audio import AudioReader, hops_of
 
+    engine.check_ends()
     ends = engine.ends
     analysis = Analysis(ends.framing)
     with AudioReader(path, ends.framing.rate) as reader:

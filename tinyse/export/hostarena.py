@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from tinyse.core.errors import ModelError, ToolError
+from tinyse.core.origin import Origin, Source
 from tinyse.export.interpreted import reason as tflm_reason
-from tinyse.measure.costs.results import HostArena, Origin, Source
 
 SCRIPT = """import sys
 from tflite_micro import runtime
@@ -23,6 +24,17 @@ runtime.Interpreter.from_file(sys.argv[1]).print_allocations()
 TOTAL = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 PART = re.compile(r"'([^']+)' used (\d+) bytes")
 SECONDS = 120
+
+
+@dataclass(frozen=True)
+class HostArena:
+    """TFLM's arena for the int8 model on the host, bytes; ``parts`` as its recording allocator names them."""
+
+    origin: Origin
+    total: int
+    head: int
+    tail: int
+    parts: tuple[tuple[str, int], ...]
 
 
 def host_arena(model: Path) -> HostArena:
