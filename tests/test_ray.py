@@ -243,18 +243,19 @@ def test_a_node_that_dies_costs_what_ran_on_it_and_no_more(two, tmp_path, corpus
     assert len(ran) == 4 and len(set(ran)) == 3 and ran.count("dense 1 dense") == 1
 
 
-def test_ctrl_c_stops_what_runs_on_the_nodes(two, tmp_path, corpus, monkeypatch) -> None:
+@pytest.mark.parametrize("on", ["ray", "ray://127.0.0.1:24791"])
+def test_ctrl_c_stops_what_runs_on_the_nodes(two, tmp_path, corpus, monkeypatch, on: str) -> None:
     (tmp_path / "STOP-weight-80").touch()
     (tmp_path / "parent.txt").write_text(str(os.getpid()))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            swept(tmp_path, corpus, monkeypatch, "ray")
+            swept(tmp_path, corpus, monkeypatch, on)
     finally:
         signal.signal(signal.SIGINT, before)
     assert (tmp_path / "stopped.txt").read_text() == "weight-80"
     (tmp_path / "STOP-weight-80").unlink()
-    assert len(swept(tmp_path, corpus, monkeypatch, "ray").points) == 3
+    assert len(swept(tmp_path, corpus, monkeypatch, on).points) == 3
 
 
 @pytest.mark.slow

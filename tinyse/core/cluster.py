@@ -31,6 +31,9 @@ PORT = 10001
 """Of Ray's client server, where ``ray://HOST`` names none."""
 GRACE = 120.0
 """Seconds that calls may take to stop."""
+TRIES = 4
+"""How often to ask the head for a client's server."""
+UNSTARTED = "Starting Ray client server failed"
 SOON = 0.5
 """Seconds between two reports of one call."""
 
@@ -65,9 +68,7 @@ class Cluster:
             raise ToolError(f"--on {self.on}: Ray is not installed", "pip install 'tinyse[cluster]'") from error
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(self.on if "://" in self.on else None, logging_level=logging.ERROR, log_to_driver=False)
-        except Exception as error:  # of several kinds, gRPC's too
-            raise ToolError(f"--on {self.on}: {error}", "ray start --head, on the cluster's first machine") from error
+            self._connect(ray)
         finally:
             with contextlib.suppress(ValueError, TypeError):  # not the main thread; not Python's
                 signal.signal(signal.SIGTERM, handler)  # Ray takes it
@@ -80,6 +81,19 @@ class Cluster:
         """Disconnect: what still runs is stopped."""
         self._ray.shutdown()
         self._quiet.close()
+
+    def _connect(self, ray: Any) -> None:
+        """Again where the head fails to start the client's server, as its fork beside gRPC's threads sometimes does."""
+        for left in reversed(range(TRIES)):
+            try:
+                ray.init(self.on if "://" in self.on else None, logging_level=logging.ERROR, log_to_driver=False)
+                return
+            except Exception as error:  # of several kinds, gRPC's too
+                if left and UNSTARTED in str(error):
+                    ray.shutdown()
+                    continue
+                raise ToolError(f"--on {self.on}: {_line(error)}",
+                                "ray start --head, on the cluster's first machine") from error
 
     @property
     def cores(self) -> int:
@@ -136,7 +150,7 @@ class Cluster:
     def _stop(self, running: list[Any]) -> None:
         for reference in running:
             self._ray.cancel(reference)
-        if running and "://" not in self.on:  # a client's calls end when it leaves
+        if running:
             self._ray.wait(running, num_returns=len(running), timeout=GRACE)
 
 
@@ -177,7 +191,12 @@ def _reason(ray: Any, error: Any) -> Exception:
     cause: Exception = error.cause
     if isinstance(cause, TinyseError) or "\n" not in str(cause).strip():
         return cause
-    return ToolError(f"on its node: {str(cause).strip().splitlines()[-1]}", "the same packages on every node")
+    return ToolError(f"on its node: {_line(cause)}", "the same packages on every node")
+
+
+def _line(error: BaseException) -> str:
+    """What it says at its end, below a traceback of another process."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 class _Worker:
