@@ -43,9 +43,12 @@ def test_runs_are_listed_compared_and_put_on_one_page(tmp_path: Path, monkeypatc
     made(Path("runs/two"), finished=False, **{"seed": "7", "train.float_steps": "9"})
     made(Path("sweeps/s/points/p<b>"))
     scored(one / "test", si_sdr=6.125, stoi=0.8125)
-    write_json(one / "export" / "manifest.json", {"stage": "export", "target": "cortex-m55", "cycles": 123456.0,
-                                                  "parameters": 1000})
-    (one / "export" / "model_int8.tflite").write_bytes(b"x" * 1500)
+    write_json(one / "export" / "manifest.json", {
+        "stage": "export", "target": "cortex-m55", "cycles": {"total": 123456.0}, "parameters": 1000})
+    for part in ("part_1_model_int8.tflite", "part_2_model_int8.tflite"):
+        (one / "export" / part).write_bytes(b"x" * 750)
+    write_json(Path("runs/two/manifest.json"), {"stage": "release", "target": "ethos-u55-128"})
+    write_json(Path("runs/two/profile.json"), {"npu": {"cycles": 98765}})
     answer = CliRunner().invoke(main, ["runs", "--html", "out.html"])
     assert answer.exit_code == 0, answer.output
     lines = [" ".join(line.split()) for line in answer.output.splitlines()]
@@ -54,7 +57,7 @@ def test_runs_are_listed_compared_and_put_on_one_page(tmp_path: Path, monkeypatc
         "run family state val. SI-SDR, dB gain, dB parameters MACs, a frame zeros, mean",
         "measured (host) measured (host) exact exact exact",
         "runs/one tinylstm done 5.25 +4.00 1,000 900 75.0 %",
-        "runs/two tinylstm at step 20 4.50 +3.50 - - -",
+        "runs/two tinylstm released 4.50 +3.50 - - -",
         "sweeps/s/points/p<b> tinylstm done 5.25 +4.00 1,000 900 75.0 %",
         "", "recipe differences",
         "key runs/one runs/two sweeps/s/points/p<b>",
@@ -64,6 +67,7 @@ def test_runs_are_listed_compared_and_put_on_one_page(tmp_path: Path, monkeypatc
         "run evaluation SI-SDR, dB STOI", "runs/one test 6.12 0.812",
         "", "exports", "run export target int8 file, B parameters cycles, a frame",
         "exact exact estimated (Vela)", "runs/one export cortex-m55 1,500 1,000 123,456",
+        "runs/two - ethos-u55-128 0 - 98,765",
         "", "wrote out.html"]
     text = Path("out.html").read_text()
     assert text.count("data:image/png") == 1 and "<h2>Runs</h2>" in text and "p&lt;b&gt;" in text and "p<b>" not in text

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.core.artifacts import atomic_path, write_manifest, write_text
+from tinyse.core.artifacts import atomic_path, write_manifest
 from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, Step
 from tinyse.families import load
@@ -69,6 +69,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, whole: bool) -> None:
         self.recipe, self.folder, self.progress, self.whole = recipe, folder, progress, whole
+        self.identity = recipe.identity()  # of a family's file as it is now
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
@@ -280,7 +281,7 @@ class Run:
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
 
     def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
-        return self.network.export(self.ends, ranges, meta, load(self.recipe.family).label)
+        return self.network.export(self.ends, ranges, meta, Path(self.recipe.family).stem)
 
     def _finish(self) -> TrainResult:
         if self.best_weights:
@@ -298,6 +299,7 @@ class Run:
         self.records.write()
         self.records.draw()
         files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
+        files |= {own.name: self.folder / own.name for own in [self.recipe.own_family] if own}
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
             "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
@@ -327,6 +329,6 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
         resume_run(run)
     if given is not None and begins:
         run.start_from(given)
-    write_text(folder / "recipe.yaml", recipe.as_yaml())
-    run.records.settings(recipe.as_dict())
+    recipe.write(folder)
+    run.records.settings(run.identity)
     return run.train()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from tinyse.core.errors import TinyseError
 from tinyse.core.sections import flat
+from tinyse.export.bundle import INT8
 from tinyse.measure.costs.table import Table, percent
 from tinyse.measure.report.page import Report
 from tinyse.measure.scores.metrics import LABELS, UNITS
@@ -38,7 +40,8 @@ class Trained:
         manifest: of the finished training or the release; empty while it trains.
         log: rows of log.csv, text by column.
         scores: evaluation's folder -> metric column -> mean of its last system, measured (host).
-        exports: export's folder -> what its manifest says, and "bytes", the int8 file's or files' size.
+        exports: export's folder -> what its manifest says, "bytes", the int8 file's or files' size,
+            and "cycles", Vela's estimate for a frame of all parts, or None.
         notes: what could not be read.
     """
 
@@ -110,7 +113,8 @@ def read_run(folder: Path) -> Trained:
     notes: list[str] = []
     recipe: dict[str, Any] = {}
     try:
-        recipe = flat(load_recipe(folder / "recipe.yaml").as_dict())
+        recipe = flat(load_recipe(folder / "recipe.yaml").identity())
+        recipe["family"] = re.sub(r"(sha256:.{8}).*", r"\1", recipe["family"])
     except (TinyseError, OSError) as error:
         notes.append(error.line() if isinstance(error, TinyseError) else str(error))
     log: list[dict[str, str]] = []
@@ -123,11 +127,12 @@ def read_run(folder: Path) -> Trained:
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             log = []
             notes.append(f"{folder / 'log.csv'}: is no log: {error}")
-    scores = {name: _means(value) for path, value in _jsons(folder, "evaluation.json", notes)
-              if (name := _named(path, folder)) is not None}
-    exports = {_named(path, folder): {**value, "bytes": sum(file.stat().st_size for file in path.parent.glob(
-        "model*_int8.tflite"))} for path, value in _jsons(folder, "manifest.json", notes)
-        if value.get("stage") in ("export", "release")}
+    scores = {_named(path, folder): _means(value) for path, value in _jsons(folder, "evaluation.json", notes)}
+    profiles = {path.parent: value for path, value in _jsons(folder, "profile.json", notes)}
+    exports = {_named(path, folder): {
+        **value, "bytes": sum(file.stat().st_size for file in path.parent.glob(f"*{INT8}")),
+        "cycles": _inner(value, "cycles", "total") or _inner(profiles.get(path.parent, {}), "npu", "cycles")}
+        for path, value in _jsons(folder, "manifest.json", notes) if value.get("stage") in ("export", "release")}
     own = next((value for path, value in _jsons(folder, "manifest.json", []) if path.parent == folder), {})
     return Trained(str(folder), folder, recipe, own, log, {k: v for k, v in scores.items() if v}, exports, tuple(notes))
 
@@ -143,6 +148,11 @@ def _jsons(folder: Path, name: str, notes: list[str]) -> list[tuple[Path, dict[s
             except (OSError, ValueError) as error:
                 notes.append(f"{path}: {error}")
     return found
+
+
+def _inner(value: Mapping[str, Any], part: str, key: str) -> Any:
+    inner = value.get(part)
+    return inner.get(key) if isinstance(inner, dict) else None
 
 
 def _named(path: Path, folder: Path) -> str:
@@ -197,7 +207,7 @@ def scores_table(runs: Sequence[Trained]) -> Table:
 def exports_table(runs: Sequence[Trained]) -> Table:
     """A row an export: target, bytes, cycles."""
     rows = [(run.name, name or "-", str(found.get("target", "-")), _whole(found["bytes"]),
-             _whole(found.get("parameters")), _whole(found.get("cycles")))
+             _whole(found.get("parameters")), _whole(found["cycles"]))
             for run in runs for name, found in run.exports.items()]
     header = ("run", "export", "target", "int8 file, B", "parameters", "cycles, a frame")
     return Table("exports", header if rows else (), (("", "", "", "exact", "exact", "estimated (Vela)"), *rows)

@@ -159,7 +159,7 @@ class _Sweep:
         columns = sweep_columns(spec.target, spec.devices, spec.score.metrics, skips)
         reference, points = _derived(points, columns)
         settings: dict[str, Any] = {
-            "sweep_sha256": sha256(spec.file), "corpus": common.corpus_hash, "recipe": spec.recipe.as_dict(),
+            "sweep_sha256": sha256(spec.file), "corpus": common.corpus_hash, "recipe": spec.recipe.identity(),
             "from": spec.start, "devices": list(spec.devices), "scoring": spec.score.to_json()}
         return SweepResult(spec.name, spec.target, settings, columns, reference, tuple(points), dict(self.failed),
                            versions())
