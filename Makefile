@@ -27,7 +27,11 @@ $(VENV)/.installed: pyproject.toml $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,cluster]'
+	@touch $@
+
+$(VENV)/.installed-cluster: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[cluster]'
 	@touch $@
 
 run: setup ## The whole chain on real speech and noise; leaves report/index.html
@@ -72,10 +76,10 @@ model-run: setup
 	  [ -z "$$start" ] || [ -f "runs/$$start/model.npz" ] || $(MAKE) --no-print-directory model-run NAME="$$start"
 	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume
 
-sweep: setup ## The papers' trade-offs from one dense run (resumable); leaves sweeps/papers/sweep.html
+sweep: setup $(if $(ON),$(VENV)/.installed-cluster) ## The papers' trade-offs from one dense run (resumable; ON=ray); leaves sweeps/papers/sweep.html
 	$(PY) -m tinyse data fetch --tier default
 	$(PY) -m tinyse train full --out runs/full --resume
-	$(PY) -m tinyse sweep papers --from runs/full --out sweeps/papers
+	$(PY) -m tinyse sweep papers --from runs/full --out sweeps/papers $(if $(ON),--on "$(ON)")
 
 fuzz-npu: setup-dev ## 100,000 mutated command streams against the simulator
 	$(PY) -m tests.fuzz_npu --count 100000
@@ -99,11 +103,11 @@ bench-device: setup ## Vela cycles, arena, flash, CPU instructions of every mode
 	@scripts/system-packages "$(PYTHON)" $(APT_FIRMWARE) qemu-system-arm
 	$(PY) -m tinyse.bench device
 
-bench-quality: setup ## Peers and models on the same mixtures (resumable); writes docs/benchmarks.md
+bench-quality: setup $(if $(ON),$(VENV)/.installed-cluster) ## Peers and models on the same mixtures (resumable; ON=ray); writes docs/benchmarks.md
 	$(PY) -m tinyse data fetch --tier default
 	$(PY) -m tinyse data fetch --tier unseen
 	$(PY) -m tinyse.bench install
-	$(PY) -m tinyse.bench quality
+	$(PY) -m tinyse.bench quality $(if $(ON),--on "$(ON)")
 
 HOURS ?= 10,50,200
 bench-corpus: setup ## Memory and time of each stage on 10, 50 and 200 hours (HOURS=10; 46 GB at 200); writes docs/corpus.md

@@ -27,7 +27,7 @@ offline:
 """
 
 FAKE_WORKER = '''\
-"""Does a job without training: the files and numbers that its name says; FAIL and KILL in a folder do so."""
+"""Does a job without training: the numbers that its name says; FAIL, KILL, ONCE and HANG in a folder do so."""
 import hashlib, json, os, signal, sys, time
 from pathlib import Path
 
@@ -42,6 +42,14 @@ if (here / f"FAIL-{job['name']}").exists():
     sys.exit(1)
 if (here / f"KILL-{job['name']}").exists():
     os.kill(os.getpid(), signal.SIGKILL)
+if (here / f"ONCE-{job['name']}").exists():
+    (here / f"ONCE-{job['name']}").unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+if (here / f"HANG-{job['name']}").exists():
+    (here / f"HANG-{job['name']}").unlink()
+    (here / f"HUNG-{job['name']}").write_text(str(os.getpid()))
+    while not (here / "go").exists():
+        time.sleep(0.05)
 if (here / f"STOP-{job['name']}").exists():
     try:
         os.kill(int((here / "parent.txt").read_text()), signal.SIGINT)

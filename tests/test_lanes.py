@@ -12,7 +12,8 @@ from tinyse.train.keras import tf_keras
 from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
-from tinyse.train.recipe import load_recipe
+from tinyse.train.recipe import SkipPart, load_recipe
+from tinyse.train.skipping import Budget, GatedLanes
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,34 @@ def test_a_step_does_not_depend_on_what_was_drawn_ahead(mixer):
     assert ahead[0] == again[0] == alone[0]
     np.testing.assert_array_equal(ahead[1], alone[1])
     np.testing.assert_array_equal(again[1], alone[1])
+
+
+@pytest.mark.parametrize(("loss", "quantized"), [("compressed", True), ("mixed", False)])
+def test_the_plain_step_is_the_lanes_step(mixer, loss, quantized):
+    """What a GPU does, here on the CPU: the same mixtures in one batch, the same loss and gradient but for rounding."""
+    net = network(mixer, quantized)
+    alike(*(Lanes(net, mixer, loss, 4, whole=whole) for whole in (False, True)))
+
+
+def test_the_plain_step_of_a_skip_rnn_is_its_lanes_step(mixer):
+    tf_keras.utils.set_random_seed(1)
+    net = Network(tinylstm(128, (12,), (8,), 129))
+    budgets = [Budget(SkipPart(enabled=True, rate=0.5), 0, 100) for _ in range(2)]
+    lanes, plain = (GatedLanes(net, mixer, "compressed", 4, whole=whole, budget=budget)
+                    for whole, budget in zip((False, True), budgets, strict=True))
+    alike(lanes, plain)
+    for one in (lanes, plain):
+        with one.around(0):
+            pass
+    assert budgets[1].rate == pytest.approx(budgets[0].rate, rel=1e-5)
+    assert budgets[1].price == pytest.approx(budgets[0].price, rel=1e-3)
+
+
+def alike(lanes, plain):
+    for step in (0, 7):
+        one, other = gradient(lanes, step), gradient(plain, step)
+        assert other[0] == pytest.approx(one[0], rel=1e-5)
+        np.testing.assert_allclose(other[1], one[1], rtol=1e-2, atol=1e-4 * np.abs(one[1]).max())
+    assert plain.batch == lanes.batch == 4
+    lanes.close()
+    plain.close()

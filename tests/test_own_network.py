@@ -64,6 +64,23 @@ def test_every_engine_gives_the_same_sound(folder: Path) -> None:
     np.testing.assert_array_equal(sounds[0], sounds[2])
 
 
+def test_the_network_stays_with_its_run(folder: Path) -> None:
+    """Copied when the run began; another file of that name goes on with no run, and is another network to compare."""
+    assert (folder / "run" / "mine.py").read_text(encoding="utf-8") == block("python")
+    assert yaml.safe_load((folder / "run" / "recipe.yaml").read_text(encoding="utf-8"))["family"] == "mine.py"
+    told = tinyse("runs", folder / "run").output
+    assert re.search(r"run +mine\.py sha256:\w{8} +done", told)
+    again = ("train", folder / "run" / "recipe.yaml", "--corpus", folder / "corpus", "--out", folder / "run")
+    tinyse(*again, "--resume")
+    moved = folder / "moved"
+    moved.mkdir()
+    (moved / "mine.py").write_text(block("python") + "# another\n", encoding="utf-8")
+    other = CliRunner().invoke(main, [*map(str, again), "--resume", "--set", f"family={moved / 'mine.py'}"])
+    assert (other.exit_code, other.stderr.splitlines()[-1]) == (1, (
+        f"Error: {folder}/run/checkpoints/last.npz: written by another recipe or corpus (train into another folder)"))
+    assert (folder / "run" / "mine.py").read_text(encoding="utf-8") == block("python")
+
+
 def test_it_is_scored_and_profiled(folder: Path) -> None:
     words = ("--corpus", folder / "corpus", "--count", "1", "--snr", "0", "--metrics", "si_sdr", "--out",
              folder / "scores")

@@ -60,3 +60,36 @@ def test_set_errors():
         load_recipe("quick", {"seed.x": "1"})
     with pytest.raises(RecipeError, match="unknown key 'stps'"):
         load_recipe("quick", {"train.stps": "1"})
+
+
+OWN = "from tinyse.families.tinylstm import ENDS, net\n"
+
+
+def test_a_family_s_file_lies_beside_the_recipe_or_here(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for file in (tmp_path / "mine.py", tmp_path / "there" / "mine.py", tmp_path / "other.py"):
+        file.write_text(OWN)
+    (tmp_path / "there" / "r.yaml").write_text("name: r\nfamily: mine.py\n")
+    assert load_recipe("there/r.yaml").family == "there/mine.py"
+    assert load_recipe("there/r.yaml", {"family": "mine.py"}).family == "mine.py"
+    assert load_recipe("there/r.yaml", {"family": "other.py"}).family == "other.py"
+    (tmp_path / "mine.py").unlink()
+    assert load_recipe("there/r.yaml", {"family": "mine.py"}).family == "there/mine.py"
+    (tmp_path / "there" / "mine.py").rename(tmp_path / "mine.py")
+    assert load_recipe("there/r.yaml").family == "mine.py"
+    assert load_recipe("quick", {"family": "demo"}).identity()["family"] == "demo"
+
+
+def test_an_own_family_goes_along_and_counts_by_its_content(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "r.yaml").write_text("name: r\nfamily: mine.py\n")
+    recipe = load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "run").mkdir()
+    recipe.write(tmp_path / "run")
+    held = load_recipe(tmp_path / "run" / "recipe.yaml")
+    assert held.family == str(tmp_path / "run" / "mine.py") and held.identity() == recipe.identity()
+    held.write(tmp_path / "run")
+    assert (tmp_path / "run" / "mine.py").read_text() == OWN
+    (tmp_path / "mine.py").write_text(OWN + "# another\n")
+    assert recipe.identity() != held.identity() and recipe.identity()["family"].startswith("mine.py sha256:")

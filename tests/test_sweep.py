@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_files import SWEEP, hand_made, point, write_sweep
+from sweep_files import BASE, SWEEP, hand_made, point, write_sweep
 
 from tinyse.cli import main
 from tinyse.core.artifacts import write_json
@@ -26,10 +26,10 @@ from tinyse.core.errors import ModelError, RecipeError, TinyseError
 from tinyse.core.progress import silent
 from tinyse.graph.model import Model
 from tinyse.sound.corpus.synthetic import synthetic_corpus
-from tinyse.studies.sweep import pipeline, workers
+from tinyse.studies.sweep import lock, workers
 from tinyse.studies.sweep.identity import decides, dense_recipe, family
 from tinyse.studies.sweep.pipeline import plan_sweep, run_sweep
-from tinyse.studies.sweep.plan import Kind
+from tinyse.studies.sweep.plan import Job, Kind
 from tinyse.studies.sweep.point import _model as point_model
 from tinyse.studies.sweep.pool import Pool, Task
 from tinyse.studies.sweep.render import missing, points_csv, ratio_table, shown, write_presentation
@@ -146,6 +146,35 @@ def test_a_released_int8_model_is_what_points_start_from(tmp_path: Path, corpus:
     assert point_model(dense, chain, silent) == Path(dense.source)
     np.testing.assert_array_equal(Model.load(dense.floating).arrays["lstm_0/kernel"],
                                   dense_model(Path(dense.source), "from").arrays["lstm_0/kernel"])
+
+
+def test_a_network_of_one_s_own_travels_in_the_job(tmp_path: Path, corpus: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "from tinyse.families.tinylstm import ENDS, net\n"
+    file = write_sweep(tmp_path)
+    (tmp_path / "base.yaml").write_text("family: mine.py\n" + BASE.replace("network:", "family_options:"))
+    (tmp_path / "mine.py").write_text(text)
+
+    def dense():
+        job = plan_sweep(load_sweep(file), tmp_path / "out", corpus).dense
+        return Job.from_json(json.loads(json.dumps(job.to_json())))
+
+    first = dense()
+    (tmp_path / "mine.py").write_text(text + "# another\n")
+    other = dense()
+    assert (first.network, other.network) == (text, text + "# another\n")
+    assert first.folder != other.folder and first.key != other.key
+    (tmp_path / "mine.py").unlink()
+    trained = []
+
+    def train(recipe, folder, *rest, **options) -> None:
+        trained.append(recipe)
+        for name in ("model.npz", "float.npz", "calibration.npy", "recipe.yaml", "manifest.json"):
+            (folder / name).touch()
+
+    monkeypatch.setattr("tinyse.train.train", train)
+    point_model(first, Chain(Path(first.folder), silent), silent)
+    assert trained[0].family == f"{first.folder}/mine.py" and Path(trained[0].family).read_text() == text
 
 
 def test_what_is_missing_is_said_before_anything_runs(tmp_path: Path, corpus: Path) -> None:
@@ -361,10 +390,9 @@ def test_ctrl_c_stops_every_point_and_the_next_call_goes_on(tmp_path: Path, corp
 
 
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "LOCK_SECONDS", 0.0)
-    monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: None)
-    steps = []
-    with pipeline._alone(tmp_path / "out", steps.append), pytest.raises(TinyseError, match="another sweep runs there"):
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
+    with lock.alone(tmp_path / "out", "sweep", silent), pytest.raises(TinyseError, match="another sweep runs there"):
         _run(tmp_path, corpus)
     _run(tmp_path, corpus)
 

@@ -87,6 +87,24 @@ def test_an_interrupted_run_resumes_to_the_same_curve(whole, corpus, tmp_path):
     assert again.model.read_bytes() == whole.model.read_bytes()
 
 
+def test_the_plain_step_goes_on_from_the_lanes_checkpoint(whole, corpus, tmp_path, monkeypatch):
+    """As a run does that moves to a machine with a GPU; here the step is asked for, or a GPU pretended."""
+    monkeypatch.setattr("tinyse.train.loop.sees_gpu", lambda: True)
+
+    def halt(step):
+        if step.task == "train compress" and step.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(load_recipe("quick", TINY), tmp_path, corpus, halt, whole=False)
+    assert losses(tmp_path) == losses(whole.folder)[:len(losses(tmp_path))] and losses(tmp_path)
+    train(load_recipe("quick", TINY), tmp_path, corpus, resume=True)
+    for one, other in zip(losses(whole.folder), losses(tmp_path), strict=True):
+        assert one[:2] == other[:2]
+        assert not one[2] or float(other[2]) == pytest.approx(float(one[2]), rel=0.02)
+        assert not one[3] or float(other[3]) == pytest.approx(float(one[3]), abs=0.2)
+
+
 def test_a_second_run_in_the_same_folder_is_refused(whole, corpus):
     with pytest.raises(TrainingError, match="holds a run already"):
         train(load_recipe("quick", TINY), whole.folder, corpus)
@@ -178,7 +196,8 @@ def test_mixtures_have_the_snr_that_was_drawn(corpus):
 def test_train_command(corpus, tmp_path):
     words = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
     out = tmp_path / "run"
-    result = CliRunner().invoke(main, ["train", "quick", "--corpus", str(corpus), "--out", str(out), *words])
+    result = CliRunner().invoke(main, ["train", "quick", "--corpus", str(corpus), "--out", str(out), *words,
+                                  "--step", "plain"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("validation SI-SDR ") and lines[0].endswith("dB enhanced (measured)")

@@ -39,14 +39,16 @@ def install() -> None:
 @click.option("--out", default="build/bench", type=PATH, show_default=True, help="Scores of every clip.")
 @click.option("--count", default=COUNT, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="Only this table.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
-def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables: tuple[str, ...], workers: int) -> None:
+@click.option("--workers", type=click.IntRange(1), help="Processes that score.  [default: 2, on Ray one a core]")
+@click.option("--on", metavar="ray|ray://HOST", help="Score on a Ray cluster (docs/sweep.md).")
+def quality(models: Path, runs: Path, docs: Path, out: Path, count: int, tables: tuple[str, ...], workers: int | None,
+            on: str | None) -> None:
     """Score every peer and model on the same mixtures; writes docs/benchmarks.md. What is scored stays scored."""
     from tinyse.bench.output import write_quality
     from tinyse.bench.quality import bench_quality, refuse_failed
 
     with progress_bars() as progress:
-        found = bench_quality(Plan(models, runs, _places(tables), count=count, workers=workers), progress)
+        found = bench_quality(Plan(models, runs, _places(tables), count=count, workers=workers, on=on), progress)
     for path in write_quality(found, docs, out):
         click.echo(path)
     refuse_failed(found)

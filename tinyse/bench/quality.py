@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tinyse.bench.peers import PEERS
 from tinyse.bench.scores import Mixtures, Scored, evaluation_of, score_contender
 from tinyse.bench.tables import TABLES
 from tinyse.core.artifacts import versions
+from tinyse.core.cluster import Cluster
 from tinyse.core.errors import CorpusError, ModelError, TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.measure.scores.metrics import conventions
@@ -29,6 +31,7 @@ from tinyse.sound.corpus.store import Corpus, corpus_dir
 
 SEED = 2026
 COUNT = 20
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Plan:
         tables: corpus folder or tier of each table, by the table's name.
         cache: packages, scores and speeds; None for ``bench_dir``.
         metrics, snrs, count, seconds, seed: as of ``tinyse evaluate``.
-        workers: processes that score.
+        workers: processes that score; None: two, or one a core of the cluster.
+        on: the Ray cluster that they run on, as `Cluster` takes it; None for this machine.
     """
 
     models: Path = Path("models")
@@ -54,7 +58,8 @@ class Plan:
     count: int = COUNT
     seconds: float = SECONDS
     seed: int = SEED
-    workers: int = 2
+    workers: int | None = None
+    on: str | None = None
 
     @property
     def place(self) -> Path:
@@ -106,8 +111,14 @@ def bench_quality(plan: Plan, progress: Progress = silent) -> Quality:
     """Score everyone on every table and gather the facts; what was scored before comes from the cache.
 
     Raises:
-        CorpusError: no table's corpus is there. TinyseError: a metric's package is missing.
+        CorpusError: no table's corpus is there. TinyseError: a metric's package is missing, or ``plan.on`` is no place.
     """
+    with nullcontext() if plan.on is None else Cluster(plan.on) as cluster:
+        return _bench_quality(plan, progress, cluster)
+
+
+def _bench_quality(plan: Plan, progress: Progress, cluster: Cluster | None) -> Quality:
+    workers = plan.workers or (WORKERS if cluster is None else cluster.cores)
     contenders, missing = contenders_of(plan)
     tables: dict[str, Mixtures] = {}
     for name, place in plan.tables.items():
@@ -126,8 +137,8 @@ def bench_quality(plan: Plan, progress: Progress = silent) -> Quality:
     failed: list[str] = []
     for contender in contenders:
         try:
-            found = {name: score_contender(contender, mixtures, plan.metrics, plan.place / "scores", plan.workers,
-                                           _named(progress, name)) for name, mixtures in tables.items()}
+            found = {name: score_contender(contender, mixtures, plan.metrics, plan.place / "scores", workers,
+                                           _named(progress, name), cluster) for name, mixtures in tables.items()}
             if contender is not NOISY_INPUT:
                 facts.append(facts_of(contender, plan.place / "speed", _update_rate(next(iter(found.values())))))
         except TinyseError as error:

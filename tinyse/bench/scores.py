@@ -19,6 +19,7 @@ import numpy as np
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
 from tinyse.core.artifacts import sha256, versions, write_bytes, writing
+from tinyse.core.cluster import Cluster
 from tinyse.core.errors import TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.core.workers import ONE_THREAD, Workers, unless_set
@@ -69,7 +70,7 @@ def _bytes(pair: Pair) -> bytes:
 
 
 def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[str], cache: Path, workers: int = 1,
-                    progress: Progress = silent) -> list[Scored]:
+                    progress: Progress = silent, cluster: Cluster | None = None) -> list[Scored]:
     """Scores on every mixture, in order; what the cache or a model's card holds is not scored again.
 
     Args:
@@ -79,6 +80,7 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
         cache: folder of finished scores.
         workers: processes; 0 scores in this one.
         progress: receives the contender's name as the task.
+        cluster: where the workers run; None: here.
 
     Raises:
         TinyseError: it cannot be loaded, or a worker died.
@@ -95,7 +97,7 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
         with writing(file):
             cache.mkdir(parents=True, exist_ok=True)
             with open(file, "a", encoding="utf-8") as stream:
-                for scored in _scores(contender, todo, list(metrics), workers):
+                for scored in _scores(contender, todo, list(metrics), workers, cluster):
                     stream.write(json.dumps(asdict(scored)) + "\n")
                     stream.flush()
                     done[scored.clip] = scored
@@ -180,7 +182,12 @@ def _score(pair: Pair) -> Scored:
     return Scored(clip_digest(pair), values, skipped, rate)
 
 
-def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], workers: int) -> Iterator[Scored]:
+def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], workers: int,
+            cluster: Cluster | None) -> Iterator[Scored]:
+    if cluster is not None:
+        with cluster.workers(min(workers, len(pairs)), _start, (contender, metrics), ONE_THREAD) as pool:
+            yield from pool.in_order(_score, pairs)
+        return
     if workers < 1:
         _start(contender, metrics)
         try:

@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "Export a run: streaming int8 TFLite, Vela, C header.",
     "sweep": "A grid of recipes into one table with Pareto plots.",
     "recommend": "The model of a sweep that fits a budget.",
+    "runs": "List and compare what was trained, in one page too.",
     "prune-offline": "Prune a finished int8 .tflite by magnitude, untrained.",
     "firmware": "Firmware images of a model: build, run on QEMU, flash.",
     "enhance": "Enhance a WAV file or a PCM pipe, frame by frame.",

@@ -12,12 +12,13 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Sweep folder.  [default: sweeps/<name>]")
 @click.option("--workers", type=click.IntRange(1, 64), metavar="N",
               help="Points at once.  [default: what cores and free memory allow]")
+@click.option("--on", metavar="ray|ray://HOST", help="Run the points on a Ray cluster (docs/sweep.md).")
 @click.option("--from", "start", type=click.Path(path_type=Path), metavar="RUN",
               help="The dense run that every point starts from.  [default: the file's; without one it is trained]")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Corpus folder.  [default: the recipe's]")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and run nothing.")
-def command(sweep: str, out: Path | None, workers: int | None, start: Path | None, corpus: Path | None,
-            dry_run: bool) -> None:
+def command(sweep: str, out: Path | None, workers: int | None, on: str | None, start: Path | None,
+            corpus: Path | None, dry_run: bool) -> None:
     """Train, export, score and cost every point of SWEEP.yaml (a file, or the name of a built-in one).
 
     Cut it at any point and call it again: finished points are kept, and one in training goes on from its last
@@ -27,6 +28,7 @@ def command(sweep: str, out: Path | None, workers: int | None, start: Path | Non
     Example:
       tinyse sweep papers --from runs/full --out sweeps/papers
       tinyse sweep my-sweep.yaml --dry-run
+      tinyse sweep papers --on ray://head.cluster --out /shared/sweeps/papers
       tinyse recommend sweeps/papers --budget-kb 90
     """
     from tinyse.studies.sweep.spec import load_sweep
@@ -38,7 +40,7 @@ def command(sweep: str, out: Path | None, workers: int | None, start: Path | Non
     )
 
     folder = out or Path("sweeps") / spec.name
-    plan = plan_sweep(spec, folder, corpus, workers)
+    plan = plan_sweep(spec, folder, corpus, workers, on)
     click.echo(f"{plan.total} points, {plan.workers.workers} at once ({plan.workers.why})")
     if dry_run:
         for point in spec.points:

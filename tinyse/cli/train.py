@@ -55,10 +55,12 @@ def compression(structure: str | None, sparsity: float | None, start: Path | Non
 @click.option("--from", "start", type=click.Path(path_type=Path), metavar="RUN",
               help="Start from this dense run's float model in place of the float phase.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one key of the recipe.")
+@click.option("--step", type=click.Choice(["lanes", "plain"]),
+              help="Two CPU lanes, or one plain step as on a GPU.  [default: plain where TensorFlow sees a GPU]")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's last checkpoint.")
 def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | None, target_sparsity: float | None,
             clusters: int | None, skip: float | None, start: Path | None, overrides: tuple[str, ...],
-            resume: bool) -> None:
+            step: str | None, resume: bool) -> None:
     """Train RECIPE (a YAML file, or the name of a built-in one) into a run folder.
 
     \b
@@ -82,7 +84,7 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
     folder = out or Path("runs") / loaded.name
     where = corpus or loaded.corpus.path or corpus_dir(loaded.corpus.tier)
     with progress_bars() as progress:
-        result = train(loaded, folder, Path(where), progress, resume)
+        result = train(loaded, folder, Path(where), progress, resume, None if step is None else step == "plain")
     click.echo(f"validation SI-SDR {result.noisy_si_sdr:.2f} dB noisy, {result.si_sdr:.2f} dB enhanced (measured)")
     for phase, speed in result.frames_per_second.items():
         click.echo(f"{phase}: {speed:,.0f} frames/s trained (measured)")

@@ -36,6 +36,14 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values as ``section.key`` -> value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= {f"{key}.{k}": v for k, v in flat(value).items()} if isinstance(value, Mapping) else {key: value}
+    return found
+
+
 def _scalar(kind: type, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -47,9 +47,9 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def without_interrupts() -> Iterator[None]:
-    """Processes started in the block inherit that Ctrl-C is blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def without_interrupts(how: int = signal.SIG_BLOCK) -> Iterator[None]:
+    """Processes started in the block inherit that Ctrl-C is blocked; SIG_UNBLOCK: that it is not."""
+    before = signal.pthread_sigmask(how, [signal.SIGINT])
     try:
         yield
     finally:

@@ -43,11 +43,6 @@ class Family:
     ends: Ends
     make: Callable[..., Net]
 
-    @property
-    def label(self) -> str:
-        """Its name in reports: a user's file without folder and ending."""
-        return self.file.stem
-
     def options(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Options as ``net`` takes them, by its annotations.
 

@@ -27,7 +27,7 @@ PURPOSES = {"tensorflow": "train, export", "tf_keras": "train, export", "tensorf
             "tflite-micro": "the reference engine", "ethos-u-vela": "export to the NPU",
             "flatbuffers": "export", "pesq": "evaluate", "pystoi": "evaluate", "fast-bss-eval": "evaluate",
             "speechmos": "evaluate", "onnxruntime": "evaluate", "librosa": "evaluate", "matplotlib": "plots",
-            "pyelftools": "profile of the firmware",
+            "pyelftools": "profile of the firmware", "ray": "studies on a cluster",
             "pytest": "make test", "hypothesis": "make test", "ruff": "make test", "mypy": "make test",
             "types-PyYAML": "make test"}
 

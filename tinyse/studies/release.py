@@ -82,7 +82,7 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
         for file in FILES:
             if (exported.folder / file).exists():
                 shutil.copyfile(exported.folder / file, folder / file)
-        write_text(folder / "recipe.yaml", recipe.as_yaml())
+        recipe.write(folder)
         for file in ("log.csv", "curves.png"):
             shutil.copyfile(run / file, folder / file)
         for kind, path in write_evaluation(evaluation, folder).items():

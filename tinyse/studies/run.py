@@ -139,7 +139,7 @@ def _fetched(chain: Chain, plan: Recipe, chosen: Path | str | None, progress: Pr
 
 
 def _trained(chain: Chain, plan: Recipe, sound: Corpus, progress: Progress) -> Path:
-    inputs = {"recipe": plan.as_dict(), "corpus": sound.hash}
+    inputs = {"recipe": plan.identity(), "corpus": sound.hash}
     folder = chain.folder / "runs" / f"{plan.name}-{_digest(inputs)}"  # another recipe never resumes this one
 
     def work() -> Outcome:

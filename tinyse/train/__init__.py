@@ -18,10 +18,13 @@ __all__ = ["train"]
 
 
 def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = silent,
-          resume: bool = False) -> TrainResult:
+          resume: bool = False, whole: bool | None = None) -> TrainResult:
     """Train ``recipe`` into ``folder`` on the corpus in ``corpus_dir``.
 
     Writes recipe.yaml, log.csv, tb/, curves.png, checkpoints/, float.npz, model.npz, calibration.npy, manifest.json.
+
+    Args:
+        whole: one plain step a batch, as on a GPU, in place of the CPU's lanes; None: where TensorFlow sees a GPU.
 
     Raises:
         CorpusError: no corpus there. TrainingError: a run is there already, or was interrupted.
@@ -32,4 +35,4 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
     from tinyse.sound.corpus.store import Corpus
     from tinyse.train.loop import start_run
 
-    return start_run(recipe, folder, Corpus.open(corpus_dir), progress, resume)
+    return start_run(recipe, folder, Corpus.open(corpus_dir), progress, resume, whole)

@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
+
 from tinyse.core.errors import RecipeError
 from tinyse.train.distillation import Teacher
 from tinyse.train.keras import tf
@@ -40,19 +42,25 @@ def gradients(tape: Any, loss: Any, network: Network) -> list[Any]:
     return found
 
 
+def sees_gpu() -> bool:
+    """Whether TensorFlow can compute on a GPU here."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 class Lanes:
-    """Computes the gradient of one step over ``LANES`` threads.
+    """Computes the gradient of one step over ``LANES`` threads, or as one ``whole`` batch.
 
     ``gradient_step(step)`` returns the mean loss and the mean gradients, and moves the norms' running means.
     """
 
     def __init__(self, network: Network, mixer: Mixer, loss: str, batch: int, compiled: bool = False,
-                 teacher: Teacher | None = None, exits: Sequence[float] = (1.0,)) -> None:
+                 teacher: Teacher | None = None, exits: Sequence[float] = (1.0,), whole: bool = False) -> None:
         """Trace nothing yet.
 
         Args:
             compiled: have XLA fuse the elementwise work, other rounding in the last bits.
             exits: weights of the losses of the network's results, in order; one for all alike.
+            whole: the plain step, for a GPU: the lanes' mixtures as one batch, other rounding in the last bits.
 
         Raises:
             RecipeError: neither one weight nor as many as there are results.
@@ -63,7 +71,7 @@ class Lanes:
             raise RecipeError(f"train.exits: {len(exits)} weights for {count} results", "one each, or one for all")
         self._exits = [weight / sum(exits) for weight in exits] if len(exits) == count else [1.0 / count] * count
         self.network, self.mixer, self.loss = network, mixer, loss
-        self.share = max(1, batch // LANES)
+        self.share, self.lanes = max(1, batch // LANES), 1 if whole else LANES
         self._lift = lifting(mixer.ends)
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
@@ -125,21 +133,24 @@ class Lanes:
         return {} if self.network.has_norms else None
 
     def _draw(self, step: int, lane: int) -> tuple[Any, ...]:
-        batch = self.mixer.batch(step, lane, self.share)
-        arrays = (batch.features, batch.clean, batch.noisy, batch.cosine, batch.waves)
-        drawn = tuple(tf.constant(array, tf.float32) for array in arrays)
+        """A lane's mixtures; of the whole batch those of every lane, on the axis of the batch, 1 of all arrays."""
+        batches = [self.mixer.batch(step, each, self.share) for each in (range(LANES) if self.lanes == 1 else [lane])]
+        arrays = ([getattr(batch, name) for batch in batches]
+                  for name in ("features", "clean", "noisy", "cosine", "waves"))
+        drawn = tuple(tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts, 1), tf.float32)
+                      for parts in arrays)
         return drawn if self.teacher is None else (*drawn, self.teacher.enhanced(drawn[0], drawn[2]))
 
     def _start(self, step: int) -> list[Future[Any]]:
-        return [self._pool.submit(self._draw, step, lane) for lane in range(LANES)]
+        return [self._pool.submit(self._draw, step, lane) for lane in range(self.lanes)]
 
     def gradient_step(self, step: int) -> tuple[float, list[Any]]:
         """Loss and gradients of step ``step``."""
         drawn = self._ahead[1] if self._ahead is not None and self._ahead[0] == step else self._start(step)
         results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
-        loss = sum(float(result[0]) for result in results) / LANES
+        loss = sum(float(result[0]) for result in results) / self.lanes
         self._ahead = (step + 1, self._start(step + 1))
         for name in results[0][2]:  # in lane order, here alone: no lane races another
-            self.network.learn({name: tuple(tf.add_n(parts) / LANES for parts in zip(
+            self.network.learn({name: tuple(tf.add_n(parts) / self.lanes for parts in zip(
                 *(result[2][name] for result in results), strict=True))})
-        return loss, [tf.add_n(parts) / LANES for parts in zip(*(r[1] for r in results), strict=True)]
+        return loss, [tf.add_n(parts) / self.lanes for parts in zip(*(r[1] for r in results), strict=True)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.core.artifacts import atomic_path, write_manifest, write_text
+from tinyse.core.artifacts import atomic_path, write_manifest
 from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, Step
 from tinyse.families import load
@@ -28,7 +28,7 @@ from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
 from tinyse.train.interrupt import interrupts
 from tinyse.train.keras import tf, tf_keras
-from tinyse.train.lanes import WORTH_COMPILING, Lanes
+from tinyse.train.lanes import WORTH_COMPILING, Lanes, sees_gpu
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
 from tinyse.train.prune import PruningMethod
@@ -67,8 +67,9 @@ class TrainResult:
 class Run:
     """One training run in one folder."""
 
-    def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress) -> None:
-        self.recipe, self.folder, self.progress = recipe, folder, progress
+    def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, whole: bool) -> None:
+        self.recipe, self.folder, self.progress, self.whole = recipe, folder, progress, whole
+        self.identity = recipe.identity()  # of a family's file as it is now
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
@@ -106,7 +107,7 @@ class Run:
         self.validation.forget()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
-                 self.teacher, train.exits)
+                 self.teacher, train.exits, self.whole)
         self.lanes = Lanes(*given) if self.budget is None else GatedLanes(*given, budget=self.budget)
 
         @tf.function
@@ -280,7 +281,7 @@ class Run:
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
 
     def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
-        return self.network.export(self.ends, ranges, meta, load(self.recipe.family).label)
+        return self.network.export(self.ends, ranges, meta, Path(self.recipe.family).stem)
 
     def _finish(self) -> TrainResult:
         if self.best_weights:
@@ -298,6 +299,7 @@ class Run:
         self.records.write()
         self.records.draw()
         files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
+        files |= {own.name: self.folder / own.name for own in [self.recipe.own_family] if own}
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
             "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
@@ -307,7 +309,8 @@ class Run:
                            self.validation.noisy_db, self.speed)
 
 
-def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool) -> TrainResult:
+def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool,
+              whole: bool | None = None) -> TrainResult:
     """Train ``recipe`` on ``corpus`` into ``folder``; see ``tinyse.train.train``."""
     checkpoint = folder / "checkpoints" / "last.npz"
     if checkpoint.exists() and not resume:
@@ -319,12 +322,13 @@ def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, 
     source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, net) if source is not None else None
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe, folder, corpus, progress)
+    run = Run(recipe, folder, corpus, progress, sees_gpu() if whole is None else whole)
     if given is not None and recipe.train.distill:
         run.learn_from(given)
     if resume:
         resume_run(run)
     if given is not None and begins:
         run.start_from(given)
-    write_text(folder / "recipe.yaml", recipe.as_yaml())
+    recipe.write(folder)
+    run.records.settings(run.identity)
     return run.train()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tinyse.core.artifacts import sha256, write_bytes, write_text
 from tinyse.core.errors import RecipeError
 from tinyse.core.sections import build, convert, merged, one_of, plain, within
 from tinyse.families import load
@@ -182,6 +183,23 @@ class Recipe:
         """The resolved recipe as YAML."""
         return yaml.safe_dump(self.as_dict(), sort_keys=False)
 
+    @property
+    def own_family(self) -> Path | None:
+        """The file of a family that is the user's own."""
+        return Path(self.family) if self.family.endswith(".py") else None
+
+    def identity(self) -> dict[str, Any]:
+        """As ``as_dict``, a family of the user's own by its file's name and content in place of its path."""
+        own = self.own_family
+        return {**self.as_dict(), **({"family": f"{own.name} sha256:{sha256(own)}"} if own else {})}
+
+    def write(self, folder: Path) -> None:
+        """Write ``recipe.yaml``, and beside it a family of the user's own."""
+        own = self.own_family
+        if own is not None and not ((folder / own.name).exists() and own.samefile(folder / own.name)):
+            write_bytes(folder / own.name, own.read_bytes())
+        write_text(folder / "recipe.yaml", replace(self, family=own.name if own else self.family).as_yaml())
+
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:
     *parents, last = key.split(".")
@@ -268,6 +286,8 @@ def parse_shares(lines: Sequence[str], where: str = "") -> dict[str, float]:
 def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read a recipe file, or a built-in one by name, and apply ``section.key`` overrides.
 
+    A family's file that the recipe names is looked for beside it first, one of the overrides in the current folder.
+
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key, or a value out of range.
     """
@@ -287,4 +307,8 @@ def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) 
         values = {key: value for key, value in values.items() if key not in ("family_options", "network", "ends")}
     for key, text in (overrides or {}).items():
         _override(values, key, text)
+    name = values.get("family")
+    if isinstance(name, str) and name.endswith(".py") and (path.parent / name).is_file() and (
+            "family" not in (overrides or {}) or not Path(name).is_file()):
+        values["family"] = str(path.parent / name)
     return recipe_of(values, str(path))

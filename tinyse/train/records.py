@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import atomic_path, write_text
+from tinyse.core.sections import flat
 from tinyse.train.keras import tf
 
 COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate")
@@ -28,6 +31,15 @@ class Records:
             for name, value in row.items():
                 if name not in ("step", "phase"):
                     tf.summary.scalar(name, value)
+
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Tell TensorBoard's HParams plugin the recipe, nested values; its metrics are the scalars of the log."""
+        from tensorboard.plugins.hparams import api
+
+        told = {key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+                for key, value in flat(values).items()}
+        with self._events.as_default(step=0):
+            api.hparams(told, trial_id=os.fsdecode(self.folder))
 
     def write(self) -> None:
         """Write log.csv."""

@@ -17,7 +17,7 @@ def save_run(run: Run) -> None:
     state = {"step": run.step, "phase": run.phase, "float_end": run.float_end, "best": run.best,
              "stale": run.stale, "ranges": run.ranges, "rows": run.records.rows, "recent": run.recent,
              "normalizer": [run.network.shift, run.network.scale], "corpus": run.corpus_hash,
-             "recipe": run.recipe.as_dict(), "start": run.start_hash,
+             "recipe": run.identity, "start": run.start_hash,
              "budget": run.budget.state() if run.budget is not None else None}
     arrays = {**pack("weights", run.network.weights), **pack("optimizer", run.optimizer.variables)}
     arrays |= {f"best.{n}": a for n, a in enumerate(run.best_weights)}
@@ -45,7 +45,9 @@ def resume_run(run: Run) -> bool:
     if missing:
         raise TrainingError(f"{path}: damaged checkpoint: no {', '.join(sorted(missing))}",
                             "delete it and train again")
-    if recipe_of(state["recipe"], str(path)) != run.recipe or state["corpus"] != run.corpus_hash:
+    same = state["recipe"].get("family", "tinylstm") == run.identity["family"]  # its file may have moved
+    if (not same or recipe_of({**state["recipe"], "family": run.recipe.family}, str(path)) != run.recipe
+            or state["corpus"] != run.corpus_hash):
         raise TrainingError(f"{path}: written by another recipe or corpus", "train into another folder")
     if run.teacher is not None and state.get("start") != run.teacher.sha256:
         raise TrainingError(f"{path}: train.start: {run.recipe.train.start} is not the model that this run began "

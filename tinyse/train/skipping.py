@@ -29,7 +29,7 @@ import numpy as np
 from tinyse.graph.skip import FULL
 from tinyse.train.gated import Gated, Updates, pick
 from tinyse.train.keras import tf
-from tinyse.train.lanes import LANES, Lanes, gradients
+from tinyse.train.lanes import Lanes, gradients
 from tinyse.train.loss import compressed_error, energy_error, enhanced_magnitude
 from tinyse.train.recipe import SkipPart
 
@@ -214,6 +214,6 @@ class GatedLanes(Lanes):
             value[..., at] = old + SPEED * (value[..., at] - old)
             variable.assign(value)
         delay, weight, rate = (sum(column) for column in zip(*sorted(self._sums), strict=True))
-        rate /= LANES
+        rate /= self.lanes
         price = delay / weight / rate if weight > 0 else None
         self.budget.after_step(step, price, rate, (twin, at))

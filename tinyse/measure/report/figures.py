@@ -34,7 +34,7 @@ def spectrograms(panels: Mapping[str, Signal]) -> bytes:
     Args:
         panels: title -> float32[samples] at 16 kHz.
     """
-    figure = _figure(3.4 * len(panels) + 0.6, 3.0)
+    figure = blank_figure(3.4 * len(panels) + 0.6, 3.0)
     levels = {title: spectrogram(wave) for title, wave in panels.items()}
     top = max(float(level.max()) for level in levels.values())
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -50,7 +50,7 @@ def spectrograms(panels: Mapping[str, Signal]) -> bytes:
         bar = figure.colorbar(image, ax=list(axes), pad=0.01)
         bar.set_label("dB", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def figure_before_after(noisy: Signal, enhanced: Signal, clean: Signal) -> bytes:
@@ -70,7 +70,7 @@ def learning_curves(log: Path, columns: Sequence[str] = ("loss", "si_sdr")) -> b
     names = [name for name in (rows[0] if rows else {}) if any(part in name for part in columns)]
     if not names or "step" not in rows[0]:
         return None
-    figure = _figure(4.2 * len(names), 2.8)
+    figure = blank_figure(4.2 * len(names), 2.8)
     for index, name in enumerate(names):
         axis = figure.add_subplot(1, len(names), index + 1)
         for phase in dict.fromkeys(row.get("phase") or "" for row in rows):
@@ -84,19 +84,21 @@ def learning_curves(log: Path, columns: Sequence[str] = ("loss", "si_sdr")) -> b
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[1] not in ([], [""]):
             axis.legend(fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)  # no display needed
+    FigureCanvasAgg(figure)
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()

@@ -49,7 +49,7 @@ class Report:
         clips: audio with spectrograms.
         curves: PNG of the learning curves.
         figures: further PNGs by caption.
-        tables: what a frame costs and where the bytes go, each title with its source.
+        tables: what a frame costs and where the bytes go, each title with its source; below the heading ``below``.
         recipe: the resolved recipe, YAML text.
         versions: package -> version.
         notes: further lines by heading.
@@ -63,6 +63,7 @@ class Report:
     curves: bytes | None = None
     figures: Mapping[str, bytes] = field(default_factory=dict)
     tables: Sequence[Table] = ()
+    below: str = "Cost"
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -149,7 +150,7 @@ def _costs(report: Report) -> str:
         body = _table([table.header, *table.rows]) if table.header else ""
         parts.append(f"<h3>{_escape(table.title)}</h3>{body}{_lines(table.notes)}")
     parts += [f"<p>{_escape(caption)}</p>" + _image(png, caption) for caption, png in report.figures.items()]
-    return _section("Cost", "\n".join(parts)) if parts else ""
+    return _section(report.below, "\n".join(parts)) if parts else ""
 
 
 def _training(report: Report) -> str:

@@ -27,6 +27,8 @@ def decides(recipe: Recipe) -> dict[str, Any]:
     A later version that adds a key with a default leaves this, and so a point's folder, as it was.
     """
     found = _changed(recipe)
+    if recipe.own_family is not None:
+        found["family"] = recipe.identity()["family"]
     off = [("prune", recipe.prune.method == "none"), ("cluster", not recipe.cluster.values),
            ("skip", not recipe.skip.enabled)]
     for key in ["name", *(key for key, idle in off if idle)]:

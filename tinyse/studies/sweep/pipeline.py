@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import sha256, versions, write_json
+from tinyse.core.cluster import Cluster
 from tinyse.core.errors import TinyseError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.export.bundle import INT8
 from tinyse.sound.corpus.store import Corpus, corpus_dir
 from tinyse.studies.sweep.columns import MEAN, OPERATIONS, RATE, VAL_RATE, costs, sweep_columns
+from tinyse.studies.sweep.lock import alone
+from tinyse.studies.sweep.nodes import RayPool
 from tinyse.studies.sweep.plan import Common, Job, dense_job, offline_job, trained_job
 from tinyse.studies.sweep.point import finished
 from tinyse.studies.sweep.pool import Pool, Task
 from tinyse.studies.sweep.render import write_data, write_presentation
 from tinyse.studies.sweep.results import Column, PointResult, SweepResult
 from tinyse.studies.sweep.spec import SweepSpec
-from tinyse.studies.sweep.workers import Choice, choose_workers
-
-LOCK_SECONDS = 150.0
-"""How long to wait for the processes of a sweep that was killed to write their checkpoints."""
+from tinyse.studies.sweep.workers import Choice, choose_workers, ray_workers
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Plan:
         dense: the first job.
         total: points in all, the dense one included.
         workers: how many at once, and why.
+        on: the Ray cluster that they run on, as `Cluster` takes it; None for this machine.
     """
 
     spec: SweepSpec
@@ -46,10 +45,11 @@ class Plan:
     dense: Job
     total: int
     workers: Choice
+    on: str | None = None
 
 
 def plan_sweep(spec: SweepSpec, out: Path | str, corpus: Path | str | None = None,
-               workers: int | None = None) -> Plan:
+               workers: int | None = None, on: str | None = None) -> Plan:
     """Open the corpus, find the dense model, choose the workers; nothing is written.
 
     Args:
@@ -57,15 +57,19 @@ def plan_sweep(spec: SweepSpec, out: Path | str, corpus: Path | str | None = Non
         out: the sweep's folder.
         corpus: takes the place of the sweep's and the recipe's.
         workers: points at once; None: what cores and memory allow.
+        on: a Ray cluster, as `Cluster` takes it; None: this machine.
 
     Raises:
-        CorpusError: no corpus there. ModelError: no dense model there.
+        CorpusError: no corpus there. ModelError: no dense model there. TinyseError: no such ``on``.
     """
     given = corpus or spec.corpus or spec.recipe.corpus.path or corpus_dir(spec.recipe.corpus.tier)
     opened = Corpus.open(given)
+    if on is not None:
+        on = Cluster(on).on
     common = Common(Path(out), Path(given).absolute(), opened.hash, spec.target, spec.devices, spec.score)
     points = sum(len(point.seeds) for point in spec.points) + len(spec.offline)
-    return Plan(spec, common, dense_job(spec, common), points + 1, choose_workers(points, workers))
+    chosen = choose_workers(points, workers) if on is None else ray_workers(points, workers, on)
+    return Plan(spec, common, dense_job(spec, common), points + 1, chosen, on)
 
 
 def run_sweep(plan: Plan, progress: Progress = silent, worker: tuple[str, ...] = ()) -> SweepResult:
@@ -80,8 +84,15 @@ def run_sweep(plan: Plan, progress: Progress = silent, worker: tuple[str, ...] =
         TinyseError: the dense model failed, or another sweep runs in the folder.
         KeyboardInterrupt: after every point has stopped where it can go on.
     """
-    with _alone(plan.common.out, progress) as lock:
-        sweep = _Sweep(plan, progress, worker or (sys.executable, "-m", "tinyse.studies.sweep.worker"), lock)
+    with ExitStack() as stack:
+        lock = stack.enter_context(alone(plan.common.out, "sweep", progress))
+        cluster = stack.enter_context(Cluster(plan.on)) if plan.on is not None else None
+
+        def run(tasks: list[Task], workers: int, ended: Callable[[Task, str], None]) -> None:
+            (Pool(workers, progress, ended, held=(lock,)) if cluster is None else
+             RayPool(cluster, workers, progress, ended)).run(tasks)
+
+        sweep = _Sweep(plan, progress, worker or (sys.executable, "-m", "tinyse.studies.sweep.worker"), run)
         sweep.run([plan.dense], 1)
         if sweep.failed:
             raise TinyseError(f"dense: {sweep.failed['dense']}", "every point starts from it")
@@ -102,8 +113,9 @@ def _jobs(plan: Plan) -> list[Job]:
 class _Sweep:
     """What is done so far."""
 
-    def __init__(self, plan: Plan, progress: Progress, worker: tuple[str, ...], lock: int) -> None:
-        self.plan, self.progress, self.worker, self.lock = plan, progress, worker, lock
+    def __init__(self, plan: Plan, progress: Progress, worker: tuple[str, ...],
+                 run: Callable[[list[Task], int, Callable[[Task, str], None]], None]) -> None:
+        self.plan, self.progress, self.worker, self._run = plan, progress, worker, run
         self.jobs: list[Job] = []
         self.done: dict[str, PointResult] = {}
         self.failed: dict[str, str] = {}
@@ -128,7 +140,7 @@ class _Sweep:
                 write_data(self.result(), self.plan.common.out)
 
         self._tell()
-        Pool(workers, self.progress, ended, held=(self.lock,)).run(tasks)
+        self._run(tasks, workers, ended)
 
     def _tell(self, note: str = "") -> None:
         self.progress(Step("sweep", len(self.done), self.plan.total, note))
@@ -147,7 +159,7 @@ class _Sweep:
         columns = sweep_columns(spec.target, spec.devices, spec.score.metrics, skips)
         reference, points = _derived(points, columns)
         settings: dict[str, Any] = {
-            "sweep_sha256": sha256(spec.file), "corpus": common.corpus_hash, "recipe": spec.recipe.as_dict(),
+            "sweep_sha256": sha256(spec.file), "corpus": common.corpus_hash, "recipe": spec.recipe.identity(),
             "from": spec.start, "devices": list(spec.devices), "scoring": spec.score.to_json()}
         return SweepResult(spec.name, spec.target, settings, columns, reference, tuple(points), dict(self.failed),
                            versions())
@@ -183,21 +195,3 @@ def _means(values: Mapping[str, float], columns: tuple[Column, ...]) -> dict[str
     found = {RATE: rate, VAL_RATE: values.get(VAL_RATE, rate)}
     found |= {MEAN + c.key: rate * values[c.key] for c in costs(columns) if c.key in values}
     return found | {"mean_mops": OPERATIONS * rate * values["macs"] / 1e6}
-
-
-@contextlib.contextmanager
-def _alone(out: Path, progress: Progress, clock: Callable[[], float] = time.monotonic) -> Iterator[int]:
-    """Hold the folder's lock, a descriptor that points keep open; wait for those of a sweep that was killed."""
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w", encoding="utf-8") as lock:
-        until = clock() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if clock() > until:
-                    raise TinyseError(f"{out}: another sweep runs there", "wait, or give another --out") from None
-                progress(Step("sweep", 0, 0, "waiting for the last one's processes to stop"))
-                time.sleep(1.0)
-        yield lock.fileno()

@@ -38,6 +38,7 @@ class Job:
         folder: the point's run folder.
         name, seed, kind, family, structure, sparsity: for the table; ``sparsity`` is what was asked for.
         recipe: what to train, as plain values; None where nothing is trained.
+        network: text of the recipe's family where that is a file of the user's own, else empty.
         source: the model that an untrained point is exported from; for offline points the dense int8 file.
         floating: the dense float model, scored by the dense job only.
         block: of offline points.
@@ -53,6 +54,7 @@ class Job:
     structure: str
     sparsity: float
     recipe: dict[str, Any] | None
+    network: str
     source: str
     floating: str
     block: tuple[int, int]
@@ -95,11 +97,13 @@ class Common:
         judged = {"target": sha256(load_target(self.target).path), "corpus": self.corpus_hash,
                   "devices": [sha256(load_target(each).path) for each in self.devices],
                   "scoring": self.scoring.to_json(), "emulator": can_emulate(), "versions": versions()}
+        own = recipe.own_family if recipe else None
+        network = own.read_bytes().decode(errors="surrogateescape") if own else ""
         label = f"{name}.s{seed}" if kind is Kind.TRAINED else name
         folder = self.out / "points" / f"{label}-{digest(makes)[:8]}"
         return Job(digest([makes, judged]), str(folder), name, seed, kind, family, structure, sparsity,
-                   recipe.as_dict() if recipe else None, source, floating, block, str(self.corpus), self.target,
-                   self.devices, self.scoring)
+                   recipe.as_dict() if recipe else None, network, source, floating, block, str(self.corpus),
+                   self.target, self.devices, self.scoring)
 
 
 def can_emulate() -> bool:

@@ -86,7 +86,12 @@ def _model(job: Job, chain: Chain, progress: Progress) -> Path:
         if source.suffix == ".tflite":
             dense_model(source, "from").save(Path(job.floating))
         return source
-    recipe = recipe_of(job.recipe, job.folder)
+    values = job.recipe
+    if job.network:
+        own = folder / Path(values["family"]).name
+        write_bytes(own, job.network.encode(errors="surrogateescape"))
+        values = {**values, "family": str(own)}
+    recipe = recipe_of(values, job.folder)
     if (folder / "checkpoints" / "last.npz").is_file() and (folder / "recipe.yaml").is_file():
         held = load_recipe(folder / "recipe.yaml")
         if decides(held) == decides(recipe):

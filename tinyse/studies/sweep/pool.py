@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import IO
 
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import without_interrupts
 from tinyse.studies.sweep.workers import NEED, free_memory
 
 GRACE = 120.0
 """Seconds that a stopped process may take to write its checkpoint."""
-SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+ALIKE = {**dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1"),
+         "CUDA_VISIBLE_DEVICES": "-1"}
+"""What every task's environment has, lest a result depends on where it ran."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,18 @@ class Pool:
         ended: called after each task with its error line, empty where all went well.
         free: bytes of memory left, or None.
         held: file descriptors that every process keeps open, such as a lock's.
+        here: folder that the processes run in; None for this one's.
+
+    Attributes:
+        killed: labels of those that failed because the system killed them.
     """
 
     def __init__(self, workers: int, progress: Progress = silent,
                  ended: Callable[[Task, str], None] = lambda task, error: None,
-                 free: Callable[[], int | None] = free_memory, held: tuple[int, ...] = ()) -> None:
-        self.workers, self._held = workers, held
+                 free: Callable[[], int | None] = free_memory, held: tuple[int, ...] = (),
+                 here: Path | None = None) -> None:
+        self.workers, self._held, self._here = workers, held, here
+        self.killed: set[str] = set()
         self._progress, self._ended, self._free = progress, ended, free
         self._selector = selectors.DefaultSelector()
         self._running: list[_Running] = []
@@ -101,11 +110,11 @@ class Pool:
     def _begin(self, task: Task) -> None:
         task.log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = os.pipe()
-        with open(task.log, "ab") as log:
+        with open(task.log, "ab") as log, without_interrupts(signal.SIG_UNBLOCK):  # a process of Ray's has it blocked
             process = subprocess.Popen(
                 [*task.command, str(theirs)], stdin=subprocess.PIPE, stdout=log, stderr=log,
                 pass_fds=(theirs, *self._held),
-                start_new_session=True, env={**os.environ, **dict.fromkeys(SINGLE, "1")})
+                cwd=self._here, start_new_session=True, env={**os.environ, **ALIKE})
         os.close(theirs)
         running = _Running(task, process, os.fdopen(ours, "rb", buffering=0))
         self._running.append(running)
@@ -138,6 +147,7 @@ class Pool:
         if code == 0:
             return ""
         if code == -signal.SIGKILL:
+            self.killed.add(running.task.label)
             return "was killed (out of memory? use --workers 1)"
         return running.error or f"ended with {code} (see {running.task.log})"
 

@@ -40,11 +40,13 @@ def main(arguments: list[str]) -> int:
         values = " ".join(f"{name} {value:.4g}" for name, value in step.values.items())
         say({"task": step.task, "done": step.done, "total": step.total, "note": f"{step.note} {values}".strip()})
 
+    from tinyse.studies.sweep.lock import alone
     from tinyse.studies.sweep.plan import Job
     from tinyse.studies.sweep.point import run_job
 
     try:
-        run_job(Job.from_json(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))), progress)
+        with alone(Path(arguments[0]).parent, "point", progress):  # its last process may still write a checkpoint
+            run_job(Job.from_json(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))), progress)
         return 0
     except TinyseError as error:
         say({"error": error.line()})

@@ -48,3 +48,8 @@ def choose_workers(points: int, asked: int | None = None, cores: int | None = No
         return Choice(asked, f"asked for; {cores} cores, {memory}")
     fit = 1 if free is None else max(1, free // NEED)
     return Choice(max(1, min(cores, fit, points)), f"{cores} cores, {memory}, {points} to do")
+
+
+def ray_workers(points: int, asked: int | None, on: str) -> Choice:
+    """All points at once, or ``asked``: Ray places them, a core and `NEED` each."""
+    return Choice(asked or max(1, points), f"at most; {on} places them, a core and {NEED / 2**30:.0f} GiB a point")
