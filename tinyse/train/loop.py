@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.core.artifacts import atomic_path, write_manifest, write_text
+from tinyse.core.artifacts import atomic_path, write_manifest
 from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, Step
-from tinyse.families import load
 from tinyse.graph.cluster import distinct_values
 from tinyse.graph.model import Model, Ranges
+from tinyse.graph.net import Net
 from tinyse.graph.snap import snap
 from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
@@ -35,9 +35,9 @@ from tinyse.train.prune import PruningMethod
 from tinyse.train.pruning import make_compression, zero_share
 from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
-from tinyse.train.resume import resume_run, save_run
+from tinyse.train.resume import save_run
 from tinyse.train.skipping import Budget, GatedLanes
-from tinyse.train.start import Start, check_ends, check_net, load_start, take_weights
+from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import Validation
 
 LOG_EVERY = 10
@@ -65,16 +65,16 @@ class TrainResult:
 
 
 class Run:
-    """One training run in one folder."""
+    """One training run in one folder, of a recipe's ``net``; ``label``: of its family."""
 
-    def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress) -> None:
-        self.recipe, self.folder, self.progress = recipe, folder, progress
+    def __init__(self, recipe: Recipe, net: Net, label: str, folder: Path, corpus: Corpus, progress: Progress) -> None:
+        self.recipe, self.label, self.folder, self.progress = recipe, label, folder, progress
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
         self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
         features = self.mixer.batch(0, 999, 16).features
-        self.network = Network(recipe.net(), float(features.mean()), float(features.std()))
+        self.network = Network(net, float(features.mean()), float(features.std()))
         self.corpus_hash = corpus.hash
         self.phase = "float"
         self.step = 0
@@ -206,8 +206,7 @@ class Run:
     # -- validation -------------------------------------------------------------------------------------
 
     def _validate(self) -> float:
-        shown = self.average.shown(self.network, self.pruning) if self.average is not None else nullcontext()
-        with shown:
+        with self.average.shown(self.network, self.pruning) if self.average is not None else nullcontext():
             return self._score()
 
     def _score(self) -> float:
@@ -280,7 +279,7 @@ class Run:
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
 
     def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
-        return self.network.export(self.ends, ranges, meta, load(self.recipe.family).label)
+        return self.network.export(self.ends, ranges, meta, self.label)
 
     def _finish(self) -> TrainResult:
         if self.best_weights:
@@ -305,26 +304,3 @@ class Run:
             "distill": self.recipe.train.distill})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)
-
-
-def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool) -> TrainResult:
-    """Train ``recipe`` on ``corpus`` into ``folder``; see ``tinyse.train.train``."""
-    checkpoint = folder / "checkpoints" / "last.npz"
-    if checkpoint.exists() and not resume:
-        raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
-    check_ends(recipe.ends)
-    net = load(recipe.family).net(recipe.family_options, recipe.ends)
-    check_net(recipe.net(), recipe.ends)
-    begins = not checkpoint.exists()
-    source = recipe.train.start if begins or recipe.train.distill else None
-    given = load_start(source, net) if source is not None else None
-    folder.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe, folder, corpus, progress)
-    if given is not None and recipe.train.distill:
-        run.learn_from(given)
-    if resume:
-        resume_run(run)
-    if given is not None and begins:
-        run.start_from(given)
-    write_text(folder / "recipe.yaml", recipe.as_yaml())
-    return run.train()
