@@ -1,5 +1,8 @@
 # TensorFlow Lite Micro, built by the user: TFLM_DIR is its source tree, TFLM_LIBRARY its libtensorflow-microlite.a for
 # the board's core (default: found under TFLM_DIR).
+ifneq ($(TFLM_LACKS),)
+$(error $(TFLM_LACKS): build with BACKEND=cpu or npu)
+endif
 TFLM_DIR ?=
 TFLM_CORE := $(patsubst -mcpu=%,%,$(filter -mcpu=%,$(CPU)))
 TFLM_LIBRARY ?= $(firstword $(wildcard $(TFLM_DIR)/gen/*$(TFLM_CORE)*/lib/libtensorflow-microlite.a \

@@ -295,15 +295,17 @@ def profiled():
 @needs_qemu
 @pytest.mark.qemu
 def test_costs_of_parts_at_their_rates() -> None:
+    from tinyse.core.origin import Source
     from tinyse.measure.costs.render import tables, to_json
     from tinyse.measure.costs.table import plain
     from tinyse.npu.account import account
 
     exported, found = profiled()
     parts = found.parts
-    assert parts.runs == emulated("npu").results.parts and parts.frames == emulated("npu").results.frames
-    rates = np.array(parts.runs) / parts.frames
-    by_name = {name: [each for each in parts.costs if each.name == name] for name in ("cycles", "MACs")}
+    ran = emulated("npu").results
+    rates = np.array(ran.parts) / ran.frames
+    assert parts.rates.shares == tuple(rates)
+    by_name = {"cycles": parts.of("cycles", Source.ESTIMATED), "MACs": parts.of("MACs", Source.SIMULATED)}
     macs = [sum(each.macs for each in account(path)) for path in exported.compiled]
     assert [each.once for each in by_name["MACs"]] == [*macs, sum(macs)]
     assert by_name["MACs"][-1].mean == pytest.approx(rates @ macs) and 0 < by_name["MACs"][-1].mean < sum(macs)
@@ -312,8 +314,8 @@ def test_costs_of_parts_at_their_rates() -> None:
     assert sum(layer.macs for layer in found.simulation.layers) == found.simulation.total.macs == sum(macs)
     text = "\n".join(plain(each) for each in tables(found))
     assert "parts of the network, estimated" in text and "parts of the network, simulated" in text
-    assert f"{100 * rates[1]:.1f} %" in text and "rates counted on" in text
-    assert to_json(found)["parts"]["runs"] == parts.runs
+    assert f"{100 * rates[1]:.1f} %" in text and f"{ran.frames:,} frames, emulated" in text
+    assert to_json(found)["parts"]["rates"]["shares"] == parts.rates.shares
     from tinyse.measure.costs.compare import compare
 
     rows = {row.name: row for row in compare(found, found)}

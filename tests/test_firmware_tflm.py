@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import pytest
 from click.testing import CliRunner
 from firmware_audio import read_wav, sound, write_wav
 from firmware_images import NPU, needs_compiler, needs_qemu, project
+from twin_nets import random_model
 
 from tinyse.cli import main
 from tinyse.core.errors import ToolError
+from tinyse.families import load
 from tinyse.firmware import qemu
 from tinyse.firmware.build import build
+from tinyse.graph.build import Build
 from tinyse.graph.skip import SkipGate
 
 pytestmark = [pytest.mark.qemu, needs_compiler]
@@ -81,6 +85,33 @@ def test_a_tree_that_is_none_is_one_line(given, reason):
     with pytest.raises(ToolError) as caught:
         build(project("small", "cortex-m55"), "corstone300", "tflm", variables=(f"TFLM_DIR={given}",))
     assert reason in caught.value.line() and "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(("name", "target", "reason"), [
+    ("demo", NPU, "the TFLM build runs one part and this network has 2"),
+    ("lone", NPU, "the TFLM build keeps the states of an LSTM only and this network has "),
+    ("still", "cortex-m55", "the TFLM build has no CONV_2D"),
+])
+def test_a_network_that_it_cannot_run_is_one_line_before_anything_is_built(name, target, reason, tmp_path):
+    """Two parts; one part with a GRU's state; one part without states whose operator is not registered."""
+    ends = load("demo").ends
+    net = load("demo").net({}, ends)
+    if name == "lone":
+        b = Build(ends.shape)
+        net = b.done(mask=b.dense(b.gru(b.reshape(b.x, (1, 1, 16)), 4, bits=8), 16, "sigmoid"))
+    elif name == "still":
+        b = Build(ends.shape)
+        net = b.done(mask=b.conv(b.x, 1, (1, 3), (1, 1), "sigmoid"))
+    (tmp_path / "run").mkdir()
+    replace(random_model(net), ends=ends).save(tmp_path / "run" / "model.npz")
+    out = tmp_path / "out"
+    answer = CliRunner().invoke(main, ["firmware", "build", str(tmp_path / "run"), "--target", target, "--tflm",
+                                       str(STANDIN), "--out", str(out)])
+    assert answer.exit_code == 1 and answer.stderr.splitlines()[-1].startswith(f"Error: {out / 'project'}: {reason}")
+    assert not (out / "project" / "build").exists()
+    made = subprocess.run(["make", "-C", out / "project", "BACKEND=tflm", f"TFLM_DIR={STANDIN}"], capture_output=True,
+                          text=True, check=False)
+    assert made.returncode and f"*** {reason}" in made.stderr and not (out / "project" / "build").exists()
 
 
 def test_without_a_tree_the_build_says_that_it_is_skipped(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
+from tinyse.export.bundle import COMPILED, INT8, model_of
 from tinyse.graph.grid import Grid
 from tinyse.graph.plan import Plan, Policy, Runner, run_all
 from tinyse.graph.skip import SkipGate
@@ -22,8 +23,8 @@ Micro's own interpreter; npu: the Vela-compiled file on the simulator."""
 
 CANDIDATES = {
     "keras": ("model.npz", "float.npz"),
-    "tflm": ("model_int8.tflite", "part_0_model_int8.tflite"),
-    "npu": ("model_vela.tflite", "part_0_model_vela.tflite"),
+    "tflm": (INT8,),
+    "npu": (COMPILED,),
 }
 """File names searched in a run or export folder, in this order, by engine."""
 LOUDEST = 1.01
@@ -181,9 +182,9 @@ def find_model(path: Path | str, kind: str | None = None) -> tuple[str, Path]:
         for candidate in (kind,) if kind else ("tflm", "keras", "npu"):
             for folder in (path, path / "export"):
                 for name in CANDIDATES[candidate]:
-                    if (folder / name).is_file():
-                        return candidate, folder if name.startswith("part_") else folder / name
-        wanted = CANDIDATES[kind][:1] if kind else ("model_int8.tflite", "model.npz")
+                    if model := model_of(folder, name):
+                        return candidate, model
+        wanted = CANDIDATES[kind][:1] if kind else (INT8, "model.npz")
         raise ModelError(f"{path}: no {' or '.join(wanted)} in this folder",
                          "give a run folder of `tinyse train` or an export folder of `tinyse export`")
     if not path.is_file():

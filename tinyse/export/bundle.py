@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from tinyse.core.artifacts import sha256 as hash_of
 from tinyse.core.errors import ModelError, RecipeError
 from tinyse.export.flatfile import unpack
 from tinyse.export.ports import counted, paired, port, read_ports
@@ -82,6 +83,19 @@ def part_files(folder: Path, name: str) -> tuple[Path, ...]:
 def plan_json(plan: Plan) -> dict[str, Any]:
     """What manifest.json says of a plan."""
     return {"parts": len(plan.parts), "results": list(plan.results), "policy": policy_json(plan.policy)}
+
+
+def model_of(folder: Path, name: str = INT8) -> Path | None:
+    """What engines take for an export: its file, or the folder where it has several parts; None where it has none."""
+    files = part_files(folder, name)
+    return None if not files else files[0] if len(files) == 1 else folder
+
+
+def model_sha256(model: Path) -> str:
+    """Hash of a model's file; of a folder of several parts, of the hashes of its int8 files."""
+    if not model.is_dir():
+        return hash_of(model)
+    return sha256(" ".join(hash_of(file) for file in part_files(model, INT8)).encode()).hexdigest()
 
 
 def open_bundle(path: Path | str, compiled: bool = False) -> Bundle:

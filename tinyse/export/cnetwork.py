@@ -63,6 +63,13 @@ class CNetwork:
         return sum(made.bytes for part in self.parts for made in part)
 
     @property
+    def tile_macs(self) -> tuple[int, ...]:
+        """MACs of a run of each part by the weights of the tiles that are stored, zeros among them included."""
+        return tuple(sum(sum(m.tiles.size for m in made.matrices) * (op.macs // op.weights_and_zeros[0])
+                         for op, made in zip(graph.ops, part, strict=True) if made.matrices)
+                     for graph, part in zip(self.plan.graphs, self.parts, strict=True))
+
+    @property
     def result(self) -> int:
         """Offset of the frame's result."""
         if len(self.parts) > 1:

@@ -74,12 +74,10 @@ def build(project: Path | str, board: str | None = None, backend: str | None = N
     folder = Path(project)
     settings = project_settings(folder)
     board, backend = board or settings["BOARD"], Backend(backend or settings["BACKEND"])
+    check_backend(folder, backend)
     known = boards(folder)
     if board not in known:
         raise ExportError(f"board {board!r} is not known", f"one of {', '.join(known)}")
-    if backend is Backend.NPU and settings["NPU"] != "1":
-        raise ExportError(f"{folder}: the model was exported for a processor without an NPU",
-                          "export it with --target ethos-u55-128, or build with BACKEND=cpu")
     for program in _NEEDED:
         if shutil.which(program) is None:
             raise ToolError(f"{program} is not installed", COMPILER_HINT)
@@ -99,13 +97,27 @@ def build(project: Path | str, board: str | None = None, backend: str | None = N
                  Kernels(kernels), tuple(sorted(made.rglob("*.su"))), tuple(sorted(made.glob("*.bin"))))
 
 
+def check_backend(project: Path, backend: Backend) -> None:
+    """See that a project's network can be built for ``backend``, before anything is.
+
+    Raises:
+        ExportError: it cannot, or ``project`` is none.
+    """
+    settings = project_settings(project)
+    if backend is Backend.NPU and settings["NPU"] != "1":
+        raise ExportError(f"{project}: the model was exported for a processor without an NPU",
+                          "export it with --target ethos-u55-128, or build with BACKEND=cpu")
+    if backend is Backend.TFLM and settings.get("TFLM_LACKS"):
+        raise ExportError(f"{project}: {settings['TFLM_LACKS']}", "build with BACKEND=cpu or npu")
+
+
 def boards(project: Path) -> tuple[str, ...]:
     """Boards that a project, or ``firmware/``, has; sorted."""
     return tuple(sorted(path.parent.name for path in (project / "boards").glob("*/board.mk")))
 
 
 def project_settings(project: Path) -> dict[str, str]:
-    """``BOARD``, ``BACKEND``, ``NPU`` and ``TARGET`` of a project, out of its model/project.mk.
+    """``BOARD``, ``BACKEND``, ``NPU``, ``TARGET`` and ``TFLM_LACKS`` of a project, out of its model/project.mk.
 
     Raises:
         ExportError: ``project`` is no project.
@@ -113,7 +125,7 @@ def project_settings(project: Path) -> dict[str, str]:
     file = project / "model" / "project.mk"
     if not file.is_file():
         raise ExportError(f"{project}: no firmware project", "write one: tinyse export RUN --firmware DIR")
-    return dict(re.findall(r"^(\w+) \??= (\S*)$", file.read_text(encoding="utf-8"), re.MULTILINE))
+    return dict(re.findall(r"^(\w+) \??= (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def _reason(output: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinyse.core.errors import ExportError
 from tinyse.core.progress import Progress, silent
 from tinyse.export.bundle import COMPILED, part_files
-from tinyse.firmware.build import Backend, Built, boards, build
+from tinyse.firmware.build import Backend, Built, boards, build, check_backend
 from tinyse.firmware.flash import PLACES
 from tinyse.firmware.project import sources_dir, write_project
 
@@ -72,6 +72,8 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
     exported = export_run(model, chosen, folder / "export", progress)
     project = write_project(exported.folder, folder / "project", board, progress, chosen)
     backends = [Backend.CPU] + ([Backend.NPU] if chosen.has_npu else [])
+    if tflm_dir is not None:
+        check_backend(project.folder, Backend.TFLM)
     images = [build(project.folder, board, backend, kernels) for backend in backends]
     if tflm_dir is not None:
         images.append(build(project.folder, board, Backend.TFLM, kernels, (f"TFLM_DIR={tflm_dir.absolute()}",)))

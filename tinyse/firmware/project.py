@@ -20,7 +20,7 @@ from pathlib import Path
 from tinyse.core.artifacts import put_folder, write_text, writing
 from tinyse.core.errors import ExportError, TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
-from tinyse.export.bundle import MANIFEST, manifest_of
+from tinyse.export.bundle import MANIFEST, manifest_of, open_bundle
 from tinyse.export.targets import Target, load_target
 from tinyse.firmware.build import boards
 from tinyse.firmware.timing import timing_header
@@ -29,6 +29,8 @@ from tinyse.firmware.vendor import copy_into
 MODEL = ("model.h", "model.c", "packed.h", "packed.c")
 PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "tflm.mk", "CMakeLists.txt", "README.md",
          "LICENSE")
+TFLM_OPERATORS = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "FULLY_CONNECTED", "LOGISTIC"}
+"""What src/network_tflm.cc registers beside the NPU's."""
 STAGES = ("sources", "model", "CMSIS")
 
 
@@ -104,13 +106,27 @@ def _fill(folder: Path, sources: Path, export: Path, board: str, target: Target,
     write_text(folder / "model" / "timing.h", timing_header(target))
     write_text(folder / "model" / "project.mk",
                f"# Written by tinyse for this export.\nTARGET = {target.name}\nNPU = {int(target.has_npu)}\n"
-               f"BOARD ?= {board}\nBACKEND ?= {_backend(target)}\n")
+               f"BOARD ?= {board}\nBACKEND ?= {_backend(target)}\nTFLM_LACKS = {_tflm_lacks(export, target)}\n")
     progress(Step("firmware", 2, len(STAGES), STAGES[2]))
     copy_into(folder, progress)
 
 
 def _backend(target: Target) -> str:
     return "npu" if target.has_npu else "cpu"
+
+
+def _tflm_lacks(export: Path, target: Target) -> str:
+    """Why network_tflm.cc cannot run this export; empty where it can."""
+    plan, operators = open_bundle(export).plan, set(manifest_of(export).get("operators", ()))
+    if len(plan.parts) > 1:
+        return f"the TFLM build runs one part and this network has {len(plan.parts)}"
+    states = [state.past.name for part in plan.parts for state in part.states]
+    if states:
+        return f"the TFLM build keeps the states of an LSTM only and this network has {states[0]}"
+    if {tensor.grid.bits for tensor in (*plan.inputs, plan.result)} != {8}:
+        return "the TFLM build takes and gives int8 only"
+    lacking = sorted(operators - TFLM_OPERATORS)
+    return f"the TFLM build has no {lacking[0]}" if lacking and not target.has_npu else ""
 
 
 def _target_name(export: Path) -> str:

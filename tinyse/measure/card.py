@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyse.core.origin import Source
 from tinyse.export.bundle import manifest_of, open_bundle
 from tinyse.graph.model import Model
 from tinyse.graph.ops import Op
 from tinyse.graph.plan import Plan
+from tinyse.measure.costs.parts import USED, PartCosts, scored_rates
+from tinyse.measure.costs.render import part_tables
 from tinyse.measure.costs.results import Profile
 from tinyse.measure.parity import Parity
 from tinyse.measure.scores.metrics import LABELS
@@ -28,12 +31,14 @@ def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profil
     Args:
         name: of the model.
         run: the run folder.
-        int8: its exported .tflite.
+        int8: its exported .tflite, or the export's folder where it has several parts.
         evaluation: of "float" and "int8".
         costs, parity: of the export.
         start: what the run started from, ``runs/MODEL`` (float weights) or ``models/MODEL`` (int8).
     """
     header, rows = table_rows(evaluation, LABELS)
+    rates = evaluation.part_rates("int8")
+    parts = costs.parts.at(scored_rates(evaluation, "int8")) if costs.parts else None
     manifest, plan = manifest_of(run, needed=True), open_bundle(int8).graph_plan()
     dense = Model.load(run / "float.npz")
     family = FAMILIES.get(dense.family, dense.family)
@@ -54,15 +59,15 @@ Conventions are in evaluation.json.
 
 ## Costs
 
-{_table(("what", "figure", "source"), _costs(costs, plan, evaluation.update_rate("int8")))}
-
+{_table(("what", "figure", "source"), _costs(costs, plan, parts, rates))}
+{_parts(parts)}
 ## Layers: exact
 
 {_table(LAYERS, _layers(plan, dense))}
 
 ## Parity over {parity.frames} frames of noisy test speech: measured (host)
 
-{_table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None))}
+{_table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None, dense.ends.result.kind))}
 
 ## Reproduce
 
@@ -80,7 +85,15 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def _costs(costs: Profile, plan: Plan, rate: float | None) -> Rows:
+def _parts(parts: PartCosts | None) -> str:
+    """A table a source, where there are several."""
+    if parts is None or not parts.several:
+        return ""
+    return "".join(f"\n## {table.title[:1].upper()}{table.title[1:]}\n\n{_table(table.header, table.rows)}\n" + "".join(
+        f"\n{note}.\n" for note in table.notes) for table in part_tables(parts))
+
+
+def _costs(costs: Profile, plan: Plan, parts: PartCosts | None, rates: tuple[float, ...]) -> Rows:
     sizes, npu = costs.sizes, costs.npu
     weights, zeros, macs, used = (sum(getattr(graph, key) for graph in plan.graphs)
                                   for key in ("weights", "zeros", "macs", "used_macs"))
@@ -101,14 +114,17 @@ def _costs(costs: Profile, plan: Plan, rate: float | None) -> Rows:
                  ("cycles, NPU alone", f"{npu.npu_cycles:,}", vela),
                  (f"share of the {1000 / npu.frames_per_second:g} ms hop at {npu.clock_mhz:.0f} MHz",
                   f"{npu.hop_share:.1%}", vela)]
-    if rate is not None:
-        rows += [("frames of the test split that run the network (the rows above are of such a frame)", f"{rate:.1%}",
-                  "measured (host)"),
-                 ("operations per mean frame, 2 a weight", f"{2 * rate * macs / 1e6:.3f} M", "exact x measured (host)"),
-                 ("operations per mean frame, 2 a non-zero weight", f"{2 * rate * used / 1e6:.3f} M",
-                  "exact x measured (host)")]
-        if npu is not None:
-            rows.append(("cycles per mean frame", f"{rate * npu.cycles:,.0f}", "estimated (Vela) x measured (host)"))
+    for part, rate in enumerate(rates):
+        of = "the network" if len(rates) == 1 else f"part {part}"
+        frame = "such a frame" if len(rates) == 1 else "one that runs all parts"
+        note = f" (the rows above are of {frame})" if not part else ""
+        rows.append((f"frames of the test split that run {of}{note}", f"{rate:.1%}", "measured (host)"))
+    if parts is not None and rates:
+        for name, shown in (("MACs", "a weight"), (USED, "a non-zero weight")):
+            mean = parts.of(name, Source.EXACT)[-1].mean or 0.0
+            rows.append((f"operations per mean frame, 2 {shown}", f"{2 * mean / 1e6:.3f} M", "exact x measured (host)"))
+        for cycles in parts.of("cycles", Source.ESTIMATED)[-1:]:
+            rows.append(("cycles per mean frame", f"{cycles.mean:,.0f}", "estimated (Vela) x measured (host)"))
     if costs.arena is not None:
         rows.append(("TFLM arena on the host", f"{costs.arena.total:,} B", "measured (host)"))
     return rows
@@ -138,14 +154,15 @@ def _layers(plan: Plan, dense: Model) -> Rows:
     return rows
 
 
-def _parity(parity: Parity, skips: bool) -> Rows:
+def _parity(parity: Parity, skips: bool, kind: str) -> Rows:
+    what, unit = ("mask", " / 256") if kind == "gains" else ("result", " steps")
     gates = [("frames that one ran and the other did not, streaming Keras and TFLM", f"{parity.streamed_gates}"),
              ("frames that one ran and the other did not, training pass and TFLM", f"{parity.trained_gates}")]
     return [*(gates if skips else []),
-            ("mask, streaming Keras against TFLM, largest", f"{parity.streamed_max} / 256"),
-            ("mask, streaming Keras against TFLM, mean", f"{parity.streamed_mean:.4f} / 256"),
-            ("mask, training pass against TFLM, largest", f"{parity.trained_max} / 256"),
-            ("mask, training pass against TFLM, mean", f"{parity.trained_mean:.4f} / 256"),
+            (f"{what}, streaming Keras against TFLM, largest", f"{parity.streamed_max}{unit}"),
+            (f"{what}, streaming Keras against TFLM, mean", f"{parity.streamed_mean:.4f}{unit}"),
+            (f"{what}, training pass against TFLM, largest", f"{parity.trained_max}{unit}"),
+            (f"{what}, training pass against TFLM, mean", f"{parity.trained_mean:.4f}{unit}"),
             ("SI-SDR of the two outputs apart", f"{parity.si_sdr_apart:.4f} dB")]
 
 

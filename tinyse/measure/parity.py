@@ -1,7 +1,7 @@
 """How far the trained network and its export are apart, on real noisy speech.
 
 Two networks are held against TFLM frame by frame: the quantization-aware one as it streams (exact tables) and as it
-trains (float32 arithmetic). Units are the mask's own steps, 1/256.
+trains (float32 arithmetic). Units are the result's own steps, a mask's 1/256.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ import numpy as np
 from tinyse.core.errors import ModelError
 from tinyse.engines import Engine, load_engine
 from tinyse.graph.model import Model
+from tinyse.graph.plan import Always, Skip
 from tinyse.graph.skip import SkipGate
-from tinyse.sound import applied, istft, stft
-from tinyse.sound import features as features_of
+from tinyse.sound import rows, sounded, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
-
-STEPS = 256.0
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences of masks, in steps of 1/256, and of the enhanced audio, over ``frames`` frames.
+    """Differences of results, in steps of their grid (a mask: 1/256), and of the sound, over ``frames`` frames.
 
     Attributes:
         frames: streamed without a reset.
@@ -47,7 +45,7 @@ class Parity:
 
 def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus, frames: int = 1000,
                    seed: int = 0) -> Parity:
-    """Stream ``frames`` frames of test mixtures through the trained model and through its export.
+    """Stream ``frames`` frames of test mixtures through the trained model and through its export, every part of both.
 
     Raises:
         ModelError: the model has no quantization ranges, or the export is damaged.
@@ -66,8 +64,9 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
     samples = (frames - 1) * ends.framing.hop + ends.framing.frame
     noisy, clean = (np.concatenate([getattr(p, which) for p in pairs])[:samples] for which in ("noisy", "clean"))
     spectrum = stft(noisy, ends.framing)
-    features = features_of(spectrum, ends)
-    exported, gates = _stream(load_engine(int8_path, "tflm"), features)
+    features = rows(noisy, spectrum, ends)
+    engine = load_engine(int8_path, "tflm")
+    exported, gates = _stream(engine, features)
     streamed, same = _stream(KerasEngine(model), features)
     network, sequence = restore(model), tf.constant(features[:, None])
     if model.net.skip is not None:
@@ -76,11 +75,11 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
         trained, ran = network.run(sequence, network.zero_states(1))[0][-1].numpy()[:, 0], gates
 
     def apart(masks: np.ndarray) -> np.ndarray:
-        return np.abs(np.round(masks * STEPS) - np.round(exported * STEPS))
+        return np.abs(np.round(masks / engine.output.scale) - np.round(exported / engine.output.scale))
 
     def score(masks: np.ndarray) -> float:
-        wave = istft(applied(spectrum, masks, ends), ends.framing)
-        edge = ends.framing.hop
+        wave = sounded(spectrum, masks, ends)
+        edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
         return si_sdr(clean[edge : wave.size - edge], wave[edge:-edge])["si_sdr"]
 
     one, other = apart(streamed), apart(trained)
@@ -91,6 +90,8 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
 def _stream(engine: Engine, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Masks of features [frames, bands], and whether the network ran on each, bool [frames]."""
     masks, ran = [], []
+    if not isinstance(engine.plan.policy, Skip):
+        engine.under(Always())
     gate: SkipGate | None = getattr(engine, "gate", None)
     for row in features:
         ran.append(gate is None or gate.due())

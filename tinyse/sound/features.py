@@ -7,7 +7,7 @@ import numpy as np
 from tinyse.core.errors import RecipeError
 from tinyse.sound.bands import to_bands, to_bins
 from tinyse.sound.ends import DEFAULT, Ends
-from tinyse.sound.framing import Numbers, Real
+from tinyse.sound.framing import Numbers, Real, istft
 
 TINY = np.float32(np.finfo(np.float32).tiny)
 """Squares below it are subnormal and count as 0, on the device as here."""
@@ -39,6 +39,19 @@ def features(spectrum: Numbers, ends: Ends = DEFAULT, magnitude: Numbers | None 
     raise RecipeError("feature: samples have no spectrum", "the hop is the feature")
 
 
+def rows(waves: Real, spectrum: Numbers, ends: Ends = DEFAULT, magnitude: Numbers | None = None) -> Real:
+    """A network's input on every frame, float32 [..., frames, row], of whole signals [..., samples] and their spectra.
+
+    Where samples are the feature, a frame's are its newest hop.
+    """
+    if ends.feature.kind != "samples":
+        return features(spectrum, ends, magnitude)
+    hop, frames = ends.framing.hop, spectrum.shape[-2]
+    first = ends.framing.frame - hop
+    hops: Real = np.ascontiguousarray(waves[..., first : first + frames * hop], np.float32)
+    return hops.reshape(*waves.shape[:-1], frames, hop)
+
+
 def _interleaved(values: Numbers) -> Real:
     parts: Real = np.ascontiguousarray(values).view(np.float32)
     return parts
@@ -53,6 +66,17 @@ def gains(answer: Numbers, ends: Ends = DEFAULT) -> Numbers:
         lifted = to_bins(np.ascontiguousarray(values).view(np.complex64), ends.bands, ends.framing)
         return np.asarray(lifted, np.complex64)
     return to_bins(values, ends.bands, ends.framing)
+
+
+def sounded(spectrum: Numbers, answers: Numbers, ends: Ends = DEFAULT) -> Real:
+    """The signal of a network's answers [frames, outputs] on a spectrum [frames, bins]: what a stream gives.
+
+    As long as the signal that had the spectrum; where samples are the result, zeros until the first frame's newest hop.
+    """
+    if ends.synthesizes:
+        return istft(applied(spectrum, answers, ends), ends.framing)
+    wave: Real = np.asarray(answers, np.float32).reshape(-1) * np.float32(ends.result.limit)
+    return np.pad(wave, (ends.framing.frame - ends.framing.hop, 0))
 
 
 def applied(spectrum: Numbers, answer: Numbers, ends: Ends = DEFAULT) -> Numbers:

@@ -18,10 +18,11 @@ import numpy as np
 from tinyse.core.artifacts import sha256, write_json, write_manifest, write_text
 from tinyse.core.errors import ModelError
 from tinyse.core.progress import Progress, silent
-from tinyse.export.bundle import COMPILED, INT8, MANIFEST, manifest_of
+from tinyse.export.bundle import COMPILED, INT8, MANIFEST, manifest_of, model_of, part_files
 from tinyse.export.pipeline import export_run
 from tinyse.graph.model import Model
 from tinyse.measure.card import card
+from tinyse.measure.costs.parts import rated, scored_rates
 from tinyse.measure.costs.pipeline import profile
 from tinyse.measure.costs.render import to_json
 from tinyse.measure.costs.results import Profile
@@ -35,7 +36,6 @@ from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.recipe import Recipe, load_recipe
 
 SEED = 2026
-FILES = (INT8, COMPILED)
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,18 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
             raise ModelError(f"{run}: no {needed}", "finish it with: tinyse train ... --resume")
     recipe = reproducible(run, Path(models), name)
     exported = export_run(run, target, run / "export", progress)
-    quantized = System("int8", "tflm", exported.folder / INT8)
+    int8 = model_of(exported.folder)
+    assert int8 is not None
+    quantized = System("int8", "tflm", int8)
     evaluation = evaluate(run / "float.npz", "keras", corpus_dir, "test", SNRS, count, SEED, against=quantized,
                           metrics=metrics, progress=progress, label="float")
-    costs = profile(exported.folder, target)
-    parity = measure_parity(run / "model.npz", exported.folder / INT8, Corpus.open(corpus_dir))
+    costs = rated(profile(exported.folder, target), scored_rates(evaluation, "int8"))
+    parity = measure_parity(run / "model.npz", int8, Corpus.open(corpus_dir))
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=final.parent))
     try:
-        for file in FILES:
-            if (exported.folder / file).exists():
-                shutil.copyfile(exported.folder / file, folder / file)
+        for path in (each for kind in (INT8, COMPILED) for each in part_files(exported.folder, kind)):
+            shutil.copyfile(path, folder / path.name)
         recipe.write(folder)
         for file in ("log.csv", "curves.png"):
             shutil.copyfile(run / file, folder / file)
@@ -90,10 +91,11 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
                 path.unlink()
         write_json(folder / "profile.json", to_json(costs))
         write_json(folder / "parity.json", asdict(parity))
-        write_text(folder / "README.md", card(name, run, exported.folder / INT8, evaluation, costs, parity,
-                                            recipe.train.start))
+        write_text(folder / "README.md", card(name, run, int8, evaluation, costs, parity, recipe.train.start))
         files = {path.name: path for path in sorted(folder.iterdir())}
-        write_manifest(folder, "release", files, {"name": name, "target": target, "start": recipe.train.start,
+        described = {key: manifest_of(exported.folder)[key] for key in ("plan", "ends")}
+        write_manifest(folder, "release", files, {**described, "name": name, "target": target,
+                                                  "start": recipe.train.start,
                                                   "model": sha256(run / "model.npz"),
                                                   "float": sha256(run / "float.npz")})
         folder.chmod(0o755)

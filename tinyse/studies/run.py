@@ -18,12 +18,14 @@ from typing import Any
 from tinyse.core.artifacts import sha256, versions, write_bytes, write_json
 from tinyse.core.chain import Chain, Outcome, StageTime
 from tinyse.core.errors import CorpusError
+from tinyse.core.origin import Source
 from tinyse.core.progress import Progress, silent
 from tinyse.engines import load_engine
 from tinyse.engines.enhance import enhance_signal
-from tinyse.export.bundle import INT8
+from tinyse.export.bundle import model_of, model_sha256
 from tinyse.export.targets import load_target
 from tinyse.graph.model import Model
+from tinyse.measure.costs.parts import Rates, rated, scored_rates
 from tinyse.measure.costs.render import Table, tables, to_json
 from tinyse.measure.report import Clip, Costs, Number, Report, Summary, figure_before_after, write_report
 from tinyse.measure.report.page import wav_bytes
@@ -42,7 +44,7 @@ SIGNALS = ("noisy", "float", "quantized", "clean")
 FIRMWARE = "firmware (QEMU)"
 FLOAT, QUANTIZED = "float", "quantized"
 ENHANCED = "audio/0-firmware.wav"
-COSTS = ("cycles per frame", "ms per frame", "bytes")
+COSTS = ("cycles per frame", "cycles per mean frame", "ms per frame", "bytes")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def run(
     export = _exported(chain, training, target, progress)
     examples = _example(chain, training, export, sound)
     evaluation = _scored(chain, training, export, sound, count, progress)
-    cost = _costed(chain, training, export, target)
+    cost = _costed(chain, training, export, target, scored_rates(evaluation, QUANTIZED))
     examples = _with_firmware(examples, chain.folder)
     costs = Costs({label: {name: Number(**number) for name, number in numbers.items()}
                    for label, numbers in cost["costs"].items()}, COSTS)
@@ -225,8 +227,11 @@ def _scored(chain: Chain, training: Path, export: Path, sound: Corpus, count: in
     return Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
 
 
-def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[str, Any]:
-    """Cycles, milliseconds and bytes per model, and the profile's tables, as JSON values."""
+def _costed(chain: Chain, training: Path, export: Path, target: str, rates: Rates | None) -> Mapping[str, Any]:
+    """Cycles, milliseconds and bytes per model, and the profile's tables, as JSON values.
+
+    Of a network that does not run whole on every frame, a mean frame is one at ``rates``.
+    """
     folder = chain.folder / "profile"
     models = _models(training, export)
 
@@ -238,7 +243,7 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
         emulated = chain.folder / ENHANCED
         emulated.unlink(missing_ok=True)
         options = Options(wav=chain.folder / "audio" / "0-noisy.wav", enhanced=emulated)
-        profiled = profile(export, target, options)
+        profiled = rated(profile(export, target, options), rates)
         files = [folder / "profile.json", *([emulated] if emulated.is_file() else [])]
         write_json(files[0], to_json(profiled))
         sizes = profiled.sizes
@@ -246,6 +251,9 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
         if profiled.npu is not None:
             source = f"{profiled.npu.origin.label} ({profiled.npu.origin.tool})"
             numbers["cycles per frame"] = Number(profiled.npu.cycles, "", source)
+            mean = profiled.parts.of("cycles", Source.ESTIMATED)[-1] if profiled.parts and rates else None
+            if profiled.parts and mean is not None and mean.mean is not None:
+                numbers["cycles per mean frame"] = Number(round(mean.mean), "", profiled.parts.mean_label(mean))
             numbers["ms per frame"] = Number(profiled.npu.milliseconds, "", source)
             files.append(folder / "roofline.png")
             draw_roofline(profiled, files[-1], load_target(target))
@@ -256,16 +264,17 @@ def _costed(chain: Chain, training: Path, export: Path, target: str) -> Mapping[
             "tables": [asdict(table) for table in tables(profiled)[1:]],
         })
 
-    return chain.stage("profile", {"target": _target_key(target), **_hashes(models)}, work)
+    inputs = {"target": _target_key(target), **_hashes(models), **({"rates": list(rates.shares)} if rates else {})}
+    return chain.stage("profile", inputs, work)
 
 
 def _models(training: Path, export: Path) -> tuple[System, System]:
     return (System(FLOAT, "keras", training / "float.npz"),
-            System(QUANTIZED, "tflm", export / INT8))
+            System(QUANTIZED, "tflm", model_of(export) or export))
 
 
 def _hashes(models: tuple[System, ...]) -> dict[str, str]:
-    return {system.label: sha256(system.path) for system in models}
+    return {system.label: model_sha256(system.path) for system in models}
 
 
 def _digest(value: Any) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, silent
+from tinyse.families import load
 from tinyse.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,12 +29,35 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
         whole: one plain step a batch, as on a GPU, in place of the CPU's lanes; None: where TensorFlow sees a GPU.
 
     Raises:
-        CorpusError: no corpus there. TrainingError: a run is there already, or was interrupted.
+        RecipeError: what cannot be trained or run later, before anything is. CorpusError: no corpus there.
+        TrainingError: a run is there already, or was interrupted.
     """
-    from tinyse.train.lanes import use_lanes
+    from tinyse.train.lanes import sees_gpu, use_lanes
 
     use_lanes()
     from tinyse.sound.corpus.store import Corpus
-    from tinyse.train.loop import start_run
+    from tinyse.train.loop import Run
+    from tinyse.train.resume import resume_run
+    from tinyse.train.start import check_ends, check_losses, check_net, load_start
 
-    return start_run(recipe, folder, Corpus.open(corpus_dir), progress, resume, whole)
+    corpus, begins = Corpus.open(corpus_dir), not (folder / "checkpoints" / "last.npz").exists()
+    if not begins and not resume:
+        raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
+    family, options, ends, skips = load(recipe.family), recipe.family_options, recipe.ends, recipe.skip.enabled
+    check_ends(ends)
+    net = family.net(options, ends, skips)
+    check_losses(recipe, net)
+    check_net(net, ends)
+    source = recipe.train.start if begins or recipe.train.distill else None
+    given = load_start(source, family.net(options, ends) if skips else net) if source is not None else None
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(recipe, net, Path(recipe.family).stem, folder, corpus, progress, sees_gpu() if whole is None else whole)
+    if given is not None and recipe.train.distill:
+        run.learn_from(given)
+    if resume:
+        resume_run(run)
+    if given is not None and begins:
+        run.start_from(given)
+    recipe.write(folder)
+    run.records.settings(run.identity)
+    return run.train()

@@ -2,8 +2,8 @@
 
 A range is the mean over batches of each batch's extremes, which one outlier cannot stretch; the cell state, whose
 power-of-two scale has room, takes the largest. Logits are cut at +-6: beyond that the int8 mask is already
-within one step of 0 or 1, and the finer grid serves the middle of the sigmoid (ours); so are an 8-bit GRU's gates. Scales are snapped to 11 bits,
-h to 2^-7 (``tinyse.graph.snap``).
+within one step of 0 or 1, and the finer grid serves the middle of the sigmoid (ours); so are an 8-bit GRU's
+gates. Scales are snapped to 11 bits, h to 2^-7 (``tinyse.graph.snap``).
 """
 
 from __future__ import annotations

@@ -173,6 +173,14 @@ def _interleaved(real: Tensor, imaginary: Tensor) -> Tensor:
     return tf.reshape(pairs, tf.concat([tf.shape(real)[:-1], [2 * real.shape[-1]]], 0))
 
 
+def sounded(spectrum: Tensor, answers: Tensor, ends: Ends = DEFAULT) -> Tensor:
+    """Signals [batch, samples] of answers [batch, frames, outputs] on spectra [batch, frames, bins]; see ``sound``."""
+    if ends.synthesizes:
+        return istft(applied(spectrum, answers, ends), ends.framing)
+    waves = tf.reshape(answers, [tf.shape(answers)[0], -1]) * ends.result.limit
+    return tf.pad(waves, [[0, 0], [ends.framing.frame - ends.framing.hop, 0]])
+
+
 def gains(answer: Tensor, ends: Ends = DEFAULT) -> Tensor:
     """Gains of bins, float32 or complex64 [..., bins], of a network's answers float32 [..., outputs]."""
     if ends.result.limit != 1:

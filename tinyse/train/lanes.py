@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.errors import RecipeError
+from tinyse.sound import DEFAULT
 from tinyse.train.distillation import Teacher
+from tinyse.train.ends import sounded, stft
 from tinyse.train.keras import tf
-from tinyse.train.loss import MIXED_WEIGHT, compressed_spectral, lifting, si_sdr
+from tinyse.train.loss import MIXED_WEIGHT, complex_spectral, compressed_spectral, lifting, si_sdr
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
 
 LANES = 2
+WHOLE = DEFAULT.framing
+"""What the spectra of a network that answers samples are taken with."""
 WORTH_COMPILING = 100
 """Steps of a phase from which XLA's compilation, seconds a trace, is repaid (docs/quantization.md)."""
 
@@ -72,7 +76,7 @@ class Lanes:
         self._exits = [weight / sum(exits) for weight in exits] if len(exits) == count else [1.0 / count] * count
         self.network, self.mixer, self.loss = network, mixer, loss
         self.share, self.lanes = max(1, batch // LANES), 1 if whole else LANES
-        self._lift = lifting(mixer.ends)
+        self._lift = lifting(mixer.ends) if mixer.ends.result.kind == "gains" else None
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
         self._ahead: tuple[int, list[Future[Any]]] | None = None
@@ -97,8 +101,8 @@ class Lanes:
 
     def _loss(self, results: list[Any], batch: tuple[Any, ...]) -> Any:
         """The weighted mean over the network's results, each without a Skip RNN's p~."""
-        bands = self._lift.shape[0]
-        losses = [self._result_loss(result[..., :bands], batch) for result in results if result is not None]
+        outputs = self.mixer.ends.outputs
+        losses = [self._result_loss(result[..., :outputs], batch) for result in results if result is not None]
         if len(losses) == 1:
             return losses[0]
         return tf.add_n([weight * loss for weight, loss in zip(self._exits, losses, strict=True)])
@@ -107,19 +111,21 @@ class Lanes:
         loss = self._recipe_loss(mask, batch)
         return loss if self.teacher is None else loss + self.teacher.loss(mask, batch[5], batch[2])
 
-    def _recipe_loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
+    def _recipe_loss(self, answer: Any, batch: tuple[Any, ...]) -> Any:
         _, clean, noisy, cosine, waves = batch[:5]
-        compressed = compressed_spectral(mask, clean, noisy, cosine, self._lift) if self.loss != "si_sdr" else 0.0
+        ends, compressed = self.mixer.ends, 0.0
+        if self._lift is not None and self.loss != "si_sdr":
+            compressed = compressed_spectral(answer, clean, noisy, cosine, self._lift)
+        if self._lift is not None and self.loss == "compressed":
+            return compressed
+        estimate = sounded(stft(waves[0], ends.framing), tf.transpose(answer, (1, 0, 2)), ends)
+        edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
+        pair = estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]
+        if self._lift is None and self.loss != "si_sdr":
+            compressed = complex_spectral(*(stft(wave, ends.framing if ends.synthesizes else WHOLE) for wave in pair))
         if self.loss == "compressed":
             return compressed
-        from tinyse.train import ends as sound_tf
-
-        spectrum = sound_tf.stft(waves[0], self.mixer.ends.framing)
-        linear = tf.tensordot(tf.transpose(mask, (1, 0, 2)), self._lift, 1)
-        estimate = sound_tf.istft(spectrum * tf.cast(linear, spectrum.dtype), self.mixer.ends.framing)
-        edge = self.mixer.ends.framing.hop
-        ratio = si_sdr(estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge])
-        return MIXED_WEIGHT * compressed - tf.reduce_mean(ratio)
+        return MIXED_WEIGHT * compressed - tf.reduce_mean(si_sdr(*pair))
 
     def _differentiate(self, *batch: Any) -> Any:
         network, statistics = self.network, self.new_statistics()

@@ -18,9 +18,9 @@ import numpy as np
 from tinyse.core.artifacts import atomic_path, write_manifest
 from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, Step
-from tinyse.families import load
 from tinyse.graph.cluster import distinct_values
 from tinyse.graph.model import Model, Ranges
+from tinyse.graph.net import Net
 from tinyse.graph.snap import snap
 from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
@@ -28,16 +28,16 @@ from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
 from tinyse.train.interrupt import interrupts
 from tinyse.train.keras import tf, tf_keras
-from tinyse.train.lanes import WORTH_COMPILING, Lanes, sees_gpu
+from tinyse.train.lanes import WORTH_COMPILING, Lanes
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
 from tinyse.train.prune import PruningMethod
 from tinyse.train.pruning import make_compression, zero_share
 from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
-from tinyse.train.resume import resume_run, save_run
+from tinyse.train.resume import save_run
 from tinyse.train.skipping import Budget, GatedLanes
-from tinyse.train.start import Start, check_ends, check_net, load_start, take_weights
+from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import Validation
 
 LOG_EVERY = 10
@@ -65,17 +65,18 @@ class TrainResult:
 
 
 class Run:
-    """One training run in one folder."""
+    """One training run in one folder, of a recipe's ``net``; ``label``: of its family."""
 
-    def __init__(self, recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, whole: bool) -> None:
-        self.recipe, self.folder, self.progress, self.whole = recipe, folder, progress, whole
+    def __init__(self, recipe: Recipe, net: Net, label: str, folder: Path, corpus: Corpus, progress: Progress,
+                 whole: bool = False) -> None:
+        self.recipe, self.label, self.folder, self.progress, self.whole = recipe, label, folder, progress, whole
         self.identity = recipe.identity()  # of a family's file as it is now
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
         self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
         self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
         features = self.mixer.batch(0, 999, 16).features
-        self.network = Network(recipe.net(), float(features.mean()), float(features.std()))
+        self.network = Network(net, float(features.mean()), float(features.std()))
         self.corpus_hash = corpus.hash
         self.phase = "float"
         self.step = 0
@@ -207,8 +208,7 @@ class Run:
     # -- validation -------------------------------------------------------------------------------------
 
     def _validate(self) -> float:
-        shown = self.average.shown(self.network, self.pruning) if self.average is not None else nullcontext()
-        with shown:
+        with self.average.shown(self.network, self.pruning) if self.average is not None else nullcontext():
             return self._score()
 
     def _score(self) -> float:
@@ -281,7 +281,7 @@ class Run:
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
 
     def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
-        return self.network.export(self.ends, ranges, meta, Path(self.recipe.family).stem)
+        return self.network.export(self.ends, ranges, meta, self.label)
 
     def _finish(self) -> TrainResult:
         if self.best_weights:
@@ -307,28 +307,3 @@ class Run:
             "distill": self.recipe.train.distill})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)
-
-
-def start_run(recipe: Recipe, folder: Path, corpus: Corpus, progress: Progress, resume: bool,
-              whole: bool | None = None) -> TrainResult:
-    """Train ``recipe`` on ``corpus`` into ``folder``; see ``tinyse.train.train``."""
-    checkpoint = folder / "checkpoints" / "last.npz"
-    if checkpoint.exists() and not resume:
-        raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
-    check_ends(recipe.ends)
-    net = load(recipe.family).net(recipe.family_options, recipe.ends)
-    check_net(recipe.net(), recipe.ends)
-    begins = not checkpoint.exists()
-    source = recipe.train.start if begins or recipe.train.distill else None
-    given = load_start(source, net) if source is not None else None
-    folder.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe, folder, corpus, progress, sees_gpu() if whole is None else whole)
-    if given is not None and recipe.train.distill:
-        run.learn_from(given)
-    if resume:
-        resume_run(run)
-    if given is not None and begins:
-        run.start_from(given)
-    recipe.write(folder)
-    run.records.settings(run.identity)
-    return run.train()

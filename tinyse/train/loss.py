@@ -1,11 +1,12 @@
-"""Training losses on mel masks: TinyLSTMs' compressed spectral loss, SI-SDR, and both at once.
+"""Training losses: TinyLSTMs' compressed spectral loss, SI-SDR, and both at once.
 
 Papers: TinyLSTMs, section 3.2. With X clean and Y enhanced, both with exponent c = 0.3::
 
     mean((|X|^c - |Y|^c)^2) + 0.113 mean(|X^c - Y^c|^2),   X^c = |X|^c e^{j arg X}
 
 The enhanced spectrum keeps the noisy phase, so the complex term needs only the cosine between the clean and
-the noisy phase, which is a constant of the batch: the loss is real arithmetic on magnitudes.
+the noisy phase, which is a constant of the batch: the loss is real arithmetic on magnitudes. A network that answers
+complex gains or samples has a phase of its own: ``complex_spectral`` is the same loss of two complex spectra.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.sound import Ends, band_matrix
+from tinyse.train.ends import compress, compress_complex, magnitude
 from tinyse.train.keras import tf
 
 EXPONENT = 0.3
@@ -53,6 +55,14 @@ def compressed_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
     # |X^c - Y^c|^2 = (|X|^c - |Y|^c)^2 + 2 |X|^c |Y|^c (1 - cos)
     turned = 2.0 * clean * enhanced * (1.0 - cosine)
     return (1.0 + COMPLEX_WEIGHT) * magnitude + COMPLEX_WEIGHT * turned
+
+
+def complex_spectral(enhanced: Any, clean: Any) -> Any:
+    """The paper's loss, a scalar, of complex spectra [..., bins]."""
+    sizes = [compress(magnitude(each), EXPONENT) for each in (enhanced, clean)]
+    ours, theirs = (compress_complex(tf.math.real(each), tf.math.imag(each), EXPONENT) for each in (enhanced, clean))
+    apart = tf.square(ours[0] - theirs[0]) + tf.square(ours[1] - theirs[1])
+    return tf.reduce_mean(tf.square(sizes[0] - sizes[1]) + COMPLEX_WEIGHT * apart)
 
 
 def energy_error(enhanced: Any, clean: Any, cosine: Any) -> Any:

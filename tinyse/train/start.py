@@ -13,10 +13,12 @@ from tinyse.export.coperators import check_c
 from tinyse.graph.fold import fold
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
-from tinyse.sound import Ends, Result
+from tinyse.graph.plan import Exit, Route
+from tinyse.sound import Ends
 from tinyse.sound.corpus.clips import RATE
 from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.network import Network, open_gate
+from tinyse.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,26 @@ def check_ends(ends: Ends) -> None:
     """
     if ends.framing.rate != RATE:
         raise RecipeError(f"ends: framing: rate: {ends.framing.rate}: the corpus has {RATE} Hz", f"rate: {RATE}")
-    if ends.result != Result():
-        raise RecipeError(f"ends.result: {ends.result.kind}: losses are known for gains of 0 to 1 only",
-                          "result gains of limit 1")
+    if ends.result.kind == "score":
+        raise RecipeError("ends.result: score: losses are known for sound only", "gains, complex_gains or samples")
     if ends.device_reason:
         raise RecipeError(f"ends: framing: {ends.device_reason}", "fft: 512")
+
+
+def check_losses(recipe: Recipe, net: Net) -> None:
+    """See that there is a loss for everything that the recipe trains.
+
+    Raises:
+        RecipeError: there is none; before anything is trained.
+    """
+    if isinstance(net.policy, Route):
+        raise RecipeError(f"family: {recipe.family}: a router's choice has no loss", "exits, or a budget")
+    if isinstance(net.policy, Exit):
+        raise RecipeError(f"family: {recipe.family}: the scores of exits have no loss", "exits without scores")
+    kind = recipe.ends.result.kind
+    for key, wanted in (("skip.enabled", recipe.skip.enabled), ("train.distill", recipe.train.distill)):
+        if wanted and kind != "gains":
+            raise RecipeError(f"{key}: {wanted}: known for gains only, and ends.result is {kind}", f"leave {key} out")
 
 
 def check_net(net: Net, ends: Ends) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.core.errors import CorpusError
-from tinyse.sound import Ends, applied, features, istft, stft
+from tinyse.sound import Ends, rows, sounded, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
 from tinyse.train.gated import Gated
@@ -46,8 +46,8 @@ class Validation:
         self.clean = np.stack([m.clean[:length] for m in mixtures]).astype(np.float32)
         self.ends = ends
         self.spectra = np.stack([stft(wave, ends.framing) for wave in noisy])
-        self.features = np.stack([features(s, ends) for s in self.spectra], 1).astype(np.float32)
-        edge = ends.framing.hop
+        self.features = np.stack([rows(*each, ends) for each in zip(noisy, self.spectra, strict=True)], 1)
+        edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
         self._run: Any = None
         self.update_rate: float | None = None
         self._inside = slice(edge, length - edge)
@@ -72,6 +72,6 @@ class Validation:
             self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
         scores = []
         for index, spectrum in enumerate(self.spectra):
-            wave = istft(applied(spectrum, masks[:, index], self.ends), self.ends.framing)
+            wave = sounded(spectrum, masks[:, index], self.ends)
             scores.append(_si_sdr(wave[self._inside][None], self.clean[index, self._inside][None])[0])
         return float(np.mean(scores))

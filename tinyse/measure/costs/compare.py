@@ -92,7 +92,7 @@ def _numbers(profile: Profile, skips: bool) -> dict[tuple[str, str, str], float]
         found["arena bytes a frame", "B", label] = done.total.sram_bytes
     if skips:
         found |= _mean_numbers(profile)
-    if profile.parts is not None:
+    if profile.parts is not None and profile.parts.several:
         found |= _part_numbers(profile.parts)
     found |= _firmware_numbers(profile, skips)
     if arena is not None:
@@ -123,13 +123,12 @@ def _mean_numbers(profile: Profile) -> dict[tuple[str, str, str], float | None]:
 def _part_numbers(parts: PartCosts) -> dict[tuple[str, str, str], float | None]:
     """How often each part ran, and what a mean frame costs."""
     found: dict[tuple[str, str, str], float | None] = {}
-    for part, runs in enumerate(parts.runs):
-        label = parts.origin.label if parts.origin else ""
-        found[f"frames that run part {part}", "%", label] = 100 * runs / parts.frames
+    for part, share in enumerate(parts.rates.shares if parts.rates else ()):
+        found[f"frames that run part {part}", "%", parts.rates.origin.label if parts.rates else ""] = 100 * share
     for each in parts.costs:
         if each.part is None:
             name = f"NPU {each.name}" if each.unit == "cycles" else each.name
-            found[f"{name}, mean of a frame", each.unit, f"{each.origin.label} x rates of parts"] = each.mean
+            found[f"{name}, mean of a frame", each.unit, parts.mean_label(each)] = each.mean
     return found
 
 

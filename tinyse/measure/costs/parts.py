@@ -1,7 +1,8 @@
-"""What a network of several parts costs: each part by itself, and at the rate at which the firmware ran it.
+"""What a network costs by parts and rates: each part by itself, and a mean frame at the rate at which each runs.
 
-Vela and the NPU simulator know the cost of one run of a part; how often it runs depends on the plan and on the sound.
-The rates are counted by the firmware, on the signal that is named beside them, and belong to no other.
+The files, Vela and the NPU simulator know the cost of one run of a part; how often it runs depends on the plan and on
+the sound. Rates are counted by the firmware or by an evaluation, on the signal that is named beside them, and belong
+to no other. Profile, card, sweep and report take both from here.
 """
 
 from __future__ import annotations
@@ -9,13 +10,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tinyse.core.origin import Origin
+from tinyse.core.origin import Origin, Source
 from tinyse.export.hostarena import HostArena
 from tinyse.export.targets import Holds
+from tinyse.graph.graph import Graph
 from tinyse.measure.costs.firmware import FirmwareRun
-from tinyse.measure.costs.results import MemoryUse, NpuEstimate, SimulatedCost, Simulation, Traffic
+from tinyse.measure.costs.results import MemoryUse, NpuEstimate, Profile, SimulatedCost, Simulation, Traffic
+from tinyse.measure.scores.result import Evaluation
 
 UNKNOWN = "rates of the parts: the firmware did not run; all costs are of a frame that runs every part"
+
+
+USED = "MACs on weights that are not zero"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often each part ran.
+
+    Attributes:
+        origin: what counted. signal: on what. shares: of the frames, one a part, 0..1.
+    """
+
+    origin: Origin
+    signal: str
+    shares: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -23,7 +42,7 @@ class PartCost:
     """One cost of one part, or of all of them (``part`` None).
 
     Attributes:
-        name, unit: what it counts. origin: of ``once``; the mean's is that times the rate.
+        name, unit: what it counts. origin: of ``once``; the mean's is that times the rates'.
         once: of a run, for all of them of a frame that runs every part. mean: of a frame; None without rates.
     """
 
@@ -32,38 +51,54 @@ class PartCost:
     unit: str
     origin: Origin
     once: float
-    mean: float | None
+    mean: float | None = None
 
 
 @dataclass(frozen=True)
 class PartCosts:
-    """Rates and costs.
+    """Rates, None where nothing counted them, and costs: by quantity; the parts in order, then all."""
 
-    Attributes:
-        runs: how often each part ran on ``frames`` frames of ``signal``; empty where the firmware did not run.
-        origin: what counted them. costs: by quantity; the parts in order, then all.
-    """
-
-    origin: Origin | None
-    signal: str
-    frames: int
-    runs: tuple[int, ...]
+    rates: Rates | None
     costs: tuple[PartCost, ...]
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one part."""
+        return any(each.part for each in self.costs)
 
-def part_costs(run: FirmwareRun | None, npus: Sequence[NpuEstimate], simulations: Sequence[Simulation]) -> PartCosts:
-    """Costs of the parts from what is there of each: Vela's estimates, the simulator's accounts."""
-    counted = run if run is not None and run.frames else None
-    rates = None if counted is None else [runs / counted.frames for runs in counted.parts]
+    def at(self, rates: Rates | None) -> PartCosts:
+        """The same at other rates."""
+        if rates is None:
+            return PartCosts(None, tuple(replace(each, mean=None) for each in self.costs))
+        found, total = [], 0.0
+        for each in self.costs:
+            mean = total if each.part is None else each.once * rates.shares[each.part]
+            total = 0.0 if each.part is None else total + mean
+            found.append(replace(each, mean=mean))
+        return PartCosts(rates, tuple(found))
+
+    def of(self, name: str, source: Source) -> list[PartCost]:
+        """One quantity: the parts, then all; empty where it is not known from there."""
+        return [each for each in self.costs if each.name == name and each.origin.source is source]
+
+    def mean_label(self, cost: PartCost) -> str:
+        """What produced a mean: ``estimated x measured (host)``."""
+        return f"{cost.origin.label} x {self.rates.origin.label}" if self.rates else cost.origin.label
+
+
+def part_costs(rates: Rates | None, graphs: Sequence[Graph], npus: Sequence[NpuEstimate],
+               simulations: Sequence[Simulation]) -> PartCosts:
+    """Costs of the parts from what is there of each: int8 files, Vela's estimates, the simulator's accounts."""
     costs: list[PartCost] = []
 
     def add(name: str, unit: str, origin: Origin, values: Sequence[int]) -> None:
-        means = [None] * len(values) if rates is None else [v * r for v, r in zip(values, rates, strict=True)]
-        costs.extend(PartCost(part, name, unit, origin, value, mean)
-                     for part, (value, mean) in enumerate(zip(values, means, strict=True)))
-        known = [mean for mean in means if mean is not None]
-        costs.append(PartCost(None, name, unit, origin, sum(values), sum(known) if known else None))
+        costs.extend(PartCost(part, name, unit, origin, value) for part, value in enumerate(values))
+        costs.append(PartCost(None, name, unit, origin, sum(values)))
 
+    if graphs:
+        exact = Origin(Source.EXACT, "counted in the files")
+        add("MACs", "MACs", exact, [each.macs for each in graphs])
+        add(USED, "MACs", exact, [each.used_macs for each in graphs])
     if npus:
         add("cycles", "cycles", npus[0].origin, [each.cycles for each in npus])
     if simulations:
@@ -71,9 +106,28 @@ def part_costs(run: FirmwareRun | None, npus: Sequence[NpuEstimate], simulations
         add("MACs", "MACs", origin, [each.macs for each in totals])
         add("model bytes read", "B", origin, [each.flash_bytes for each in totals])
         add("arena bytes", "B", origin, [each.sram_bytes for each in totals])
-    if counted is None:
-        return PartCosts(None, "", 0, (), tuple(costs))
-    return PartCosts(counted.origin, counted.signal, counted.frames, counted.parts, tuple(costs))
+    return PartCosts(None, tuple(costs)).at(rates)
+
+
+def counted_rates(run: FirmwareRun | None) -> Rates | None:
+    """Those that the firmware counted; None where it did not run."""
+    if run is None or not run.frames:
+        return None
+    return Rates(run.origin, f"{run.signal}, {run.frames:,} frames", tuple(runs / run.frames for runs in run.parts))
+
+
+def scored_rates(evaluation: Evaluation, system: str) -> Rates | None:
+    """Those of a system in an evaluation; None where it runs whole on every frame."""
+    shares, split = evaluation.part_rates(system), evaluation.provenance.get("split", "unknown")
+    return Rates(Origin(Source.MEASURED, "TFLM", "host"), f"{len(evaluation.clips)} clips of the {split} split",
+                 shares) if shares else None
+
+
+def rated(profile: Profile, rates: Rates | None) -> Profile:
+    """The profile with its parts at these rates; None leaves it as it is."""
+    if rates is None or profile.parts is None:
+        return profile
+    return replace(profile, parts=profile.parts.at(rates), skipped=tuple(s for s in profile.skipped if s != UNKNOWN))
 
 
 def whole_estimate(parts: Sequence[NpuEstimate]) -> NpuEstimate | None:

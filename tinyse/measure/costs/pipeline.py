@@ -18,7 +18,7 @@ from tinyse.export.targets import Target, load_target
 from tinyse.measure.costs import layers, locate, simulated, sizes, vela
 from tinyse.measure.costs.execution import Executed, Options, execute
 from tinyse.measure.costs.parts import UNKNOWN as UNKNOWN_PARTS
-from tinyse.measure.costs.parts import part_costs, whole_arena, whole_estimate, whole_simulation
+from tinyse.measure.costs.parts import counted_rates, part_costs, whole_arena, whole_estimate, whole_simulation
 from tinyse.measure.costs.results import NpuEstimate, Profile, Simulation
 from tinyse.measure.costs.skipping import UNKNOWN, skip_cost
 from tinyse.sound import DEFAULT
@@ -63,8 +63,8 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
         skip = skip_cost(ran.firmware, npu, simulation, frames_per_second) if skips else None
         if skip is not None and skip.rate is None:
             skipped.append(UNKNOWN)
-        parts = part_costs(ran.firmware, npus, simulations) if len(bundle.files) > 1 else None
-        if parts is not None and not parts.runs:
+        parts = part_costs(counted_rates(ran.firmware), graphs, npus, simulations)
+        if parts.several and parts.rates is None:
             skipped.append(UNKNOWN_PARTS)
         hashes = {file.name: sha256(file) for file in (*found.int8, *found.compiled)}
     return Profile(name=found.name, target=chosen.name if chosen else "", sha256=hashes, npu=npu,

@@ -36,7 +36,7 @@ def tables(profile: Profile, operators: bool = False) -> list[Table]:
         found.append(simulated_table(profile.simulation, profile.skip is not None))
     if profile.skip is not None:
         found += mean_tables(profile.skip)
-    if profile.parts is not None:
+    if profile.parts is not None and profile.parts.several:
         found += part_tables(profile.parts)
     if profile.arena is not None:
         arena = profile.arena
@@ -108,26 +108,21 @@ def mean_tables(skip: SkipCost) -> list[Table]:
 
 def part_tables(parts: PartCosts) -> list[Table]:
     """A row for each part of the network and one for all, a table for each source; the rates are the notes."""
-    found = []
+    found, rates = [], parts.rates
+    notes = () if rates is None else (f"rates on {rates.signal}, {rates.origin.label} ({rates.origin.tool})",)
     for origin, group in groupby(parts.costs, key=lambda each: each.origin):
         costs = list(group)
         names = list(dict.fromkeys((each.name, each.unit) for each in costs))
         rows = []
         for part in dict.fromkeys(each.part for each in costs):
             of_part = [each for each in costs if each.part == part]
-            cells = ["" if value is None else f"{value:,.0f}" for each in of_part for value in (each.once, each.mean)]
-            rate = percent(parts.runs[part], parts.frames) if part is not None and parts.runs else ""
-            rows.append(("all" if part is None else f"part {part}", rate, *cells))
-        columns = [column for name, _ in names for column in (name, "a frame, mean")]
-        found.append(Table(f"parts of the network, {origin.label} ({origin.tool}), means x the rates",
-                           ("", "of frames", *columns), tuple(rows), _rates(parts)))
+            cells = [f"{value:,.0f}" for each in of_part for value in (each.once, each.mean) if value is not None]
+            shown = [] if rates is None else ["" if part is None else percent(rates.shares[part], 1)]
+            rows.append(("all" if part is None else f"part {part}", *shown, *cells))
+        columns = [column for name, _ in names for column in (name, *["a frame, mean"] * (rates is not None))]
+        found.append(Table(f"parts of the network, {origin.label} ({origin.tool}){', means x the rates' * bool(rates)}",
+                           ("", *["of frames"] * (rates is not None), *columns), tuple(rows), notes))
     return found
-
-
-def _rates(parts: PartCosts) -> tuple[str, ...]:
-    if parts.origin is None:
-        return ()
-    return (f"rates counted on {parts.signal}, {parts.frames:,} frames, {parts.origin.label} ({parts.origin.tool})",)
 
 
 def operator_row(each: OperatorCost) -> tuple[str, ...]:

@@ -251,8 +251,8 @@ class Profile:
         firmware, memory, budget: the firmware built and run with this model; None where it was not.
         runner: Arm's runner with the same model, where it was asked for.
         frames_per_second: of sound, by the model's ends.
-        parts: of a network of several parts, the costs of each, and at the rates at which they ran; else None. ``npu``
-            and ``simulation`` are then of a frame that runs all of them.
+        parts: the costs of each part, and at the rates at which they ran. ``npu`` and ``simulation`` are of a frame
+            that runs all of them.
         skip: what a Skip RNN costs on average; None for a network that runs on every frame. ``npu`` and ``simulation``
             are then of a frame that runs it.
     """

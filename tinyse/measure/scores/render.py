@@ -46,9 +46,9 @@ def means_csv(evaluation: Evaluation) -> str:
                              "" if mean is None else f"{mean:.6f}", evaluation.count(column, snr)))
     for system in evaluation.systems:
         for snr in (*evaluation.snrs, None):
-            if (rate := evaluation.update_rate(system, snr)) is not None:
-                clips = sum(snr in (None, clip.snr) for clip in evaluation.clips)
-                rows.append(("update_rate", system, "all" if snr is None else f"{snr:g}", f"{rate:.6f}", clips))
+            clips = sum(snr in (None, clip.snr) for clip in evaluation.clips)
+            rows += [(name.replace(" ", "_"), system, "all" if snr is None else f"{snr:g}", f"{rate:.6f}", clips)
+                     for name, rate in evaluation.named_rates(system, snr).items()]
     return _csv(("metric", "signal", "snr_db", "mean", "clips"), rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ class ClipScore:
         values: system -> metric column -> value.
         skipped: system -> metric column -> why it could not be scored.
         updates: system -> share of the frames that ran the network; Skip RNNs only.
+        parts: system -> share of the frames that ran each of its parts; networks of several only.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ClipScore:
     values: Mapping[str, Mapping[str, float]]
     skipped: Mapping[str, Mapping[str, str]]
     updates: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,18 @@ class Evaluation:
                  if system in clip.updates and (snr is None or clip.snr == snr)]
         return math.fsum(rates) / len(rates) if rates else None
 
+    def part_rates(self, system: str, snr: float | None = None) -> tuple[float, ...]:
+        """Mean share of frames that ran each part of ``system``; empty where it runs whole on every frame."""
+        clips = [clip.parts.get(system) or [clip.updates[system]] for clip in self.clips
+                 if (system in clip.parts or system in clip.updates) and (snr is None or clip.snr == snr)]
+        return tuple(math.fsum(part) / len(clips) for part in zip(*clips, strict=True))
+
+    def named_rates(self, system: str, snr: float | None = None) -> dict[str, float]:
+        """The update rate of a Skip RNN and the rates of several parts, by what a table calls them."""
+        rate, parts = self.update_rate(system, snr), self.part_rates(system, snr)
+        found = {} if rate is None else {RATE_LABEL: rate}
+        return found | ({f"part {n} rate": share for n, share in enumerate(parts)} if len(parts) > 1 else {})
+
     def skips(self) -> list[str]:
         """One line for each metric that lost clips: how many, and why."""
         lines = []
@@ -151,6 +165,10 @@ class Evaluation:
                          "per_snr": {f"{snr:g}": self.update_rate(system, snr) for snr in self.snrs}}
                 for system in self.systems if self.update_rate(system) is not None
             },
+            "part_rates": {
+                system: {"mean": rates, "per_snr": {f"{snr:g}": self.part_rates(system, snr) for snr in self.snrs}}
+                for system in self.systems if len(rates := self.part_rates(system)) > 1
+            },
             "clips": [asdict(clip) for clip in self.clips],
         }
 
@@ -189,9 +207,9 @@ def table_rows(evaluation: Evaluation, labels: Mapping[str, str]) -> tuple[Row, 
             rows.append((labels.get(column, column), system, *_texts(cells, digits),
                          *_texts([evaluation.mean(system, column)], digits), _signed(gain, digits)))
     for system in evaluation.systems:
-        if (mean := evaluation.update_rate(system)) is not None:
-            shares = [evaluation.update_rate(system, snr) for snr in evaluation.snrs]
-            rows.append((RATE_LABEL, system, *_texts([*shares, mean], 3), ""))
+        for name, mean in evaluation.named_rates(system).items():
+            shares = [evaluation.named_rates(system, snr)[name] for snr in evaluation.snrs]
+            rows.append((name, system, *_texts([*shares, mean], 3), ""))
     return header, rows
 
 

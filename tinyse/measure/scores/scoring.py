@@ -65,11 +65,13 @@ def _score_pair(pair: Pair) -> ClipScore:
         raise failure
     metrics: tuple[Metric, ...] = _WORKER["metrics"]
     outputs = {NOISY: pair.noisy}
-    updates = {}
+    updates, parts = {}, {}
     for label, engine in _WORKER["engines"]:
         outputs[label] = stream(engine, pair.noisy)
         if (rate := engine.update_rate) is not None:
             updates[label] = rate
+        if len(engine.plan.parts) > 1:
+            parts[label] = engine.runner.rates
     scored = {label: score(metrics, pair.clean, output) for label, output in outputs.items()}
     return ClipScore(
         name=pair.name,
@@ -77,6 +79,7 @@ def _score_pair(pair: Pair) -> ClipScore:
         values={label: values for label, (values, _) in scored.items()},
         skipped={label: skipped for label, (_, skipped) in scored.items() if skipped},
         updates=updates,
+        parts=parts,
     )
 
 

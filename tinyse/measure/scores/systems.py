@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.core.artifacts import sha256
 from tinyse.engines import KINDS, Engine, find_model, load_engine
+from tinyse.export.bundle import model_sha256
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class System:
     Attributes:
         label: column name in tables.
         engine: one of ``tinyse.engines.KINDS``.
-        path: the file the engine loads.
+        path: the file the engine loads, or the folder of several parts.
     """
 
     label: str
@@ -43,7 +43,7 @@ def parse_against(text: str, label: str = "against") -> System:
 def describe(system: System) -> dict[str, str]:
     """Label, engine, file name and SHA-256, for provenance."""
     return {"label": system.label, "engine": system.engine, "file": system.path.name,
-            "sha256": sha256(system.path)}
+            "sha256": model_sha256(system.path)}
 
 
 def load(system: System) -> Engine:

@@ -13,13 +13,20 @@ SIZES = ("surviving", "bitmask", "encoded")
 SRAM_ONLY = "Sram_Only"
 RATE, VAL_RATE = "update_rate", "val_update_rate"
 """Share of frames that run the network: a Skip RNN's; absent from a point, it is 1."""
+VAL = "val_"
+"""Before the key of what belongs to the validation split."""
 MEAN = "mean_"
-"""Before a cost's key: that cost times the update rate."""
+"""Before a cost's key: that cost times the update rate, or of each part times that part's rate."""
 OPERATIONS = 2
 """Of one multiply-accumulate, as the papers count."""
 
 
-def sweep_columns(target: str, devices: Sequence[str], metrics: Sequence[str], skips: bool = False
+def part_rate(part: int) -> str:
+    """Key of the share of frames that run a part."""
+    return f"part_{part}_rate"
+
+
+def sweep_columns(target: str, devices: Sequence[str], metrics: Sequence[str], skips: bool = False, parts: int = 1
                   ) -> tuple[Column, ...]:
     """Every column of a sweep, in order.
 
@@ -27,6 +34,7 @@ def sweep_columns(target: str, devices: Sequence[str], metrics: Sequence[str], s
         target, devices: names or files of targets.
         metrics: of the test split, names from ``tinyse.measure.scores.metrics``.
         skips: some point does not run its network every frame, so costs have a mean beside them.
+        parts: most parts of a network; of several, costs have a mean too.
     """
     chosen = load_target(target)
     found = [Column("val_sdr", "val. SDR", "dB", MEASURED, True),
@@ -55,6 +63,9 @@ def sweep_columns(target: str, devices: Sequence[str], metrics: Sequence[str], s
                   Column(f"frame_{name}", f"whole frame, {name}", "instr.", EMULATED)]
     if skips:
         found += [Column(RATE, "update rate", "", MEASURED), Column(VAL_RATE, "val. update rate", "", MEASURED)]
+    found += [Column(before + part_rate(part), f"{shown}part {part} rate", "", MEASURED)
+              for part in range(parts if parts > 1 else 0) for before, shown in (("", ""), (VAL, "val. "))]
+    if skips or parts > 1:
         found += [Column(MEAN + each.key, f"mean {each.title}", each.unit, f"{each.source} x {MEASURED}")
                   for each in costs(found)]
         found.append(Column("mean_mops", "mean MOps", "a frame", f"{EXACT} x {MEASURED}"))

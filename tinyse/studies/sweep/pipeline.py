@@ -12,11 +12,11 @@ from typing import Any
 
 from tinyse.core.artifacts import sha256, versions, write_json
 from tinyse.core.cluster import Cluster
-from tinyse.core.errors import TinyseError
+from tinyse.core.errors import RecipeError, TinyseError
 from tinyse.core.progress import Progress, Step, silent
-from tinyse.export.bundle import INT8
+from tinyse.export.bundle import MOST_PARTS, model_of
 from tinyse.sound.corpus.store import Corpus, corpus_dir
-from tinyse.studies.sweep.columns import MEAN, OPERATIONS, RATE, VAL_RATE, costs, sweep_columns
+from tinyse.studies.sweep.columns import MEAN, OPERATIONS, RATE, VAL_RATE, costs, part_rate, sweep_columns
 from tinyse.studies.sweep.lock import alone
 from tinyse.studies.sweep.nodes import RayPool
 from tinyse.studies.sweep.plan import Common, Job, dense_job, offline_job, trained_job
@@ -60,8 +60,12 @@ def plan_sweep(spec: SweepSpec, out: Path | str, corpus: Path | str | None = Non
         on: a Ray cluster, as `Cluster` takes it; None: this machine.
 
     Raises:
-        CorpusError: no corpus there. ModelError: no dense model there. TinyseError: no such ``on``.
+        CorpusError: no corpus there. ModelError: no dense model there. RecipeError: offline points of several parts.
+        TinyseError: no such ``on``.
     """
+    if spec.offline and len(spec.recipe.net().results) > 1:
+        raise RecipeError(f"{spec.file}: offline: {spec.recipe.family} is a network of several parts",
+                          "offline pruning takes one: leave offline: out")
     given = corpus or spec.corpus or spec.recipe.corpus.path or corpus_dir(spec.recipe.corpus.tier)
     opened = Corpus.open(given)
     if on is not None:
@@ -106,7 +110,8 @@ def _jobs(plan: Plan) -> list[Job]:
     start = plan.spec.start or plan.dense.folder
     found = [trained_job(point, seed, start, plan.dense, plan.common)
              for point in plan.spec.points for seed in point.seeds]
-    int8 = Path(plan.dense.folder) / "export" / INT8
+    int8 = model_of(Path(plan.dense.folder) / "export")
+    assert int8 is not None
     return found + [offline_job(point, int8, plan.common) for point in plan.spec.offline]
 
 
@@ -156,7 +161,8 @@ class _Sweep:
         spec, common = self.plan.spec, self.plan.common
         points = [self.done[job.label] for job in self.jobs if job.label in self.done]
         skips = any(point.values.get(RATE, 1.0) < 1 for point in points)
-        columns = sweep_columns(spec.target, spec.devices, spec.score.metrics, skips)
+        parts = max((sum(part_rate(n) in point.values for n in range(MOST_PARTS)) for point in points), default=1)
+        columns = sweep_columns(spec.target, spec.devices, spec.score.metrics, skips, parts)
         reference, points = _derived(points, columns)
         settings: dict[str, Any] = {
             "sweep_sha256": sha256(spec.file), "corpus": common.corpus_hash, "recipe": spec.recipe.identity(),
@@ -174,7 +180,7 @@ def _derived(points: list[PointResult], columns: tuple[Column, ...]) -> tuple[di
     for point in points:
         values = {key: value for key, value in point.values.items() if not key.startswith(("float_", "noisy_"))}
         values |= _against(values, reference, dense["weights"])
-        if any(column.key == RATE for column in columns):
+        if any(column.key.startswith(MEAN) for column in columns):
             values |= _means(values, columns)
         found.append(dataclasses.replace(point, values=values))
     return reference, found
@@ -190,8 +196,9 @@ def _against(values: Mapping[str, float], reference: Mapping[str, float], weight
 
 
 def _means(values: Mapping[str, float], columns: tuple[Column, ...]) -> dict[str, float]:
-    """Update rates, and each cost times the test split's."""
+    """Update rates, and each cost times the test split's; a network of several parts brings its own means."""
     rate = values.get(RATE, 1.0)
-    found = {RATE: rate, VAL_RATE: values.get(VAL_RATE, rate)}
-    found |= {MEAN + c.key: rate * values[c.key] for c in costs(columns) if c.key in values}
-    return found | {"mean_mops": OPERATIONS * rate * values["macs"] / 1e6}
+    found = {RATE: rate, VAL_RATE: values.get(VAL_RATE, rate)} if any(c.key == RATE for c in columns) else {}
+    if part_rate(1) not in values:
+        found |= {MEAN + c.key: rate * values[c.key] for c in costs(columns) if c.key in values}
+    return found | {"mean_mops": OPERATIONS * ({**values, **found})[MEAN + "macs"] / 1e6}

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import sha256, versions, write_bytes, write_json
 from tinyse.core.chain import Chain, Outcome
-from tinyse.core.errors import TinyseError
+from tinyse.core.errors import ModelError, TinyseError
+from tinyse.core.origin import Source
 from tinyse.core.progress import Progress, silent
-from tinyse.export.bundle import INT8, MANIFEST, manifest_of, open_bundle
+from tinyse.export.bundle import INT8, MANIFEST, model_of, model_sha256, open_bundle, part_files
+from tinyse.export.cnetwork import c_network
 from tinyse.export.targets import load_target
 from tinyse.graph.groups import Structure
 from tinyse.graph.model import Model
-from tinyse.measure.costs.results import Sizes
+from tinyse.measure.costs.parts import USED, rated, scored_rates
+from tinyse.measure.costs.results import Profile, Sizes
 from tinyse.measure.scores.render import write_evaluation
 from tinyse.measure.scores.result import NOISY, Evaluation
 from tinyse.measure.scores.scoring import evaluate
 from tinyse.measure.scores.systems import System
 from tinyse.sound.corpus.store import Corpus
-from tinyse.studies.sweep.columns import RATE, SRAM_ONLY
+from tinyse.studies.sweep.columns import MEAN, RATE, SRAM_ONLY, VAL, part_rate
 from tinyse.studies.sweep.identity import decides
 from tinyse.studies.sweep.plan import Job, Kind, can_emulate
 from tinyse.studies.sweep.results import PointResult
@@ -45,13 +48,14 @@ def run_job(job: Job, progress: Progress = silent) -> None:
     chain = Chain(folder, progress)
     model = _model(job, chain, progress)
     int8 = _exported(job, chain, model, progress)
-    values: dict[str, float] = {}
-    for split in ("validation", "test"):
-        values |= _scored(job, chain, int8, split, progress)
-    cost = _costed(job, chain, int8)
+    scored = {split: _scored(job, chain, int8, split, progress) for split in ("validation", "test")}
+    values = _scores(scored["validation"], VAL) | _scores(scored["test"])
+    cost = _costed(job, chain, int8, scored["test"])
     values |= cost["values"]
-    files = [folder / "export" / MANIFEST, int8, folder / "validation" / "evaluation.json",
-             folder / "test" / "evaluation.json"]
+    for evaluation, before in ((scored["validation"], VAL), (scored["test"], "")):
+        values |= _means(evaluation.part_rates(QUANTIZED), cost.get("parts", {}), before)
+    files = [folder / "export" / MANIFEST, *part_files(folder / "export", INT8),
+             folder / "validation" / "evaluation.json", folder / "test" / "evaluation.json"]
     files += [path for name in (MANIFEST, "model.npz", "float.npz") if (path := folder / name).is_file()]
     write_json(folder / FILE, {
         "key": job.key, "versions": versions(), "values": values, "notes": cost["notes"],
@@ -63,11 +67,13 @@ def finished(job: Job, out: Path) -> PointResult | None:
     folder = Path(job.folder)
     try:
         held = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if held["key"] != job.key or held["sha256"][f"export/{INT8}"] != sha256(folder / "export" / INT8):
+        files = part_files(folder / "export", INT8)
+        if held["key"] != job.key or not files or any(
+                held["sha256"][f"export/{file.name}"] != sha256(file) for file in files):
             return None
         values = {str(key): float(value) for key, value in held["values"].items()}
         notes, hashes = tuple(map(str, held["notes"])), dict(held["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ModelError):
         return None  # not there yet, or damaged: the point runs again
     return PointResult(job.name, job.seed, job.kind, job.family, job.structure, job.sparsity,
                        str(folder.relative_to(out)), values, notes, hashes)
@@ -136,6 +142,7 @@ def _pruned(job: Job, chain: Chain) -> Path:
 
 
 def _exported(job: Job, chain: Chain, model: Path, progress: Progress) -> Path:
+    """The int8 file, or the export's folder where it has several parts."""
     folder = Path(job.folder) / "export"
     origin = model / "model.npz" if model.is_dir() else model
 
@@ -146,19 +153,18 @@ def _exported(job: Job, chain: Chain, model: Path, progress: Progress) -> Path:
         return Outcome(sorted(path for path in folder.rglob("*") if path.is_file()))
 
     chain.stage("export", {"model": sha256(origin), "target": sha256(load_target(job.target).path)}, work)
-    return folder / INT8
+    made = model_of(folder)
+    assert made is not None
+    return made
 
 
-def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) -> dict[str, float]:
-    """Means of one split's metrics, "val_" before those of validation; the dense job adds the float model's.
-
-    A Skip RNN has its update rate beside them.
-    """
+def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) -> Evaluation:
+    """Scores of one split; of the dense job the float model's too."""
     folder, score, test = Path(job.folder) / split, job.scoring, split == "test"
     quantized = System(QUANTIZED, "tflm", int8)
     floating = System(FLOAT, "keras", Path(job.floating)) if job.floating else None
     first, second = (floating, quantized) if floating else (quantized, None)
-    inputs = {"corpus": Corpus.open(job.corpus).hash, "scoring": score.to_json(), "int8": sha256(int8),
+    inputs = {"corpus": Corpus.open(job.corpus).hash, "scoring": score.to_json(), "int8": model_sha256(int8),
               "float": sha256(job.floating) if job.floating else None}
 
     def work() -> Outcome:
@@ -169,9 +175,11 @@ def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) 
         return Outcome(write_evaluation(found, folder).values())
 
     chain.stage(split, inputs, work)
-    written = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    evaluation = Evaluation.from_dict(written)
-    before = "" if test else "val_"
+    return Evaluation.from_dict(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
+
+
+def _scores(evaluation: Evaluation, before: str = "") -> dict[str, float]:
+    """Means of the metrics, and the update rate of a Skip RNN, or the rates of several parts."""
     values = {}
     for system in evaluation.systems:
         mark = {QUANTIZED: "", FLOAT: "float_", NOISY: "noisy_"}[system]
@@ -179,14 +187,24 @@ def _scored(job: Job, chain: Chain, int8: Path, split: str, progress: Progress) 
             mean = evaluation.mean(system, column)
             if mean is not None:
                 values[f"{mark}{before}{column}"] = mean
-    rate = written.get(RATE, {}).get(QUANTIZED)
-    return values | ({f"{before}{RATE}": rate["mean"]} if rate else {})
+    rate, parts = evaluation.update_rate(QUANTIZED), evaluation.part_rates(QUANTIZED)
+    values |= {f"{before}{part_rate(part)}": share for part, share in enumerate(parts) if len(parts) > 1}
+    return values | ({f"{before}{RATE}": rate} if rate is not None else {})
 
 
-def _costed(job: Job, chain: Chain, int8: Path) -> Mapping[str, Any]:
-    """Sizes, MACs, cycles and instructions; a note for each that could not be had."""
-    folder = Path(job.folder) / "profile"
-    inputs = {"int8": sha256(int8), "target": sha256(load_target(job.target).path), "emulator": can_emulate(),
+def _means(rates: Sequence[float], parts: Mapping[str, Sequence[float]], before: str) -> dict[str, float]:
+    """Costs of a mean frame of a network of several parts."""
+    return {f"{before}{MEAN}{key}": sum(rate * cost for rate, cost in zip(rates, costs, strict=True))
+            for key, costs in parts.items() if len(rates) > 1}
+
+
+def _costed(job: Job, chain: Chain, int8: Path, evaluation: Evaluation) -> Mapping[str, Any]:
+    """Sizes, MACs, cycles and instructions, of a frame that runs every part; a note for each that could not be had.
+
+    ``parts`` has those that are known of each part.
+    """
+    folder, rates = Path(job.folder) / "profile", scored_rates(evaluation, QUANTIZED)
+    inputs = {"int8": model_sha256(int8), "target": sha256(load_target(job.target).path), "emulator": can_emulate(),
               "devices": [sha256(load_target(each).path) for each in job.devices]}
 
     def work() -> Outcome:
@@ -194,18 +212,18 @@ def _costed(job: Job, chain: Chain, int8: Path) -> Mapping[str, Any]:
         from tinyse.measure.costs.render import to_json
 
         notes: list[str] = []
-        profiled = profile(int8.parent, job.target)
+        export = Path(job.folder) / "export"
+        profiled = rated(profile(export, job.target), rates)
         write_json(folder / "profile.json", to_json(profiled))
-        values = _sizes(profiled.sizes) | _macs(int8.parent)
+        parts = _parts(profiled, export)
+        if profiled.npu is not None and profiled.npu.memory_mode != SRAM_ONLY:
+            parts |= _sram_only(part_files(export, INT8), job.target, notes)
+        values = _sizes(profiled.sizes) | {key: sum(costs) for key, costs in parts.items()}
         if job.floating:
             values["float_bytes"] = 4 * Model.load(Path(job.floating)).parameters
-        if profiled.npu is not None:
-            values["cycles"] = profiled.npu.cycles
-            if profiled.npu.memory_mode != SRAM_ONLY:
-                values |= _sram_only(int8, job.target, notes)
         for device in job.devices:
             values |= _emulated(int8, device, folder, notes)
-        return Outcome(sorted(folder.glob("*.json")), {"values": values, "notes": notes})
+        return Outcome(sorted(folder.glob("*.json")), {"values": values, "notes": notes, "parts": parts})
 
     return chain.stage("profile", inputs, work)
 
@@ -216,15 +234,15 @@ def _sizes(sizes: Sizes) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _macs(export: Path) -> dict[str, float]:
-    """MACs of a frame: those whose weight is not zero, and those in tiles that the CPU kernels keep."""
-    used = sum(graph.used_macs for graph in open_bundle(export).graph_plan().graphs)
-    packed = manifest_of(export, needed=True)["packed"]
-    tiles = sum(each["tiles"] * each["block"][0] * each["block"][1] for each in packed["matrices"])
-    return {"macs": float(used), "macs_tiles": float(tiles)}
+def _parts(profiled: Profile, export: Path) -> dict[str, list[float]]:
+    """Of each part: MACs whose weight is not zero, those in tiles that the CPU kernels keep, cycles."""
+    assert profiled.parts is not None
+    found = {"macs": profiled.parts.of(USED, Source.EXACT), "cycles": profiled.parts.of("cycles", Source.ESTIMATED)}
+    return {key: [each.once for each in costs if each.part is not None] for key, costs in found.items() if costs} | {
+        "macs_tiles": list(map(float, c_network(open_bundle(export).graph_plan()).tile_macs))}
 
 
-def _sram_only(int8: Path, target: str, notes: list[str]) -> dict[str, float]:
+def _sram_only(int8: Sequence[Path], target: str, notes: list[str]) -> dict[str, list[float]]:
     """Vela's cycles with the model in SRAM too: the same accelerator and clock, another memory mode."""
     from tinyse.export.vela import compile_model
 
@@ -233,14 +251,17 @@ def _sram_only(int8: Path, target: str, notes: list[str]) -> dict[str, float]:
     other = replace(chosen, npu=replace(chosen.npu, memory_mode=SRAM_ONLY))
     try:
         with tempfile.TemporaryDirectory(prefix="tinyse-sweep-") as scratch:
-            return {"cycles_sram_only": compile_model(int8, other, Path(scratch)).cycles}
+            return {"cycles_sram_only": [compile_model(file, other, Path(scratch)).cycles for file in int8]}
     except TinyseError as error:
         notes.append(f"{SRAM_ONLY} cycles: {error.line()}")
         return {}
 
 
 def _emulated(int8: Path, device: str, folder: Path, notes: list[str]) -> dict[str, float]:
-    """Mean instructions of a frame and of its network on a processor, the network in the packed CPU kernels."""
+    """Mean instructions of a frame and of its network on a processor, the network in the packed CPU kernels.
+
+    Of several parts the longest network is the frame that runs them all, where the signal has one.
+    """
     from tinyse.measure.costs.execution import Options
     from tinyse.measure.costs.pipeline import profile
     from tinyse.measure.costs.render import to_json
@@ -257,4 +278,12 @@ def _emulated(int8: Path, device: str, folder: Path, notes: list[str]) -> dict[s
     write_json(folder / f"{name}.json", to_json(profiled))
     run = profiled.firmware
     assert run is not None
+    if len(run.parts) > 1:
+        network = run.stage("network")
+        if min(run.parts) == run.frames:
+            return {f"network_{name}": network.mean, f"{MEAN}network_{name}": network.mean,
+                    f"frame_{name}": run.frame.mean}
+        notes.append(f"mean instructions, {name}: the firmware counts the network as a whole; network and frame are "
+                     "the longest of its signal")
+        return {f"network_{name}": network.most, f"frame_{name}": run.frame.most}
     return {f"network_{name}": run.updating("network"), f"frame_{name}": run.updating("frame")}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import TinyseError
-from tinyse.export.bundle import INT8
-from tinyse.studies.sweep.columns import MEAN, RATE, SIZES, VAL_RATE, costs
+from tinyse.export.bundle import INT8, part_files
+from tinyse.studies.sweep.columns import MEAN, RATE, SIZES, VAL, VAL_RATE, costs
 from tinyse.studies.sweep.results import Column, PointResult, SweepResult
 
 SCORE = "val_sdr"
@@ -18,7 +18,7 @@ SCORE = "val_sdr"
 class Limit:
     """A limit on one column; ``most`` in the column's unit. For ``val_delta`` it is the largest loss, in dB.
 
-    A mean cost is judged with the update rate of the validation split.
+    A mean cost is judged with the update rate, or the rates of the parts, of the validation split.
 
     Attributes:
         option: what the user gave, for messages.
@@ -33,7 +33,8 @@ class Limit:
         found = point.values.get(self.column.key)
         if found is None or not self.column.key.startswith(MEAN):
             return None if found is None else -found if self.column.key == "val_delta" else found
-        return found * point.values[VAL_RATE] / point.values[RATE]
+        own = point.values.get(VAL + self.column.key)  # a network of several parts has its own
+        return found * point.values[VAL_RATE] / point.values[RATE] if own is None else own
 
     def meets(self, point: PointResult) -> bool:
         """Whether the point has the number and it is within the limit."""
@@ -121,9 +122,12 @@ def recommend(result: SweepResult, chosen: tuple[Limit, ...]) -> Recommendation:
 
 
 def released(point: PointResult, models: Path) -> Path | None:
-    """The folder of ``models`` that holds the point's int8 file, byte for byte, if any does."""
-    wanted = point.sha256.get(f"export/{INT8}")
-    return next((file.parent for file in sorted(models.glob(f"*/{INT8}")) if sha256(file) == wanted), None)
+    """The folder of ``models`` that holds the point's int8 files, byte for byte, if any does."""
+    for folder in sorted(models.glob("*/")):
+        files = part_files(folder, INT8)
+        if files and all(point.sha256.get(f"export/{file.name}") == sha256(file) for file in files):
+            return folder
+    return None
 
 
 def lines(result: SweepResult, found: Recommendation) -> list[str]:

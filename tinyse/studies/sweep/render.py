@@ -78,11 +78,11 @@ def cost_table(result: SweepResult) -> Table:
     """The cost models, a row a configuration: means over its seeds."""
     notes = ["MACs: of weights that are not zero; in tiles: what the CPU kernels compute; network: they"]
     chosen = costs(result.columns)
-    rate = result.column(RATE)
-    if rate is not None:
-        chosen = (rate, *chosen)
-        notes.append("costs are of a frame that runs the network, the worst; mean: times the update rate of the test "
-                     "split; 1 MAC = 2 operations")
+    rates = [c for c in result.columns if c.key == RATE or c.key.startswith("part_")]
+    if rates:
+        chosen = (*rates, *chosen)
+        notes.append("costs are of a frame that runs the network, every part of it, the worst; mean: times the update "
+                     "rate, or each part times its rate, of the test split; 1 MAC = 2 operations")
     return _table("one frame", result, chosen, notes)
 
 
