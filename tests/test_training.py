@@ -89,7 +89,7 @@ def test_an_interrupted_run_resumes_to_the_same_curve(whole, corpus, tmp_path):
 
 def test_the_plain_step_goes_on_from_the_lanes_checkpoint(whole, corpus, tmp_path, monkeypatch):
     """As a run does that moves to a machine with a GPU; here the step is asked for, or a GPU pretended."""
-    monkeypatch.setattr("tinyse.train.loop.sees_gpu", lambda: True)
+    monkeypatch.setattr("tinyse.train.lanes.sees_gpu", lambda: True)
 
     def halt(step):
         if step.task == "train compress" and step.done == 3:
@@ -207,7 +207,7 @@ def test_train_command(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, full, quick)\n"),
+        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, full, quick, subband)\n"),
         (["quick", "--set", "seed"], "Error: --set seed: no value (section.key=value)\n"),
     ],
 )

@@ -87,7 +87,7 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
         for file in ("log.csv", "curves.png"):
             shutil.copyfile(run / file, folder / file)
         for kind, path in write_evaluation(evaluation, folder).items():
-            if kind == "clips" or path.name == "clips.csv":
+            if kind in ("clips", "files"):
                 path.unlink()
         write_json(folder / "profile.json", to_json(costs))
         write_json(folder / "parity.json", asdict(parity))
