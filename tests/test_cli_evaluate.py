@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ class PassAll:
     name = "pass"
     bands = 128
     ends, update_rate = DEFAULT, None
+    plan = SimpleNamespace(parts=(None,))
 
     def reset(self) -> None:
         pass

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from tinyse.bench.tables import CLEAN, LEVELS, LEVELS_DB, TABLES
 from tinyse.cli import main
 from tinyse.core.errors import ToolError
+from tinyse.measure.scores.conditions import CONDITIONS, LEVELS_DB
 from tinyse.sound.corpus import simulated
 from tinyse.sound.corpus.distant import room_mixtures, room_responses
 from tinyse.sound.corpus.mix import active_level, test_mixtures
@@ -96,12 +96,25 @@ def test_rooms_of_tests_have_distant_mouths() -> None:
     assert max(distances) > 2 * min(distances)
 
 
-@pytest.mark.parametrize("name", sorted(TABLES))
-def test_every_table_of_the_comparison_has_its_clips(corpus: Corpus, name: str) -> None:
-    made = list(TABLES[name].pairs(corpus.folder, (0.0, 6.0), 2, 1.0, 5))
-    assert len(made) == {LEVELS: 2 * len(LEVELS_DB), CLEAN: 2}.get(name, 4)
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_every_condition_has_its_clips(corpus: Corpus, name: str) -> None:
+    made = list(CONDITIONS[name](corpus.folder, "test", (0.0, 6.0), 2, 1.0, 5))
+    assert len(made) == {"levels": 2 * len(LEVELS_DB), "clean": 2}.get(name, 4)
     assert len({pair.name for pair in made}) == len(made)
     for pair in made:
-        if name == LEVELS:
+        if name == "levels":
             assert 20 * np.log10(active_level(pair.clean)) == pytest.approx(pair.snr, abs=1e-3)
-        assert np.array_equal(pair.noisy, pair.clean) == (name == CLEAN)
+        assert np.array_equal(pair.noisy, pair.clean) == (name == "clean")
+
+
+@pytest.mark.parametrize(("condition", "said"), [("rooms", "4 clips"), ("levels", "columns: active level"),
+                                                 ("clean", "2 clips")])
+def test_evaluate_under_a_condition(corpus: Corpus, tmp_path: Path, condition: str, said: str) -> None:
+    from tiny_models import tiny_trained
+
+    tiny_trained().save(tmp_path / "float.npz")
+    result = CliRunner().invoke(main, [
+        "evaluate", str(tmp_path / "float.npz"), "--corpus", str(corpus.folder), "--condition", condition,
+        "--snr", "0,6", "--count", "2", "--seconds", "1", "--metrics", "si_sdr",
+        "--workers", "1"], catch_exceptions=False)
+    assert result.exit_code == 0 and said in result.output, result.output

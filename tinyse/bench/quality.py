@@ -24,6 +24,7 @@ from tinyse.core.artifacts import versions
 from tinyse.core.cluster import Cluster
 from tinyse.core.errors import CorpusError, ModelError, TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.measure.scores.conditions import CONDITIONS
 from tinyse.measure.scores.metrics import conventions
 from tinyse.measure.scores.result import SOURCE, Evaluation
 from tinyse.measure.scores.scoring import ALL, SECONDS, SNRS
@@ -184,7 +185,8 @@ def _folder(place: Path | str) -> Path:
 
 def mixtures_of(name: str, plan: Plan) -> Mixtures:
     """The clips of a table."""
-    return Mixtures.of(TABLES[name].pairs(_folder(plan.tables[name]), plan.snrs, plan.count, plan.seconds, plan.seed))
+    make = CONDITIONS[TABLES[name].condition]
+    return Mixtures.of(make(_folder(plan.tables[name]), "test", plan.snrs, plan.count, plan.seconds, plan.seed))
 
 
 def _provenance(plan: Plan, name: str, mixtures: Mixtures) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(1, 60), help="Of each.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same mixtures.")
+@click.option("--condition", type=click.Choice(["mixtures", "rooms", "levels", "clean"]), default="mixtures",
+              show_default=True, help="As they are, in simulated rooms, at -55 to -10 dB, or speech alone.")
 @click.option("--noisy", type=click.Path(path_type=Path), help="Your own noisy files, instead of mixtures.")
 @click.option("--clean", type=click.Path(path_type=Path), help="Their clean partners, same names.")
 @click.option("--metrics", metavar="NAME,...",
@@ -45,7 +47,7 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write JSON, CSV and a plot to this folder.")
 def command(model: Path, engine: str | None, against: str | None, corpus: Path | None, split: str,
-            snr: tuple[float, ...], count: int, seconds: float, seed: int, noisy: Path | None,
+            snr: tuple[float, ...], count: int, seconds: float, seed: int, condition: str, noisy: Path | None,
             clean: Path | None, metrics: str | None, quick: bool, workers: int, out: Path | None) -> None:
     """Score MODEL's streamed output beside the noisy input.
 
@@ -54,6 +56,7 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
     \b
     Example:
       tinyse evaluate runs/quick/export --against runs/quick/float.npz:keras --out scores
+      tinyse evaluate models/tinylstm-robust --condition rooms --count 4
       tinyse evaluate model_int8.tflite --noisy my/noisy --clean my/clean --metrics si_sdr,pesq
       tinyse evaluate models/tinylstm-dense --noisy vb/noisy_testset_wav --clean vb/clean_testset_wav --out scores
     """
@@ -72,7 +75,7 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
         else:
             evaluation = scoring.evaluate(model, engine, corpus, split, snr, count, seed,
                                           against=other, metrics=chosen, seconds=seconds,
-                                          workers=workers, progress=progress)
+                                          workers=workers, progress=progress, condition=condition)
     show(evaluation)
     if out is not None:
         render.write_evaluation(evaluation, out)
@@ -110,6 +113,8 @@ def show(evaluation: Evaluation) -> None:
     lines += [f"{name}: {text}" for name, text in evaluation.provenance["conventions"].items()]
     lines += [f"harm, {system}: " + ", ".join(harms) for system in evaluation.systems[1:]
               if (harms := [harm for column in HARM_COLUMNS if (harm := _harm(evaluation, system, column))])]
+    if evaluation.provenance.get("condition") == "levels":
+        lines.append("columns: active level of the speech in dB of full scale, at 3 dB SNR")
     note = evaluation.provenance.get("note")
     for line in (*lines, *evaluation.skips(), *([f"note: {note}"] if note else [])):
         console.print(line, markup=False)

@@ -20,6 +20,7 @@ from tinyse.core.errors import CorpusError, TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.core.workers import ONE_THREAD, Workers, unless_set
 from tinyse.engines import Engine
+from tinyse.measure.scores.conditions import CONDITIONS, LEVELS_DB, Maker
 from tinyse.measure.scores.metrics import METRICS, PAPERS, Metric, Signal, conventions, score, select
 from tinyse.measure.scores.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.measure.scores.result import NOISY, SOURCE, ClipScore, Evaluation
@@ -174,6 +175,7 @@ def evaluate(
     workers: int = 2,
     progress: Progress = silent,
     label: str = "enhanced",
+    condition: str = "mixtures",
 ) -> Evaluation:
     """Score a model on seeded mixtures of a corpus split.
 
@@ -191,6 +193,7 @@ def evaluate(
         workers: processes.
         progress: called after each clip.
         label: the model's name in tables.
+        condition: of `conditions.CONDITIONS`; in "levels" an SNR stands for a level.
 
     Raises:
         TinyseError: model, corpus or package missing, or no mixture.
@@ -198,11 +201,16 @@ def evaluate(
     if count_per_snr < 1 or not snrs:
         raise CorpusError("nothing to evaluate: give at least one SNR and a count of at least 1")
     systems = [resolve(model_path, engine, label), *([against] if against else [])]
-    described = {"split": split, "snrs": [float(snr) for snr in snrs], "count_per_snr": count_per_snr,
+    described: dict[str, Any] = {"split": split, "snrs": [float(snr) for snr in snrs], "count_per_snr": count_per_snr,
                  "seed": seed, "seconds": seconds}
+    make: Maker = corpus_pairs
+    total = len(snrs) * count_per_snr
+    if condition != "mixtures":
+        make, described["condition"] = CONDITIONS[condition], condition
+        total = {"levels": len(LEVELS_DB) * count_per_snr, "clean": count_per_snr}.get(condition, total)
     return score_pairs(
-        systems, corpus_pairs(corpus, split, snrs, count_per_snr, seconds, seed), metrics,
-        total=len(snrs) * count_per_snr, workers=workers, progress=progress, provenance=described,
+        systems, make(corpus, split, snrs, count_per_snr, seconds, seed), metrics,
+        total=total, workers=workers, progress=progress, provenance=described,
     )
 
 
