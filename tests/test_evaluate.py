@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ class Constant:
     name = "constant"
     bands = 128
     ends, update_rate = DEFAULT, None
+    plan = SimpleNamespace(parts=(None,))
 
     def __init__(self, gain: float) -> None:
         self.gain = gain
