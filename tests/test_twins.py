@@ -18,6 +18,7 @@ from tinyse.graph.net import Net
 from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
 from tinyse.train.keras import tf, tf_keras
+from tinyse.train.layers import gru
 from tinyse.train.network import Network, StreamingNetwork, restore
 
 FRAMES, LOOPS = 120, ("gru", "lstm")
@@ -110,6 +111,13 @@ def double():
 @pytest.mark.parametrize("kind", [kind for kind in NETS if kind not in ("gate", "everything")])
 @pytest.mark.usefixtures("double")
 def test_float_gradients_are_slopes(kind: str) -> None:
+    check_slopes(NETS[kind](), statistics=None)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NETS if kind.startswith("gru-") and "16" in kind])
+@pytest.mark.usefixtures("double")
+def test_gradients_of_a_gru_of_many_rows_are_slopes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gru, "MANY", 1)
     check_slopes(NETS[kind](), statistics=None)
 
 

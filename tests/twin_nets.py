@@ -51,6 +51,7 @@ NETS: dict[str, Callable[[], Net]] = {
     "conv-rows": lambda: of((4, 5, 2), lambda b: b.conv(b.conv(b.x, 3, (3, 2), (2, 1)), 2, (2, 3), same=False)),
     "depthwise": lambda: of((2, 6, 3), lambda b: b.add(DepthwiseLayer(1, (2, 3), (1, 2), activation="relu"), b.past(
         b.x, 1))),
+    "depthwise-wide": lambda: of((1, 40, 2), lambda b: b.depthwise(b.depthwise(b.x, (2, 3), (1, 2)), (1, 2))),
     "upsample": lambda: of((1, 4, 3), lambda b: b.upsample(b.upsample(b.x, 2, (1, 2), (1, 3), "tanh"), 2, (1, 3))),
     "upsample-rows": lambda: of((2, 1, 3), lambda b: b.add(UpsampleLayer(2, (3, 1), (2, 1)), b.past(b.x, 1))),
     "past": lambda: of((2, 3, 2), lambda b: b.dense(b.past(b.past(b.x, 1), 5), 2)),

@@ -1,18 +1,19 @@
 """Twin of the GRU: all positions and frames at once, one recurrence over [B * width, units], trained fast.
 
-As in the LSTM's twin: the input projections of all frames are one product, the loop keeps what needs h, and the
-backward pass gathers gate gradients so that each recurrent weight gradient is one product. On grids the gradient is the
-float GRU's, taken at the rounded values.
+As in the LSTM's twin the backward pass is written out, one loop over the gates that were kept. Few rows a frame: the
+input products of all frames are one product before the loop, and each weight's gradient is one after it. Many, such
+as 32 sub-bands of 16 sequences: the loop does both frame by frame, since what a frame needs stays in the processor's
+cache and nothing but h, gates and the input's gradient goes through memory. On grids the gradient is the float GRU's,
+taken at the rounded values.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tinyse.graph.grid import Grid
-from tinyse.train.arithmetic import Matrix, bias_steps, carrier, product_gradient
+from tinyse.train.arithmetic import Matrix
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.gru_steps import Columns, Places, Steps, recurrence
@@ -20,103 +21,97 @@ from tinyse.train.layers.plain import requantized
 
 OUT = Grid(2.0**-7)
 """What leaves the layer."""
+MANY = 128
+"""Rows a frame from which its products are as fast as those of all frames at once."""
 
 
-def backward(dh_all: Any, gates: dict[str, Any], part: Any, before: Any, recurrent: Any, reset: str) -> Any:
-    """Gradients [T, n, gates * units] of the pre-activations, z (r) n, from dh [T, n, units]; all real."""
-    frames, n, units = dh_all.shape
-    z, new = gates["z"], gates["n"]
-    kept, to_z, to_n = 1.0 - z, (new - before) * z * (1.0 - z), z * (1.0 - new * new)
-    r: Any = gates.get("r")
-    to_r: Any = None if r is None else (part if reset == "after" else before) * r * (1.0 - r)
-    early, late = (tf.transpose(half) for half in (recurrent[:, :-units], recurrent[:, -units:]))
-    every = tf.transpose(recurrent)
-    array = tf.TensorArray(dh_all.dtype, frames, element_shape=(n, recurrent.shape[1]))
-
-    def body(t: Any, dh: Any, out: Any) -> Any:
-        dh = dh + dh_all[t]
-        dz, dn = dh * to_z[t], dh * to_n[t]
-        passed = dh * kept[t]
-        if reset == "after":
-            dr = dn * to_r[t]
-            passed += tf.matmul(tf.concat([dz, dr, dn * r[t]], 1), every)
-        elif reset == "before":
-            held = tf.matmul(dn, late)
-            dr = held * to_r[t]
-            passed += held * r[t] + tf.matmul(tf.concat([dz, dr], 1), early)
-        else:
-            passed += tf.matmul(tf.concat([dz, dn], 1), every)
-        whole = [dz, dn] if reset == "none" else [dz, dr, dn]
-        return t - 1, passed, out.write(t, tf.concat(whole, 1))
-
-    start = (frames - 1, tf.zeros((n, units), dh_all.dtype), array)
-    return tf.while_loop(lambda t, *_: t >= 0, body, start, maximum_iterations=frames)[2].stack()
-
-
-def sequence(layer: Any, xz: Any, recurrent: Any, bias: Any, h0: Any, places: Places | None,
-             scale: Any = None, unit: Any = None) -> tuple[Any, Any]:
-    """Differentiable GRU over xz [T, n, gates * units], in real units; h0 carries no gradient.
+def sequence(x: Any, weights: tuple[Any, ...], h0: Any, step: Steps) -> tuple[Any, Any]:
+    """Differentiable GRU over real x [T, n, in]; h0 carries no gradient.
 
     Args:
-        recurrent: [units, gates * units], on grids of ``scale`` a column. bias: [units] of n's part of h, or None.
-        places: None in float. unit: what ``xz`` counts in, a column, where it is a joint GRU's.
+        weights: real kernel, bias, recurrent kernel and, with reset "after", its bias; on grids they lie on them.
 
     Returns:
-        h [T, n, units], gates [T, n, gates * units].
+        h [T, n, units], real, and gates [T, n, gates * units] in units of ``step.gate_unit``.
     """
-    units = int(recurrent.shape[0])
-    split = np.cumsum([units] * len(layer.gates))[:-1]
-
-    def widened(bias: Any) -> Any:
-        return None if bias is None else tf.pad(bias, ((xz.shape[2] - units, 0),))
+    frames, n, inputs = x.shape
+    many = n >= MANY
 
     @tf.custom_gradient
-    def run(xz: Any, recurrent: Any, *biases: Any) -> Any:
-        bias = widened(biases[0] if biases else None)
-        if places is None:
-            h, gates, part = recurrence(xz, h0, Steps(layer, recurrent, bias))
+    def run(x: Any, *weights: Any) -> Any:
+        if many:
+            found = recurrence(lambda t: step.enter(x[t]), frames, h0, step)
         else:
-            h, gates, part = _on_grids(layer, xz, recurrent, bias, h0, places, scale, unit)
+            xz = tf.reshape(step.enter(tf.reshape(x, (frames * n, inputs))), (frames, n, -1))
+            found = recurrence(lambda t: xz[t], frames, h0, step)
 
         def grad(dh: Any, _: Any) -> Any:
-            before = tf.concat([h0[tf.newaxis], h[:-1]], 0)
-            named = dict(zip(layer.gates, tf.split(gates, len(layer.gates), 2), strict=True))
-            dz = backward(dh, named, part, before, recurrent, layer.reset)
-            flat = tf.reshape(before, (-1, units))
-            pre = tf.reshape(dz, (-1, dz.shape[2]))
-            if layer.reset == "none":
-                return dz, tf.matmul(flat, pre, transpose_a=True)
-            early, late = pre[:, : split[-1]], pre[:, split[-1] :]
-            r = tf.reshape(named["r"], (-1, units))
-            if layer.reset == "before":
-                return dz, tf.concat([tf.matmul(flat, early, transpose_a=True),
-                                      tf.matmul(r * flat, late, transpose_a=True)], 1)
+            return backward(dh, x, found, weights, h0, step, many)
+
+        return tuple(found[:2]), grad
+
+    return run(x, *weights)
+
+
+def backward(dh_all: Any, x: Any, found: list[Any], weights: tuple[Any, ...], h0: Any, step: Steps,
+             many: bool) -> list[Any]:
+    """Gradients of x and the weights from dh [T, n, units] and what ``recurrence`` found; all real."""
+    (frames, n, units), dtype = dh_all.shape, dh_all.dtype
+    h, gates, reset, kernel, recurrent = found[0], found[1], step.layer.reset, weights[0], weights[2]
+    gate_unit = tf.constant(step.gate_unit, dtype)
+
+    def split(gates: Any) -> list[Any]:
+        """Gates z, r, n, real; z in place of r where there is none."""
+        real = gates * gate_unit
+        return [real[..., :units], real[..., -2 * units : -units], real[..., -units:]]
+
+    def through(t: Any, dh: Any, before: Any) -> tuple[Any, Any]:
+        """Gradients of a frame's pre-activations and of the h before."""
+        z, r, new = split(gates[t])
+        dz, dn = dh * (new - before) * z * (1.0 - z), dh * z * (1.0 - new * new)
+        passed = dh * (1.0 - z)
+        if reset == "none":
+            pre = tf.concat([dz, dn], 1)
+            return pre, passed + tf.matmul(pre, recurrent, transpose_b=True)
+        slope = r * (1.0 - r)
+        if reset == "after":
+            pre = tf.concat([dz, dn * found[2][t] * tf.constant(step.part_unit, dtype) * slope, dn], 1)
+            inner = tf.concat([pre[:, :-units], dn * r], 1)
+            return pre, passed + tf.matmul(inner, recurrent, transpose_b=True)
+        late = tf.matmul(dn, recurrent[:, -units:], transpose_b=True)
+        pre = tf.concat([dz, late * before * slope, dn], 1)
+        return pre, passed + late * r + tf.matmul(pre[:, :-units], recurrent[:, :-units], transpose_b=True)
+
+    def weighed(x: Any, before: Any, gates: Any, pre: Any) -> list[Any]:
+        """Gradients of the weights, from rows."""
+        made = [tf.matmul(x, pre, transpose_a=True), tf.reduce_sum(pre, 0)]
+        if reset == "none":
+            return [*made, tf.matmul(before, pre, transpose_a=True)]
+        r, early, late = split(gates)[1], pre[:, :-units], pre[:, -units:]
+        if reset == "after":
             inner = late * r
-            whole = tf.matmul(flat, tf.concat([early, inner], 1), transpose_a=True)
-            return (dz, whole, tf.reduce_sum(inner, 0))[: 2 + len(biases)]
+            return [*made, tf.matmul(before, tf.concat([early, inner], 1), transpose_a=True), tf.reduce_sum(inner, 0)]
+        return [*made, tf.concat([tf.matmul(before, early, transpose_a=True),
+                                  tf.matmul(r * before, late, transpose_a=True)], 1)]
 
-        return (h, gates), grad
+    def body(t: Any, dh: Any, out: Any, *totals: Any) -> Any:
+        before = tf.where(t > 0, h[tf.maximum(t - 1, 0)], h0)
+        pre, passed = through(t, dh + dh_all[t], before)
+        if not many:
+            return t - 1, passed, out.write(t, pre)
+        more = weighed(x[t], before, gates[t], pre)
+        return (t - 1, passed, out.write(t, tf.matmul(pre, kernel, transpose_b=True)),
+                *(total + part for total, part in zip(totals, more, strict=True)))
 
-    return run(xz, recurrent, *(() if bias is None else (bias,)))
-
-
-def _on_grids(layer: Any, xz: Any, recurrent: Any, bias: Any, h0: Any, places: Places, scale: Any,
-              unit: Any) -> tuple[Any, Any, Any]:
-    """``recurrence`` on integers, real at both ends."""
-    units = int(recurrent.shape[0])
-    dtype = carrier(units, places.h, places.exact, xz.dtype)
-    sums = tf.cast(scale, dtype) * places.h.scale
-    step = Steps(layer, tf.cast(tf.round(recurrent / scale), dtype),
-                 None if bias is None else bias_steps(bias, sums), places, scale)
-    counted = places.from_x.scale if unit is None else unit
-    steps = tf.round(tf.cast(xz, dtype) / tf.cast(counted, dtype))
-    start = tf.round(tf.cast(h0, dtype) / places.h.scale)
-    h, gates, part = (tf.cast(value, xz.dtype) for value in recurrence(steps, start, step))
-    narrow = places.h.bits <= 8
-    sigmoid, tanh = (2.0**-8, 2.0**-7) if narrow else (2.0**-15, 2.0**-15)
-    scales = np.repeat([sigmoid] * (len(layer.gates) - 1) + [tanh], units)
-    part *= tf.constant(places.from_h.scale[-units:], xz.dtype)  # means nothing, and serves nobody, in a joint GRU
-    return h * places.h.scale, gates * tf.constant(scales, xz.dtype), part
+    width = x.shape[2] if many else gates.shape[2]
+    out = tf.TensorArray(dtype, frames, element_shape=(n, width))
+    start = (frames - 1, tf.zeros_like(h0), out, *((tf.zeros_like(weight) for weight in weights) if many else ()))
+    final = tf.while_loop(lambda t, *_: t >= 0, body, start, maximum_iterations=frames)
+    if many:
+        return [final[2].stack(), *final[3:]]
+    before, pre = tf.concat([h0[tf.newaxis], h[:-1]], 0), final[2].stack()
+    rows = [tf.reshape(part, (frames * n, -1)) for part in (x, before, gates, pre)]
+    return [tf.reshape(tf.matmul(rows[3], kernel, transpose_b=True), x.shape), *weighed(*rows)]
 
 
 class GruTwin(Twin):
@@ -129,62 +124,42 @@ class GruTwin(Twin):
     places: Places | None = None
 
     def held(self) -> Any:
-        """Kernel and bias of x, recurrent kernel and bias of h; on grids as a Matrix each."""
-        layer, width = self.layer, self.ins[0][2]
-        kernel, bias = self.array("kernel"), self.array("bias")
-        after = self.array("recurrent_bias") if layer.reset == "after" else None
-        if self.places is None:
+        """The real weights that ``sequence`` takes, on grids rounded, and Steps."""
+        layer, width, places, scale = self.layer, self.ins[0][2], self.places, None
+        kernel, bias = tf.convert_to_tensor(self.array("kernel")), tf.convert_to_tensor(self.array("bias"))
+        recurrent = kernel[width:] if layer.joint else tf.convert_to_tensor(self.array("recurrent_kernel"))
+        after = tf.convert_to_tensor(self.array("recurrent_bias")) if layer.reset == "after" else None
+        of_x: Any = (kernel[:width], bias)
+        if places is not None:
+            of_x = Matrix.of(kernel, bias, places.x, self.exact)
+            of_h = of_x if layer.joint else Matrix.of(recurrent, tf.zeros_like(recurrent[0]), places.h, self.exact)
+            recurrent, scale = of_h.kernel[-self.units :], of_h.scale
             if layer.joint:
-                return kernel[:width], bias, kernel[width:], None
-            return kernel, bias, self.array("recurrent_kernel"), after
-        if layer.joint:
-            return (Matrix.of(kernel, bias, self.places.x, self.exact),)
-        recurrent = self.array("recurrent_kernel")
-        return (Matrix.of(kernel, bias, self.places.x, self.exact),
-                Matrix.of(recurrent, tf.zeros_like(recurrent[0]), self.places.h, self.exact), after)
+                of_x = replace(of_x, kernel=of_x.kernel[:width], values=of_x.values[:width])
+        real = (of_x.kernel, of_x.bias) if places is not None else of_x
+        weights = (*real, recurrent, *(() if after is None else (after,)))
+        return weights, Steps(layer, of_x, recurrent, after, places, scale)
 
     def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
         """x [T, B, 1, width, in] and h -> [T, B, 1, width, units], h after the last frame."""
-        x, layer, units, places = xs[0], self.layer, self.units, self.places
+        x, places = xs[0], self.places
         frames, batch, _, width, inputs = x.shape
-        n = batch * width
-        shape, h0 = (frames, n, len(layer.gates) * units), tf.reshape(state[0], (n, units))
-        if places is None:
-            rows = tf.reshape(x, (frames * n, inputs))
-            kernel, bias, recurrent, after = held
-            xz = tf.reshape(tf.matmul(rows, kernel) + bias, shape)
-            h, gates = sequence(layer, xz, recurrent, after, h0, None)
-        else:
-            rows = tf.reshape(requantized(x, self.grids[0], places.x, self.exact), (frames * n, inputs))
-            xz, recurrent, scale, unit, after = self._entering(rows, held, places)
-            xz = tf.reshape(xz, shape)
-            h, gates = (tf.cast(part, x.dtype) for part in sequence(
-                layer, xz, recurrent, after, h0, places, scale, unit))
-        if seen.ranges is not None and layer.bits == 8:
-            self._note(seen, xz, h, gates, h0, recurrent, after)
-        last = tf.reshape(h[-1], (batch, 1, width, units))
+        n, shape = batch * width, (batch, 1, width, self.units)
+        if places is not None:
+            x = requantized(x, self.grids[0], places.x, self.exact)
+        x, h0 = tf.reshape(x, (frames, n, inputs)), tf.reshape(state[0], (n, self.units))
+        weights, step = held
+        h, gates = sequence(x, weights, h0, step)
+        if seen.ranges is not None and self.layer.bits == 8:
+            self._note(seen, x, h, gates, h0, held)
         y = h if places is None else requantized(h, places.h, OUT, self.exact)
-        return tf.reshape(y, (frames, batch, 1, width, units)), (last,)
+        return tf.reshape(y, (frames, *shape)), (tf.reshape(h[-1], shape),)
 
-    def _entering(self, rows: Any, held: Any, places: Places) -> tuple[Any, ...]:
-        """What x adds, real with its gradient; the recurrent kernel, its scale, the unit of joint sums, its bias."""
-        if self.layer.joint:
-            both, inputs = held[0], self.ins[0][2]
-            part = Matrix(both.kernel[:inputs], both.bias, both.scale, both.values[:inputs], both.steps, both.unit)
-            xz = part.counts(rows, places.x) * both.unit
-            if not self.exact:
-                xz = product_gradient(tf.cast(xz, rows.dtype), rows, part.kernel, part.bias)
-            return xz, both.kernel[inputs:], both.scale, both.unit, None
-        of_x, of_h, after = held
-        steps = places.from_x.clip(of_x.rescale(places.from_x.scale, places.x)(of_x.counts(rows, places.x)))
-        xz = steps * tf.constant(places.from_x.scale, steps.dtype)
-        if not self.exact:
-            xz = product_gradient(tf.cast(xz, rows.dtype), rows, of_x.kernel, of_x.bias)
-        return xz, of_h.kernel, of_h.scale, None, after
-
-    def _note(self, seen: Seen, xz: Any, h: Any, gates: Any, h0: Any, recurrent: Any, after: Any) -> None:
+    def _note(self, seen: Seen, x: Any, h: Any, gates: Any, h0: Any, held: Any) -> None:
         """The pre-activations, whose ranges are learnt in 8 bits, worked out again from what is known."""
-        layer, units = self.layer, self.units
+        layer, units, ((_, _, recurrent, *after), step) = self.layer, self.units, held
+        xz = tf.cast(step.enter(tf.reshape(x, (-1, x.shape[2]))) * step.x_unit, x.dtype)
+        xz, gates = tf.reshape(xz, gates.shape), gates * tf.constant(step.gate_unit, x.dtype)
         before = tf.concat([h0[tf.newaxis], h[:-1]], 0)
         found = dict(zip(layer.gates, tf.split(gates, len(layer.gates), 2), strict=True))
         for at, gate in enumerate(layer.gates):
@@ -192,7 +167,7 @@ class GruTwin(Twin):
             read = found["r"] * before if gate == "n" and layer.reset == "before" else before
             from_h = tf.tensordot(read, recurrent[:, columns], 1)
             if gate == "n" and layer.reset == "after":
-                from_h += after
+                from_h += after[0]
             if not layer.joint:
                 self.note(seen, f"{gate}x", xz[..., columns])
                 self.note(seen, f"{gate}h", from_h)

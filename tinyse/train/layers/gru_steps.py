@@ -5,13 +5,14 @@ Real values in float; on grids (``Places``) centred integers, rounded where the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinyse.graph.grid import Grid
-from tinyse.train.arithmetic import Rescale, added, curve, limits, rescaled
+from tinyse.train.arithmetic import Rescale, added, bias_steps, carrier, curve, limits, rescaled
 from tinyse.train.keras import tf
 
 
@@ -46,24 +47,53 @@ class Places:
 
 
 class Steps:
-    """One frame of a GRU, in float or on integers: h [n, units] to the next one."""
+    """One frame of a GRU, in float or on integers: h [n, units] to the next one.
 
-    def __init__(self, layer: Any, recurrent: Any, bias: Any, places: Places | None = None, scale: Any = None) -> None:
+    Attributes:
+        x_unit, h_unit, gate_unit, part_unit: what ``enter``'s results, states, gates and n's part of h count in, a
+            number or one a column; 1 in float.
+    """
+
+    x_unit: Any = 1.0
+    h_unit: Any = 1.0
+    gate_unit: Any = 1.0
+    part_unit: Any = 1.0
+
+    def __init__(self, layer: Any, of_x: Any, recurrent: Any, after: Any, places: Places | None = None,
+                 scale: Any = None) -> None:
         """Prepare what all frames share.
 
         Args:
-            recurrent: [units, gates * units], real or integers. bias: [gates * units] of its product, or None.
-            scale: of a column of ``recurrent``, where it is integers.
+            of_x: kernel [in, gates * units] and bias; on grids a Matrix. recurrent: [units, gates * units], on grids of
+                ``scale`` a column. after: [units], bias of n's product with h, or None.
         """
-        self.layer, self.places, self.recurrent, self.bias = layer, places, recurrent, bias
+        self.layer, self.places, self.of_x, self.recurrent, self.bias = layer, places, of_x, recurrent, None
         self.units = units = int(recurrent.shape[0])
         self.sigmoids, self.last = slice(0, recurrent.shape[1] - units), slice(recurrent.shape[1] - units, None)
         self.gate_scale = 1.0
         if places is not None:
+            dtype = carrier(units, places.h, places.exact, recurrent.dtype)
+            sums = tf.cast(scale, dtype) * places.h.scale
+            self.recurrent = tf.cast(tf.round(recurrent / scale), dtype)
+            after = None if after is None else bias_steps(after, sums[self.last])
             onto = places.total if layer.joint else places.from_h
-            unit = tf.cast(scale, recurrent.dtype) * places.h.scale / tf.constant(onto.scale, recurrent.dtype)
-            self.rescale = Rescale.of(unit, places.h.bits > 8)
+            self.rescale = Rescale.of(sums / tf.constant(onto.scale, dtype), places.h.bits > 8)
+            self.rescale_x = None if layer.joint else of_x.rescale(places.from_x.scale, places.x)
+            self.x_unit = of_x.unit if layer.joint else places.from_x.scale
             self.gate_scale = 2.0 ** (-15 if places.h.bits > 8 else -8)
+            self.h_unit, self.part_unit = places.h.scale, places.from_h.scale[-units:]
+            self.gate_unit = np.repeat([self.gate_scale] * (len(layer.gates) - 1) + [2.0 ** (1 - places.h.bits)], units)
+        if after is not None:
+            self.bias = tf.pad(after, ((recurrent.shape[1] - units, 0),))
+
+    def enter(self, rows: Any) -> Any:
+        """Real x [n, in], on grids on x's, to what a step takes of it, [n, gates * units]."""
+        if self.places is None:
+            return tf.matmul(rows, self.of_x[0]) + self.of_x[1]
+        counts = self.of_x.counts(rows, self.places.x)
+        if self.rescale_x is not None:
+            counts = self.places.from_x.clip(self.rescale_x(counts))
+        return tf.cast(counts, self.recurrent.dtype)
 
     def _scaled(self, sums: Any, onto: Columns, columns: slice) -> Any:
         whole = self.rescale
@@ -129,19 +159,24 @@ class Steps:
         return h if self.places is None else tf.clip_by_value(h, *limits(self.places.h))
 
 
-def recurrence(xz: Any, h0: Any, step: Steps) -> tuple[Any, Any, Any]:
-    """xz [T, n, gates * units] and h0 [n, units] -> h, gates and n's part of h for all frames."""
-    frames, n, units = xz.shape[0], xz.shape[1], h0.shape[1]
-    shapes = ((n, units), (n, xz.shape[2]), (n, units))
-    arrays = tuple(tf.TensorArray(xz.dtype, frames, element_shape=shape) for shape in shapes)
+def recurrence(entering: Callable[[Any], Any], frames: int, h0: Any, step: Steps) -> list[Any]:
+    """``entering(t)``, what ``enter`` made of frame t, and real h0 [n, units] -> real h, gates, n's part of h.
+
+    Each [T, n, ...]; the part is there with reset "after" alone.
+    """
+    (n, units), dtype = h0.shape, h0.dtype
+    widths = (units, step.recurrent.shape[1], *((units,) if step.layer.reset == "after" else ()))
+    arrays = tuple(tf.TensorArray(dtype, frames, element_shape=(n, width)) for width in widths)
 
     def body(t: Any, h: Any, *out: Any) -> Any:
-        values = step(xz[t], h)
-        return (t + 1, values[0], *(array.write(t, value) for array, value in zip(out, values, strict=True)))
+        h, *values = step(entering(t), h)
+        values = [tf.cast(value, dtype) for value in (h * step.h_unit, *values)]
+        return (t + 1, h, *(array.write(t, value) for array, value in zip(out, values, strict=False)))
 
+    start = tf.cast(h0, step.recurrent.dtype)
+    start = start if step.places is None else tf.round(start / step.h_unit)
     if frames == 1:
-        final = body(0, h0, *arrays)
+        final = body(0, start, *arrays)
     else:
-        final = tf.while_loop(lambda t, *_: t < frames, body, (0, h0, *arrays), maximum_iterations=frames)
-    h, gates, part = (array.stack() for array in final[2:])
-    return h, gates, part
+        final = tf.while_loop(lambda t, *_: t < frames, body, (0, start, *arrays), maximum_iterations=frames)
+    return [array.stack() for array in final[2:]]

@@ -144,7 +144,7 @@ class ConvTwin(ProductTwin):
         if 2 * out * x.shape[1] * x.shape[2] > inputs * math.prod(positions) // out:
             return super().products(x, kernel)
         every = tf.reshape(tf.transpose(tf.reshape(kernel, (taps, inputs, out)), (1, 0, 2)), (inputs, taps * out))
-        seen = self.taps(tf.reshape(ProductTwin.rows(self, x) @ every, (*x.shape[:3], taps * out)))
+        seen = self.taps(tf.reshape(super().rows(x) @ every, (*x.shape[:3], taps * out)))
         return tf.add_n([tap[..., at * out : (at + 1) * out] for at, tap in enumerate(seen)])
 
 
