@@ -208,6 +208,26 @@ def test_a_long_recording_becomes_several_clips(plain, tmp_path, monkeypatch):
     assert len(lengths) == 3 and sum(lengths) == pytest.approx(50, abs=0.01) and max(lengths) < 25
 
 
+def test_a_long_recording_waits_in_a_file_and_leaves_none(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "SEGMENT", 2)
+    soundfile.write(plain / "noise/noise0/long.flac", hiss(9, 50), RATE)
+    held = import_corpus(plain, tmp_path / "held").corpus
+    waited, real = [], shards.Waiting.pcm
+    monkeypatch.setattr(shards, "HELD", 10 * RATE)
+    monkeypatch.setattr(shards.Waiting, "pcm", lambda self: waited.append(self) or real(self))
+    corpus = import_corpus(plain, tmp_path / "out").corpus
+    assert sum(sound.length for sound in waited) == pytest.approx(40 * RATE, abs=5 * RATE)
+    assert corpus.hash == held.hash and same(tmp_path / "out", tmp_path / "held")
+
+    def fails(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises((TinyseError, OSError), match="No space left"):
+        patch.setattr(shards.ShardWriter, "append", fails)
+        import_corpus(plain, tmp_path / "full")
+    assert not [*tmp_path.glob("*/*.part")]
+
+
 def test_what_was_added_to_is_kept(plain, tmp_path):
     whole = import_corpus(plain, tmp_path / "out").corpus
     with pytest.raises(CorpusError, match="no usable"):
