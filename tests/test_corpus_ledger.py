@@ -180,6 +180,26 @@ def test_bad_files_are_counted_by_reason_and_refused_only_when_strict(plain, tmp
     assert len((out / "skipped.txt").read_text().splitlines()) == 15
 
 
+def test_many_files_of_which_one_in_a_hundred_is_broken(tmp_path, monkeypatch):
+    """In workers, with recordings that come twice, and a second import that adds what was mended."""
+    pool = (3000 * np.random.default_rng(0).standard_normal(60_000)).astype("<i2")
+    broken = (b"", b"no sound", b"RIFF", b"fLaC" + bytes(60))
+    for number in range(400):
+        path = tmp_path / f"my/{('clean', 'noise')[number % 4 == 3]}/of{number % 13:02d}/{number:04d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = 40 * (number % 396)  # four come twice
+        soundfile.write(path, pool[start:start + 4800], RATE)
+        if number % 100 == 50:
+            path.write_bytes(broken[number // 100 % 4])
+    made = import_corpus(tmp_path / "my", tmp_path / "out", workers=2)
+    assert (made.read, len(made.skipped), len(made.corpus.all) + len(made.doubles)) == (400, 4, 396)
+    assert sum(reasons(made.skipped).values()) == 4 and len(reasons(made.skipped)) == 4
+    assert len(made.doubles) == len({line.split(": the same")[0] for line in made.doubles}) <= 4
+    soundfile.write(tmp_path / "my/clean/of11/0050.wav", hiss(5), RATE)
+    again = import_corpus(tmp_path / "my", tmp_path / "out", workers=2)
+    assert (again.read, len(again.skipped), len(again.corpus.all)) == (1, 3, len(made.corpus.all) + 1)
+
+
 def test_reasons_take_names_and_numbers_for_one():
     lines = ["a/b.wav: b.wav cannot be read: gone", "a/c.wav: c.wav cannot be read: gone", "d: 12 of 3.5", "e: 1 of 7"]
     assert reasons(lines) == {"cannot be read: gone": 2, "N of N": 2}
