@@ -124,12 +124,12 @@ def test_another_folder_is_refused_by_what_it_lacks(tmp_path, layout):
 def test_voicebank_spellings_and_a_zip_s_own_folder(tmp_path, spelling):
     for who in range(4):
         for inside in ("", f"{{}}_{spelling}/"):
-            clean = 0.1 * np.random.default_rng(next(NUMBER)).standard_normal(9600)
-            noise = 0.01 * np.random.default_rng(next(NUMBER)).standard_normal(9600)
+            clean = 0.1 * np.random.default_rng(next(NUMBER)).standard_normal(28800)
+            noise = 0.01 * np.random.default_rng(next(NUMBER)).standard_normal(28800)
             for kind, samples in (("clean", clean), ("noisy", clean + noise)):
                 path = tmp_path / f"{kind}_{spelling}" / inside.format(kind) / f"p{226 + who}_{len(inside):03d}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(path, samples, RATE)
+                soundfile.write(path, samples, RATE if spelling.endswith("16k") else 3 * RATE)
     made = import_corpus(tmp_path, tmp_path / "out", "voicebank")
     assert made.skipped == () and made.corpus.all.which("kind", "noise").sum() == 8
 

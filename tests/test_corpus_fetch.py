@@ -20,7 +20,9 @@ import soundfile
 
 import tinyse.sound.corpus
 from tinyse.core.errors import AudioError, CorpusError, ToolError
+from tinyse.core.workers import AHEAD, Workers
 from tinyse.sound.corpus import archives, debian
+from tinyse.sound.corpus import fetch as fetching
 from tinyse.sound.corpus.catalogue import Catalogue, Package, Take, load_catalogue
 from tinyse.sound.corpus.decode import decode, gather, limit, read_sound, to_mono_16k, trim
 from tinyse.sound.corpus.fetch import _found, _left, _rule, fetch
@@ -188,6 +190,28 @@ def test_a_finished_or_half_finished_fetch_goes_on_to_the_same_bytes(archive, tm
     after = {path.name: path.read_bytes() for path in first.folder.glob("*.*")}
     assert before == after
     assert [path.name for path in decoded if path.stat().st_mtime_ns != decoded[path]] == [cut.name]
+
+
+@needs_dpkg
+def test_a_package_passes_through_memory_a_few_files_at_a_time(tmp_path, no_apt, monkeypatch):
+    path, digest = build(tmp_path, "many", {f"usr/share/many/{n:03d}.wav": wav(2, hz=200 + n) for n in range(90)})
+    (tmp_path / "root/.cache/debs").mkdir(parents=True)
+    shutil.move(path, tmp_path / "root/.cache/debs")
+    package = Package("many", "trixie", "1.0-1", 1, digest, "GPL-2+", (rule("noise", r"\.wav$", gather=1.0),))
+    members, in_order, read, decoded, ahead = archives.deb_members, Workers.in_order, [], [], []
+
+    def watched(pool, call, items):
+        for rows in in_order(pool, call, items):
+            decoded.extend(rows)
+            ahead.append(len(read) - len(decoded))
+            yield rows
+
+    monkeypatch.setattr(archives, "deb_members", lambda *given: (read.append(1) or item for item in members(*given)))
+    monkeypatch.setattr(Workers, "in_order", watched)
+    monkeypatch.setattr(fetching, "CHUNK", 4)
+    corpus = fetch("default", tmp_path / "root", catalogue=Catalogue((package,)), workers=1)
+    assert len(corpus.all) == len(decoded) == 90 and max(ahead) <= 4 * (AHEAD + 1)
+    corpus.verify()
 
 
 @needs_dpkg

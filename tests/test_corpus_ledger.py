@@ -180,6 +180,26 @@ def test_bad_files_are_counted_by_reason_and_refused_only_when_strict(plain, tmp
     assert len((out / "skipped.txt").read_text().splitlines()) == 15
 
 
+def test_many_files_of_which_one_in_a_hundred_is_broken(tmp_path, monkeypatch):
+    """In workers, with recordings that come twice, and a second import that adds what was mended."""
+    pool = (3000 * np.random.default_rng(0).standard_normal(60_000)).astype("<i2")
+    broken = (b"", b"no sound", b"RIFF", b"fLaC" + bytes(60))
+    for number in range(400):
+        path = tmp_path / f"my/{('clean', 'noise')[number % 4 == 3]}/of{number % 13:02d}/{number:04d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = 40 * (number % 396)  # four come twice
+        soundfile.write(path, pool[start:start + 4800], RATE)
+        if number % 100 == 50:
+            path.write_bytes(broken[number // 100 % 4])
+    made = import_corpus(tmp_path / "my", tmp_path / "out", workers=2)
+    assert (made.read, len(made.skipped), len(made.corpus.all) + len(made.doubles)) == (400, 4, 396)
+    assert sum(reasons(made.skipped).values()) == 4 and len(reasons(made.skipped)) == 4
+    assert len(made.doubles) == len({line.split(": the same")[0] for line in made.doubles}) <= 4
+    soundfile.write(tmp_path / "my/clean/of11/0050.wav", hiss(5), RATE)
+    again = import_corpus(tmp_path / "my", tmp_path / "out", workers=2)
+    assert (again.read, len(again.skipped), len(again.corpus.all)) == (1, 3, len(made.corpus.all) + 1)
+
+
 def test_reasons_take_names_and_numbers_for_one():
     lines = ["a/b.wav: b.wav cannot be read: gone", "a/c.wav: c.wav cannot be read: gone", "d: 12 of 3.5", "e: 1 of 7"]
     assert reasons(lines) == {"cannot be read: gone": 2, "N of N": 2}
@@ -206,6 +226,26 @@ def test_a_long_recording_becomes_several_clips(plain, tmp_path, monkeypatch):
     corpus = import_corpus(plain, tmp_path / "out").corpus
     lengths = [clip.seconds for clip in corpus.all if "long.flac#" in clip.id]
     assert len(lengths) == 3 and sum(lengths) == pytest.approx(50, abs=0.01) and max(lengths) < 25
+
+
+def test_a_long_recording_waits_in_a_file_and_leaves_none(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "SEGMENT", 2)
+    soundfile.write(plain / "noise/noise0/long.flac", hiss(9, 50), RATE)
+    held = import_corpus(plain, tmp_path / "held").corpus
+    waited, real = [], shards.Waiting.pcm
+    monkeypatch.setattr(shards, "HELD", 10 * RATE)
+    monkeypatch.setattr(shards.Waiting, "pcm", lambda self: waited.append(self) or real(self))
+    corpus = import_corpus(plain, tmp_path / "out").corpus
+    assert sum(sound.length for sound in waited) == pytest.approx(40 * RATE, abs=5 * RATE)
+    assert corpus.hash == held.hash and same(tmp_path / "out", tmp_path / "held")
+
+    def fails(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises((TinyseError, OSError), match="No space left"):
+        patch.setattr(shards.ShardWriter, "append", fails)
+        import_corpus(plain, tmp_path / "full")
+    assert not [*tmp_path.glob("*/*.part")]
 
 
 def test_what_was_added_to_is_kept(plain, tmp_path):

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def _read(jobs: Sequence[Job], ledger: Ledger, workers: int, progress: Progress)
     done = len(jobs) - len(new)
     if done and new:
         progress(Step("import", done, len(jobs), f"{done} read before"))
-    for index, (key, result) in _results(jobs, new, workers):
+    for index, (key, result) in _results(jobs, new, ledger.folder, workers):
         keys[index] = key
         if key:
             ledger.add(key, result)
@@ -157,14 +158,14 @@ def _read(jobs: Sequence[Job], ledger: Ledger, workers: int, progress: Progress)
     return keys, len(new)
 
 
-def _results(jobs: Sequence[Job], new: Sequence[int], workers: int) -> Iterator[tuple[int, Any]]:
+def _results(jobs: Sequence[Job], new: Sequence[int], folder: Path, workers: int) -> Iterator[tuple[int, Any]]:
     if len(new) <= FEW or workers < 2:
-        yield from ((index, read_steadily(jobs[index])) for index in new)
+        yield from ((index, read_steadily(folder, jobs[index])) for index in new)
         return
     batches = list(_batches(jobs, new, UNDER_WAY // (AHEAD * workers)))
+    given = ([jobs[index] for index in batch] for batch in batches)
     with Workers(min(workers, len(batches))) as pool:
-        for batch, results in zip(batches, pool.in_order(read_batch, ([jobs[index] for index in batch]
-                                                                      for batch in batches)), strict=True):
+        for batch, results in zip(batches, pool.in_order(partial(read_batch, folder), given), strict=True):
             yield from zip(batch, results, strict=True)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from tinyse.core.artifacts import writing
 from tinyse.core.errors import CorpusError, TinyseError
-from tinyse.sound.corpus.reading import Read
-from tinyse.sound.corpus.shards import NAME, ShardWriter, shards
+from tinyse.sound.corpus.reading import Read, discard
+from tinyse.sound.corpus.shards import NAME, WAITING, ShardWriter, Waiting, shards
 from tinyse.sound.corpus.store import LEDGER, MANIFEST
 
 SECONDS = 5.0
@@ -58,6 +58,7 @@ class Ledger:
         """Cut off and take away what was not written down; the number of the file to go on in."""
         ends = dict(self._base.execute("SELECT file, MAX(offset + length) FROM sound GROUP BY file"))
         finished = (self.folder / MANIFEST).is_file()
+        self._discard()
         there = shards(self.folder)
         if not finished:
             for path in there:
@@ -72,6 +73,10 @@ class Ledger:
         self._forget()
         last = max((int(match[1]) for path in shards(self.folder) if (match := NAME.fullmatch(path.name))), default=-1)
         return last + 1 if finished else max(last, 0)
+
+    def _discard(self) -> None:
+        for path in self.folder.glob(f"*{WAITING}"):
+            path.unlink(missing_ok=True)
 
     def _forget(self) -> None:
         self._base.execute("DELETE FROM read WHERE key IN (SELECT key FROM read WHERE sha256 IS NOT NULL "
@@ -104,6 +109,7 @@ class Ledger:
         finally:
             self._writer.__exit__()
             self._base.close()
+            self._discard()
 
     def has(self, key: bytes) -> bool:
         """Whether a file with this key was read."""
@@ -135,7 +141,7 @@ class Ledger:
                 with self._named():
                     known = self._base.execute("SELECT 1 FROM sound WHERE sha256 = ?", (sha256,)).fetchone()
                 if known is None:
-                    found["file"], found["offset"] = self._writer.append(pcm)
+                    found["file"], found["offset"] = self._writer.append(pcm.pcm() if isinstance(pcm, Waiting) else pcm)
                     with self._named():
                         self._base.execute(f"INSERT INTO sound (sha256, {', '.join(COLUMNS)}) VALUES (?,?,?,?,?,?,?)",
                                            (sha256, *(found[name] for name in COLUMNS)))
@@ -143,6 +149,7 @@ class Ledger:
         with self._named():
             self._base.executemany("INSERT OR REPLACE INTO read VALUES (?,?,?,?,?)", [
                 (*row[:4], row[4].encode("utf-8", "backslashreplace").decode()) for row in rows])
+        discard(results)
         if time.monotonic() - self._kept > SECONDS:
             self.keep()
 

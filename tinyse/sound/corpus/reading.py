@@ -29,6 +29,7 @@ from tinyse.sound.corpus.mix import active_level
 from tinyse.sound.corpus.pcm import Pcm, levels, to_int16
 from tinyse.sound.corpus.rooms import LONGEST as LONGEST_ROOM
 from tinyse.sound.corpus.rooms import response_of
+from tinyse.sound.corpus.shards import Overflow, Waiting
 from tinyse.sound.corpus.store import ROOM
 from tinyse.sound.framing import Framing
 
@@ -46,8 +47,8 @@ CHANNELS = 8
 CHANGED = "changed while it was read"
 
 Floats = npt.NDArray[np.float32]
-Result = list[tuple[str, Pcm | None, str]]
-Read = list[tuple[str, Pcm | None, str, dict[str, Any]]]
+Result = Iterator[tuple[str, Pcm | None, str]]
+Read = list[tuple[str, Pcm | Waiting | None, str, dict[str, Any]]]
 
 
 def key_of(job: Job) -> bytes:
@@ -64,47 +65,60 @@ def key_of(job: Job) -> bytes:
     return digest.digest()
 
 
-def read_batch(jobs: Sequence[Job]) -> list[tuple[bytes, Read]]:
+def read_batch(folder: Path, jobs: Sequence[Job]) -> list[tuple[bytes, Read]]:
     """Key and result of each job; the key is empty where a file kept changing."""
-    return [read_steadily(job) for job in jobs]
+    return [read_steadily(folder, job) for job in jobs]
 
 
-def read_steadily(job: Job) -> tuple[bytes, Read]:
-    """A job's result, with the levels of each sound, and the key of the files that it was read from."""
+def read_steadily(folder: Path, job: Job) -> tuple[bytes, Read]:
+    """A job's result, with the levels of each sound, and the key of the files that it was read from.
+
+    What is too much for the memory waits in a file in ``folder``, which is for the caller to remove.
+    """
     for _ in range(2):
         key = key_of(job)
-        result = read_job(job)
+        with Overflow(folder) as sound:
+            result = [(kind, None, note, {}) if pcm is None else (kind, sound.hold(pcm), note, levels(pcm))
+                      for kind, pcm, note in read_job(job)]
         if key_of(job) == key:
-            return key, [(kind, pcm, note, {} if pcm is None else levels(pcm)) for kind, pcm, note in result] or [
-                (_kind(job), None, "holds no sound that could be kept", {})]
+            return key, result or [(_kind(job), None, "holds no sound that could be kept", {})]
+        discard(result)
         _mono.cache_clear()
     return b"", [(_kind(job), None, CHANGED, {})]
 
 
+def discard(result: Read) -> None:
+    """Remove the files in which sound waits."""
+    for path in {pcm.path for _, pcm, *_ in result if isinstance(pcm, Waiting)}:
+        path.unlink(missing_ok=True)
+
+
 def read_job(job: Job) -> Result:
     """Read one file or pair: (kind, int16[n] or None, why not, or a remark) for each clip it makes."""
-    results: Result = []
     try:
         if job.room is not None:
-            return _responses(job.room)
-        if job.noise is not None:
-            return [("noise", *_fit(piece, "noise")) for piece in _pieces(job.noise)]
-        assert job.clean is not None
-        if job.noisy is None:
-            return [found for piece in _pieces(job.clean) for found in _speech(piece)]
-        noisies: Iterator[Floats | str] = _told(job.noisy)
-        for clean, noisy in itertools.zip_longest(_mono(os.fspath(job.clean)), noisies):
-            if clean is not None and job.keep_clean:
-                results += _speech(clean)
-            if clean is None or noisy is None:
-                results.append(("noise", None, "noisy and clean differ by more than 0.1 s: not a pair"))
-                break
-            results.append(_noise(noisy, clean))
-            if isinstance(noisy, str):
-                break
+            yield from _responses(job.room)
+        elif job.noise is not None:
+            yield from (("noise", *_fit(piece, "noise")) for piece in _pieces(job.noise))
+        elif job.noisy is None:
+            yield from (found for piece in _pieces(job.clean) for found in _speech(piece))
+        else:
+            yield from _pair(job, _told(job.noisy))
     except AudioError as error:
-        results.append((_kind(job), None, str(error)))
-    return results
+        yield (_kind(job), None, str(error))
+
+
+def _pair(job: Job, noisies: Iterator[Floats | str]) -> Result:
+    path = os.fspath(job.clean or "")
+    for clean, noisy in itertools.zip_longest(_mono(path) if _size(path) <= IN_MEMORY else _pieces(path), noisies):
+        if clean is not None and job.keep_clean:
+            yield from _speech(clean)
+        if clean is None or noisy is None:
+            yield ("noise", None, "noisy and clean differ by more than 0.1 s: not a pair")
+            break
+        yield _noise(noisy, clean)
+        if isinstance(noisy, str):
+            break
 
 
 def _kind(job: Job) -> str:
@@ -133,10 +147,11 @@ def _told(path: Any) -> Iterator[Floats | str]:
 def _speech(clean: Floats) -> Result:
     pcm, reason = _fit(trim(clean), "speech")
     if pcm is None or len(pcm) <= LONGEST:
-        return [("speech", pcm, reason)]
+        yield ("speech", pcm, reason)
+        return
     floor = active_level(pcm) * PAUSE_LEVEL
     pieces: list[Any] = [trim(piece) for piece in at_pauses(pcm)]
-    return [("speech", piece, "") for piece in pieces if len(piece) >= RATE and active_level(piece) >= floor]
+    yield from (("speech", piece, "") for piece in pieces if len(piece) >= RATE and active_level(piece) >= floor)
 
 
 def _responses(path: Any) -> Result:
@@ -146,13 +161,11 @@ def _responses(path: Any) -> Result:
         count = sound.format.channels
         chosen = np.unique(np.linspace(0, count - 1, min(count, CHANNELS)).astype(int))
         stored = np.concatenate([block[:, chosen] for block in sound.stored()])
-    results: Result = []
     for channel in stored.T:
         try:
-            results.append((ROOM, to_int16(response_of(at_16k(np.ascontiguousarray(channel), sound.format.rate))), ""))
+            yield (ROOM, to_int16(response_of(at_16k(np.ascontiguousarray(channel), sound.format.rate))), "")
         except AudioError as error:
-            results.append((ROOM, None, str(error)))
-    return results
+            yield (ROOM, None, str(error))
 
 
 @functools.lru_cache(maxsize=1)

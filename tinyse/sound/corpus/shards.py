@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from tinyse.core.artifacts import writing
 from tinyse.core.errors import CorpusError
 
 SUFFIX = ".pcm"
+WAITING = ".part"
+HELD = 1 << 24
+"""Samples of one recording that are held in memory; the others wait in a file."""
 NAME = re.compile(r"sound-(\d{4,})\.pcm")
 LARGEST = 1 << 29
 """Samples after which another file is begun: 1 GiB."""
@@ -78,6 +83,56 @@ class ShardWriter:
         if self._stream is not None:
             with writing(self._folder):
                 os.fsync(self._stream.fileno())
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Sound in a file of its own process: ``length`` samples from ``offset``."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def pcm(self) -> Pcm:
+        """Read it: int16[length]."""
+        return ShardReader(self.path.parent).read(self.path.name, self.offset, self.length)
+
+
+class Overflow:
+    """Takes the sound of one recording and keeps it from filling the memory; a context manager, closes its file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Where a file is made once there is too much."""
+        self._folder, self._taken = folder, 0
+        self._stream: Any = None
+
+    def __enter__(self) -> Overflow:
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file; remove it where the block failed."""
+        if self._stream is not None:
+            self._stream.close()
+            if error[0]:
+                os.unlink(self._stream.name)
+
+    def hold(self, pcm: Pcm) -> Pcm | Waiting:
+        """int16[n] as it is, or where it waits.
+
+        Raises:
+            TinyseError: the disk is full or refuses.
+        """
+        self._taken += len(pcm)
+        if self._taken <= HELD:
+            return pcm
+        with writing(self._folder):
+            if self._stream is None:
+                self._stream = tempfile.NamedTemporaryFile(  # noqa: SIM115
+                    dir=self._folder, suffix=WAITING, delete=False)
+            offset = self._stream.tell() // 2
+            self._stream.write(np.ascontiguousarray(pcm, "<i2").data)
+        return Waiting(Path(self._stream.name), offset, len(pcm))
 
 
 class ShardReader:
