@@ -8,7 +8,7 @@ from tinyse.sound import Ends
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train.calibration import learn_ranges
-from tinyse.train.keras import tf_keras
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
@@ -69,6 +69,21 @@ def test_the_plain_step_is_the_lanes_step(mixer, loss, quantized):
     """What a GPU does, here on the CPU: the same mixtures in one batch, the same loss and gradient but for rounding."""
     net = network(mixer, quantized)
     alike(*(Lanes(net, mixer, loss, 4, whole=whole) for whole in (False, True)))
+
+
+def test_the_plain_step_of_another_family_is_its_lanes_step(tmp_path_factory):
+    """Convolutions, a GRU and exits; norms excepted, which see the whole batch."""
+    folder = tmp_path_factory.mktemp("corpus")
+    synthetic_corpus(folder, seed=3)
+    recipe = load_recipe("demo", {"mixing.seconds": "0.3", "mixing.batch": "4", "mixing.generated": "0"})
+    mixer = Mixer(Corpus.open(folder), recipe.mixing, recipe.ends, 1)
+    tf_keras.utils.set_random_seed(1)
+    net = Network(recipe.net())
+    alike(*(Lanes(net, mixer, recipe.train.loss, 4, whole=whole) for whole in (False, True)))
+
+
+def test_a_gpu_computes_in_whole_float32():
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def test_the_plain_step_of_a_skip_rnn_is_its_lanes_step(mixer):

@@ -19,5 +19,6 @@ with quiet_stderr():  # the log level does not hold back what is written before 
     import tf_keras
 
 tf.get_logger().setLevel("ERROR")
+tf.config.experimental.enable_tensor_float_32_execution(False)  # a GPU's: sums of integers would not be exact
 
 __all__ = ["tf", "tf_keras"]
