@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ import numpy as np
 
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
-from tinyse.core.artifacts import sha256, versions, write_bytes, writing
-from tinyse.core.errors import TinyseError, ToolError
+from tinyse.core.artifacts import versions, write_bytes, writing
+from tinyse.core.errors import TinyseError
 from tinyse.core.progress import Progress, Step, silent
-from tinyse.core.workers import ONE_THREAD, Workers, unless_set
+from tinyse.core.workers import in_workers
+from tinyse.export.bundle import model_sha256
 from tinyse.measure.scores.metrics import conventions, score, select
 from tinyse.measure.scores.pairs import Pair
 from tinyse.measure.scores.result import ClipScore, Evaluation
@@ -95,20 +95,22 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
         with writing(file):
             cache.mkdir(parents=True, exist_ok=True)
             with open(file, "a", encoding="utf-8") as stream:
-                for scored in _scores(contender, todo, list(metrics), workers):
+                for scored in in_workers(_score, todo, workers, _start, (contender, list(metrics)),
+                                         f"{contender.name}: a worker", "free some memory, or use --workers 1"):
                     stream.write(json.dumps(asdict(scored)) + "\n")
                     stream.flush()
                     done[scored.clip] = scored
                     finished += 1
                     progress(Step(contender.name, finished, total))
+    _WORKER.clear()
     return [done[clip] for clip in mixtures.clips]
 
 
 def carded(system: System, mixtures: Mixtures, metrics: Sequence[str]) -> dict[str, Scored]:
     """Scores by clip from the evaluation.json beside a model; none unless all that decides them is the same."""
     try:
-        found = Evaluation.from_dict(json.loads((system.path.parent / "evaluation.json").read_text(encoding="utf-8")))
-        wanted = {"engine": system.engine, "sha256": sha256(system.path)}
+        found = Evaluation.from_dict(json.loads((system.folder / "evaluation.json").read_text(encoding="utf-8")))
+        wanted = {"engine": system.engine, "sha256": model_sha256(system.path)}
         label = next((model["label"] for model in found.provenance["models"]
                       if {key: model.get(key) for key in wanted} == wanted), None)
         given = {key: found.provenance[key] for key in ("audio_sha256", "versions", "conventions")}
@@ -178,22 +180,6 @@ def _score(pair: Pair) -> Scored:
     values, skipped = score(_WORKER["metrics"], pair.clean, output)
     rate = getattr(getattr(suppressor, "engine", None), "update_rate", None)
     return Scored(clip_digest(pair), values, skipped, rate)
-
-
-def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], workers: int) -> Iterator[Scored]:
-    if workers < 1:
-        _start(contender, metrics)
-        try:
-            yield from map(_score, pairs)
-        finally:
-            _WORKER.clear()
-        return
-    with Workers(workers, _start, (contender, metrics), unless_set(ONE_THREAD)) as pool:
-        try:
-            yield from pool.in_order(_score, pairs)
-        except BrokenProcessPool as error:
-            raise ToolError(f"{contender.name}: a worker {pool.ending()}",
-                            "free some memory, or use --workers 1") from error
 
 
 def _slug(name: str) -> str:
