@@ -13,8 +13,8 @@ from tinyse.graph.groups import Structure, masks, structure_groups
 from tinyse.graph.layers import DenseLayer
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
-from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
+from tinyse.graph.runner import Runner
 from tinyse.graph.snap import snap
 from tinyse.graph.units import units_of
 from tinyse.sound import Ends

@@ -13,8 +13,9 @@ from firmware_network import KERNELS, MACHINES, SOURCES, TESTS, Program, compile
 from tinyse.export.cnetwork import CNetwork, c_network
 from tinyse.export.packing import pack_matrix
 from tinyse.graph.graph import Graph
-from tinyse.graph.plan import Plan, Runner
+from tinyse.graph.plan import Plan
 from tinyse.graph.reference import Reference
+from tinyse.graph.runner import Runner
 
 Values = dict[str, np.ndarray]
 

@@ -22,7 +22,8 @@ from tinyse.graph.build import Build
 from tinyse.graph.grid import Grid, snap_scale
 from tinyse.graph.lowering import lower
 from tinyse.graph.net import Net
-from tinyse.graph.plan import Carried, Plan, Runner
+from tinyse.graph.plan import Plan
+from tinyse.graph.runner import Carried, Runner
 from tinyse.sound import Ends
 
 HARNESS = TESTS / "firmware_npu"

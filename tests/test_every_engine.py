@@ -24,7 +24,8 @@ from tinyse.export.reader import read
 from tinyse.export.simulated import Machines
 from tinyse.export.writer import write
 from tinyse.graph.model import Model
-from tinyse.graph.plan import Budget, Carried, Plan, Run, Runner
+from tinyse.graph.plan import Budget, Plan
+from tinyse.graph.runner import Carried, Run, Runner
 from tinyse.train.keras import tf
 from tinyse.train.network import StreamingNetwork, restore
 

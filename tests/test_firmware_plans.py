@@ -24,7 +24,8 @@ from tinyse.firmware import qemu
 from tinyse.firmware.build import build
 from tinyse.firmware.project import write_project
 from tinyse.graph.build import Build
-from tinyse.graph.plan import Budget, Carried, Exit, Plan, Runner, Skip
+from tinyse.graph.plan import Budget, Exit, Plan, Skip
+from tinyse.graph.runner import Carried, Runner
 from tinyse.npu.payload import load
 from tinyse.sound import Bands, Ends, Feature, Framing, Result
 

@@ -321,3 +321,11 @@ def test_what_is_not_compiled_is_one_line(tmp_path):
                              "(tinyse export --target ethos-u55-128 writes model_vela.tflite)\n")
     with pytest.raises(NpuError, match="No such file"):
         Machine.load(tmp_path / "none.tflite")
+
+
+@pytest.mark.parametrize("command", ["run", "disassemble"])
+def test_what_is_no_model_is_named(command, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("hello, hello")
+    result = CliRunner().invoke(main, ["npu", command, str(path)])
+    assert result.exit_code == 1 and result.stderr.startswith(f"Error: {path}: not a TFLite file")

@@ -15,8 +15,8 @@ from tinyse.graph.floating import Floating
 from tinyse.graph.grid import nearest
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
-from tinyse.graph.plan import Runner
 from tinyse.graph.reference import Reference
+from tinyse.graph.runner import Runner
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers import gru
 from tinyse.train.network import Network, StreamingNetwork, restore

@@ -16,6 +16,7 @@ from tinyse.bench.ours import Model
 from tinyse.bench.peer import Real, Suppressor
 from tinyse.bench.peers import PEERS, Peer
 from tinyse.core.artifacts import sha256, versions
+from tinyse.export.bundle import model_sha256, open_bundle, plan_json
 from tinyse.measure.scores.result import NOISY
 from tinyse.measure.scores.systems import System
 
@@ -68,9 +69,10 @@ class Contender:
         """
         parts: dict[str, object] = {"format": CACHE_FORMAT, "interface": _source(peer)}
         if self.system is not None:
-            manifest = self.system.path.parent / "manifest.json"
-            parts |= {"model": sha256(self.system.path), "engine": self.system.engine, "versions": versions(),
-                      "manifest": sha256(manifest) if manifest.is_file() else ""}
+            parts |= {"model": model_sha256(self.system.path), "engine": self.system.engine, "versions": versions()}
+            if self.system.engine != "keras":  # whose file says how it runs and between which ends
+                bundle = open_bundle(self.system.path)
+                parts |= {"plan": plan_json(bundle.plan), "ends": bundle.ends.as_dict()}
         elif (found := self.peer) is not None:
             module = sys.modules[found.size.__module__]
             parts |= {"package": packages.digest(found.wheel), "adapter": _source(module)}

@@ -71,7 +71,7 @@ def facts_of(contender: Contender, cache: Path, update_rate: float | None = None
         engine = {"keras": "float, Keras", "tflm": "int8, TFLM", "npu": "int8, NPU simulator"}
         return Facts(**common, ours=True, package=f"tinyse ({engine[contender.system.engine]})",
                      size=model_size(contender.system, update_rate),
-                     trained_on=learnt_from(contender.system.path.parent), source=OURS_SOURCE, heard=OURS_HEARD,
+                     trained_on=learnt_from(contender.system.folder), source=OURS_SOURCE, heard=OURS_HEARD,
                      licence="Apache-2.0")
     found = contender.peer
     assert found is not None

@@ -10,7 +10,7 @@ from typing import Any
 from tinyse.bench.peer import Framed, Real, Size
 from tinyse.core.errors import ModelError
 from tinyse.engines import Engine, load_engine
-from tinyse.export.bundle import INT8, manifest_of, open_bundle
+from tinyse.export.bundle import INT8, Bundle, manifest_of, model_of, model_sha256, open_bundle
 from tinyse.measure.scores.systems import System
 from tinyse.sound import StreamingEnhancer
 
@@ -51,9 +51,9 @@ def released(models: Path, runs: Path) -> tuple[list[System], dict[str, str]]:
     folders = released_folders(models)
     systems: list[System] = []
     missing: dict[str, str] = {}
-    floats = {digest(path): path for path in sorted(runs.glob("*/float.npz"))}
+    floats = {model_sha256(path): path for path in sorted(runs.glob("*/float.npz"))}
     for folder in folders:
-        systems.append(System(f"{folder.name} int8", "tflm", folder / INT8))
+        systems.append(System(f"{folder.name} int8", "tflm", model_of(folder) or folder))
         label = f"{folder.name} float"
         try:
             manifest, by_recipe = manifest_of(folder), _by_recipe(folder, runs)
@@ -80,17 +80,10 @@ def released_folders(models: Path) -> list[Path]:
     hint = "--models names a folder of released models"
     if not models.is_dir():
         raise ModelError(f"{models}: no such folder", hint)
-    folders = sorted(file.parent for file in models.glob(f"*/{INT8}"))
+    folders = sorted(folder for folder in models.iterdir() if folder.is_dir() and model_of(folder))
     if not folders:
         raise ModelError(f"{models}: holds no */{INT8}", hint)
     return folders
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a model file."""
-    from tinyse.core.artifacts import sha256
-
-    return sha256(path)
 
 
 def model_size(system: System, update_rate: float | None = None) -> Size:
@@ -113,17 +106,17 @@ def model_size(system: System, update_rate: float | None = None) -> Size:
     bundle = open_bundle(system.path)
     parameters, weights, macs = (sum(getattr(graph, key) for graph in bundle.graph_plan().graphs)
                                  for key in ("parameters", "weights", "macs"))
-    encoded = _encoded(system.path)
+    encoded = _encoded(system.folder, bundle)
     kind = "Vela-encoded weights" if encoded else "one byte a weight"
     skips = "" if update_rate is None else f", on the {update_rate:.1%} of frames that run (measured)"
     return Size(parameters, encoded or weights, macs * bundle.ends.frames_per_second * share,
                 f"exact: the .tflite; {kind}; zeros counted in{skips}")
 
 
-def _encoded(file: Path) -> int | None:
+def _encoded(folder: Path, bundle: Bundle) -> int | None:
     """Bytes of Vela's weight stream from the profile beside a model, if it is this model's."""
-    profile = _json(file.parent / "profile.json")
-    if profile.get("sha256", {}).get(file.name) != digest(file):
+    profile = _json(folder / "profile.json")
+    if any(profile.get("sha256", {}).get(file.name) != model_sha256(file) for file in bundle.files):
         return None
     found: int | None = profile.get("sizes", {}).get("encoded")
     return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ import numpy as np
 
 from tinyse.bench.contenders import Contender
 from tinyse.bench.peer import enhance
-from tinyse.core.artifacts import sha256, versions, write_bytes, writing
+from tinyse.core.artifacts import versions, write_bytes, writing
 from tinyse.core.cluster import Cluster
-from tinyse.core.errors import TinyseError, ToolError
+from tinyse.core.errors import TinyseError
 from tinyse.core.progress import Progress, Step, silent
-from tinyse.core.workers import ONE_THREAD, Workers, unless_set
+from tinyse.core.workers import ONE_THREAD, in_workers
+from tinyse.export.bundle import model_sha256
 from tinyse.measure.scores.metrics import conventions, score, select
 from tinyse.measure.scores.pairs import Pair
 from tinyse.measure.scores.result import ClipScore, Evaluation
@@ -103,14 +103,15 @@ def score_contender(contender: Contender, mixtures: Mixtures, metrics: Sequence[
                     done[scored.clip] = scored
                     finished += 1
                     progress(Step(contender.name, finished, total))
+    _WORKER.clear()
     return [done[clip] for clip in mixtures.clips]
 
 
 def carded(system: System, mixtures: Mixtures, metrics: Sequence[str]) -> dict[str, Scored]:
     """Scores by clip from the evaluation.json beside a model; none unless all that decides them is the same."""
     try:
-        found = Evaluation.from_dict(json.loads((system.path.parent / "evaluation.json").read_text(encoding="utf-8")))
-        wanted = {"engine": system.engine, "sha256": sha256(system.path)}
+        found = Evaluation.from_dict(json.loads((system.folder / "evaluation.json").read_text(encoding="utf-8")))
+        wanted = {"engine": system.engine, "sha256": model_sha256(system.path)}
         label = next((model["label"] for model in found.provenance["models"]
                       if {key: model.get(key) for key in wanted} == wanted), None)
         given = {key: found.provenance[key] for key in ("audio_sha256", "versions", "conventions")}
@@ -184,23 +185,12 @@ def _score(pair: Pair) -> Scored:
 
 def _scores(contender: Contender, pairs: Sequence[Pair], metrics: list[str], workers: int,
             cluster: Cluster | None) -> Iterator[Scored]:
-    if cluster is not None:
-        with cluster.workers(min(workers, len(pairs)), _start, (contender, metrics), ONE_THREAD) as pool:
-            yield from pool.in_order(_score, pairs)
+    if cluster is None:
+        yield from in_workers(_score, pairs, workers, _start, (contender, metrics), f"{contender.name}: a worker",
+                              "free some memory, or use --workers 1")
         return
-    if workers < 1:
-        _start(contender, metrics)
-        try:
-            yield from map(_score, pairs)
-        finally:
-            _WORKER.clear()
-        return
-    with Workers(workers, _start, (contender, metrics), unless_set(ONE_THREAD)) as pool:
-        try:
-            yield from pool.in_order(_score, pairs)
-        except BrokenProcessPool as error:
-            raise ToolError(f"{contender.name}: a worker {pool.ending()}",
-                            "free some memory, or use --workers 1") from error
+    with cluster.workers(min(workers, len(pairs)), _start, (contender, metrics), ONE_THREAD) as pool:
+        yield from pool.in_order(_score, pairs)
 
 
 def _slug(name: str) -> str:

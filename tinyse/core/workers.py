@@ -9,12 +9,15 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any
+
+from tinyse.core.errors import ToolError
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 """Variables that set how many threads a worker's libraries start."""
@@ -96,6 +99,24 @@ class Workers(ProcessPoolExecutor):
                  trace: TracebackType | None) -> None:
         """Wait for what runs; for what is queued only where all went well."""
         self.shutdown(wait=True, cancel_futures=kind is not None)
+
+
+def in_workers(call: Callable[[Any], Any], items: Iterable[Any], workers: int, start: Callable[..., None],
+               given: tuple[Any, ...], subject: str, hint: str) -> Iterator[Any]:
+    """``call`` of each item, in order, in processes of one thread that ``start(*given)`` prepared; 0: in this one.
+
+    Raises:
+        ToolError: a process died; it is called ``subject``.
+    """
+    if workers < 1:
+        start(*given)
+        yield from map(call, items)
+        return
+    with Workers(workers, start, given, unless_set(ONE_THREAD)) as pool:
+        try:
+            yield from pool.in_order(call, items)
+        except BrokenProcessPool as error:
+            raise ToolError(f"{subject} {pool.ending()}", hint) from error
 
 
 class Crashed(Exception):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tinyse.core.errors import ModelError
 from tinyse.export.bundle import COMPILED, INT8, model_of
 from tinyse.graph.grid import Grid
-from tinyse.graph.plan import Plan, Policy, Runner, run_all
+from tinyse.graph.plan import Plan, Policy
+from tinyse.graph.runner import Runner, run_all
 from tinyse.graph.skip import SkipGate
 from tinyse.sound import Ends, Real
 

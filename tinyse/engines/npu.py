@@ -12,7 +12,7 @@ from pathlib import Path
 from tinyse.engines.base import Array, Engine
 from tinyse.export.bundle import Bundle, open_bundle
 from tinyse.export.simulated import Machines
-from tinyse.graph.plan import Carried
+from tinyse.graph.runner import Carried
 from tinyse.npu.machine import Machine
 
 

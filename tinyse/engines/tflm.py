@@ -13,7 +13,7 @@ from tinyse.core.errors import ModelError
 from tinyse.engines.base import Array, Engine
 from tinyse.export.bundle import Bundle, lone, open_bundle
 from tinyse.export.interpreted import Interpreters
-from tinyse.graph.plan import Carried
+from tinyse.graph.runner import Carried
 from tinyse.sound import DEFAULT, Ends
 
 

@@ -149,7 +149,7 @@ def _count(described: object, folder: Path) -> int:
 
 def compiled_ports(data: bytes, name: str = "model") -> Ports:
     """The ends of a file that Vela compiled."""
-    payload = parse_payload(data)
+    payload = parse_payload(data, name)
     inputs, outputs = ([port(info.name, info.dtype.name, info.shape, [info.scale], info.zero_point, name)
                         for info in ends] for ends in (payload.inputs, payload.outputs))
     return paired(name, inputs, outputs, counted(unpack(data, name)))

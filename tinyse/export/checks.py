@@ -18,8 +18,9 @@ from tinyse.export.interpreted import Interpreters
 from tinyse.export.simulated import Machines
 from tinyse.graph.graph import Graph
 from tinyse.graph.model import Model
-from tinyse.graph.plan import Carried, Plan, Run, run_all
+from tinyse.graph.plan import Plan
 from tinyse.graph.reference import Reference
+from tinyse.graph.runner import Carried, Run, run_all
 
 FRAMES = 64
 """Frames of the streaming proof: one second of sound."""

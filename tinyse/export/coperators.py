@@ -10,31 +10,14 @@ from tinyse.export.cmaps import binary, concat, curve, maximum, prelu, requantiz
 from tinyse.export.coperator import COperator, Pack, Refusal
 from tinyse.export.cproducts import depthwise, lstm, maxpool, product
 from tinyse.export.packing import pack_matrix
+from tinyse.graph import ops
 from tinyse.graph.graph import Graph
-from tinyse.graph.ops import (
-    Add,
-    Concat,
-    Conv,
-    Depthwise,
-    Lstm,
-    MatMul,
-    Max,
-    MaxPool,
-    Mul,
-    Op,
-    Prelu,
-    Requantize,
-    Reshape,
-    Sigmoid,
-    Slice,
-    Sub,
-    Tanh,
-)
+from tinyse.graph.ops import Op
 
 _KINDS: dict[type[Op], Callable[..., None]] = {
-    MatMul: product, Conv: product, Depthwise: depthwise, Lstm: lstm, Add: binary, Sub: binary, Mul: binary,
-    Max: maximum, Sigmoid: curve, Tanh: curve, Prelu: prelu, MaxPool: maxpool, Concat: concat, Slice: slices,
-    Reshape: reshape, Requantize: requantize}
+    ops.MatMul: product, ops.Conv: product, ops.Depthwise: depthwise, ops.Lstm: lstm, ops.Add: binary, ops.Sub: binary,
+    ops.Mul: binary, ops.Max: maximum, ops.Sigmoid: curve, ops.Tanh: curve, ops.Prelu: prelu, ops.MaxPool: maxpool,
+    ops.Concat: concat, ops.Slice: slices, ops.Reshape: reshape, ops.Requantize: requantize}
 
 
 def coperator(op: Op, name: str, label: str, part: int = 0, arena: Arena | None = None,

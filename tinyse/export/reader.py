@@ -6,7 +6,6 @@ What a Graph cannot hold is refused in one line that names the schema's operator
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,15 @@ from numpy.typing import NDArray
 from tinyse.core.errors import ModelError
 from tinyse.export.flatfile import names, operator_names, schema, unpack
 from tinyse.export.ports import pair_up
+from tinyse.export.stored import TYPES, Refusal, read_stored, text
 from tinyse.export.structure import check_values, tensor_names
 from tinyse.export.writer import FUSED, OPERATORS, SAME, STATES, TANH, same_pads
 from tinyse.graph.graph import Graph, check
-from tinyse.graph.grid import Grid
-from tinyse.graph.ops import Concat, Conv, Depthwise, Lstm, MatMul, MaxPool, Op, Pair, Prelu, Slice
-from tinyse.graph.tensor import Fused, Gate, State, Tensor, Weights
+from tinyse.graph.ops import Concat, Conv, Depthwise, Lstm, MatMul, MaxPool, Op, Prelu, Slice
+from tinyse.graph.tensor import Fused, Gate, Pair, State, Tensor, Weights
 
 HINT = "docs/export.md lists what a network may use"
 _FUSED = {code: fused for fused, code in FUSED.items()}
-_TYPES = {"FLOAT32": "float32", "INT32": "int32", "INT16": "int16", "INT8": "int8", "INT64": "int64"}
-
-
-class _Refusal(Exception):
-    """What an operator has that a Graph cannot hold."""
 
 
 def read(data: bytes, name: str = "model") -> Graph:
@@ -44,7 +38,7 @@ def read(data: bytes, name: str = "model") -> Graph:
     check_values(model, name)
     try:
         return _File(model, name).graph()
-    except _Refusal as error:
+    except Refusal as error:
         raise ModelError(f"{name}: {error}", HINT) from None
     except ModelError as error:
         raise ModelError(str(error), error.hint or HINT) from None
@@ -52,39 +46,15 @@ def read(data: bytes, name: str = "model") -> Graph:
         raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """One tensor of the file; ``data`` of a constant, else None."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scales: NDArray[np.float32]
-    zero_points: tuple[int, ...]
-    axis: int
-    variable: bool
-    dynamic: bool
-    most: float
-    data: NDArray[Any] | None
-
-    @property
-    def grid(self) -> Grid:
-        if self.dtype not in ("int8", "int16"):
-            raise _Refusal(f"{self.name} is {self.dtype}, not int8 or int16")
-        if self.scales.size != 1 or len(self.zero_points) != 1:
-            raise _Refusal(f"{self.name} has {self.scales.size} scales, not one")
-        return Grid(float(self.scales[0]), self.zero_points[0], 8 if self.dtype == "int8" else 16)
-
-
 class _File:
     """The tensors of a file, and what has been read of them."""
 
     def __init__(self, model: Any, name: str) -> None:
         if len(model.subgraphs) != 1:
-            raise _Refusal(f"{len(model.subgraphs)} subgraphs, not one")
+            raise Refusal(f"{len(model.subgraphs)} subgraphs, not one")
         self.model, self.name, self.flat = model, name, model.subgraphs[0]
-        types = {code: _TYPES.get(key, key.lower()) for code, key in names(schema().TensorType).items()}
-        self.tensors = [_stored(model, tensor, types, called)
+        types = {code: TYPES.get(key, key.lower()) for code, key in names(schema().TensorType).items()}
+        self.tensors = [read_stored(model, tensor, types, called)
                         for tensor, called in zip(self.flat.tensors, tensor_names(self.flat), strict=True)]
         self.pads: dict[int, tuple[int, Pair]] = {}
 
@@ -96,44 +66,44 @@ class _File:
                 made = self._operator(op, kind)
                 if made is not None:
                     check(made, f"{self.name}: {kind} {written}")
-            except _Refusal as error:
-                raise _Refusal(f"{kind} {written}: {error}") from None
+            except Refusal as error:
+                raise Refusal(f"{kind} {written}: {error}") from None
             ops += [made] if made is not None else []
-        notes = [(_text(note.name), self._bytes(note.buffer)) for note in self.model.metadata or []]
+        notes = [(text(note.name), self._bytes(note.buffer)) for note in self.model.metadata or []]
         ins, outs = ([self.activation(index) for index in ends] for ends in (self.flat.inputs, self.flat.outputs))
         counted = dict(notes).get(STATES)
         states = int(counted) if counted is not None else len(ins) - 1 if ins and pair_up(ins, outs) else 0
         if not 0 <= states <= min(len(ins), len(outs)):
-            raise _Refusal(f"{states} states among {len(ins)} inputs and {len(outs)} outputs")
+            raise Refusal(f"{states} states among {len(ins)} inputs and {len(outs)} outputs")
         first, last = len(ins) - states, len(outs) - states
         pairs = tuple(State(past, fresh) for past, fresh in zip(ins[first:], outs[last:], strict=True))
-        return Graph(_text(self.flat.name) or self.name, tuple(ins[:first]), tuple(ops), tuple(outs[:last]), pairs,
+        return Graph(text(self.flat.name) or self.name, tuple(ins[:first]), tuple(ops), tuple(outs[:last]), pairs,
                      self._signature(), tuple(note for note in notes if note[0] != STATES))
 
     def _operator(self, op: Any, kind: str) -> Op | None:
         row = _ROWS.get(kind)
         if row is None:
-            raise _Refusal("no such operator in a network")
+            raise Refusal("no such operator in a network")
         if len(op.outputs) != 1:
-            raise _Refusal(f"{len(op.outputs)} outputs, not one")
+            raise Refusal(f"{len(op.outputs)} outputs, not one")
         return row(self, op, [int(index) for index in op.inputs], int(op.outputs[0]))
 
     def activation(self, index: int) -> Tensor:
         """A tensor that is computed, or an input."""
         stored = self.tensors[index]
         if index in self.pads:
-            raise _Refusal(f"{stored.name} is padded, which only a VALID convolution can read")
+            raise Refusal(f"{stored.name} is padded, which only a VALID convolution can read")
         if stored.data is not None or stored.variable:
-            raise _Refusal(f"{stored.name} is {'a variable' if stored.variable else 'a constant'}")
+            raise Refusal(f"{stored.name} is {'a variable' if stored.variable else 'a constant'}")
         if stored.dynamic:
-            raise _Refusal(f"{stored.name} has a dynamic shape")
+            raise Refusal(f"{stored.name} has a dynamic shape")
         return Tensor(stored.name, stored.shape, stored.grid)
 
     def constant(self, index: int, dtype: str) -> NDArray[Any]:
         """The values of a constant."""
         stored = self.tensors[index]
         if stored.data is None or stored.dtype != dtype:
-            raise _Refusal(f"{stored.name} is {stored.dtype} {'data' if stored.data is None else 'constant'}, "
+            raise Refusal(f"{stored.name} is {stored.dtype} {'data' if stored.data is None else 'constant'}, "
                            f"not a constant of {dtype}")
         return stored.data
 
@@ -141,7 +111,7 @@ class _File:
         """An int8 constant of one scale, zero point 0."""
         stored = self.tensors[index]
         if any(stored.zero_points) or stored.scales.size != 1:
-            raise _Refusal(f"{stored.name} has {stored.scales.size} scales, zero point {stored.zero_points[:1]}")
+            raise Refusal(f"{stored.name} has {stored.scales.size} scales, zero point {stored.zero_points[:1]}")
         return self.constant(index, "int8"), float(stored.scales[0])
 
     def weights(self, ins: list[int], x: Tensor, channel: int) -> Weights:
@@ -149,9 +119,9 @@ class _File:
         values, stored = self.constant(ins[1], "int8"), self.tensors[ins[1]]
         count, bits = values.shape[channel], 8
         if any(stored.zero_points):
-            raise _Refusal(f"{stored.name} has a zero point other than 0")
+            raise Refusal(f"{stored.name} has a zero point other than 0")
         if stored.scales.size not in (1, count) or (stored.scales.size > 1 and stored.axis != channel):
-            raise _Refusal(f"{stored.name} has {stored.scales.size} scales for {count} channels")
+            raise Refusal(f"{stored.name} has {stored.scales.size} scales for {count} channels")
         if stored.most:
             bits = int(round(stored.most / float(stored.scales[0]))).bit_length() + 1
         wide = x.grid.bits > 8
@@ -168,32 +138,9 @@ class _File:
         found = self.model.signatureDefs or []
         if len(found) != 1:
             return ()
-        ends = [({int(entry.tensorIndex): _text(entry.name) for entry in maps}, indices) for maps, indices in (
+        ends = [({int(entry.tensorIndex): text(entry.name) for entry in maps}, indices) for maps, indices in (
             (found[0].inputs, self.flat.inputs), (found[0].outputs, self.flat.outputs))]
         return tuple(known[int(index)] for known, indices in ends for index in indices)
-
-
-def _text(name: Any) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else name or ""
-
-
-def _stored(model: Any, tensor: Any, types: dict[int, str], name: str) -> _Stored:
-    def listed(values: Any) -> tuple[Any, ...]:
-        return () if values is None else tuple(values)
-
-    grid, raw, data = tensor.quantization, model.buffers[tensor.buffer].data, None
-    shape, dtype = tuple(int(n) for n in listed(tensor.shape)), types[tensor.type]
-    if raw is not None and len(raw) and not tensor.isVariable:
-        if dtype in _TYPES.values():
-            data = np.frombuffer(bytes(raw), dtype).reshape(shape).copy()
-        else:
-            data = np.frombuffer(bytes(raw), np.uint8)
-    scales = np.array(listed(grid.scale if grid else None), np.float32)
-    points = tuple(int(point) for point in listed(grid.zeroPoint if grid else None))
-    most = listed(grid.max if grid else None)
-    return _Stored(name, shape, dtype, scales, points or (0,), grid.quantizedDimension if grid else 0,
-                   bool(tensor.isVariable), any(n < 0 for n in (*shape, *listed(tensor.shapeSignature))),
-                   float(most[0]) if most else 0.0, data)
 
 
 Row = Callable[[_File, Any, list[int], int], Op | None]
@@ -201,26 +148,26 @@ Row = Callable[[_File, Any, list[int], int], Op | None]
 
 def _options(op: Any) -> Any:
     if op.builtinOptions is None:
-        raise _Refusal("no options")
+        raise Refusal("no options")
     return op.builtinOptions
 
 
 def _fused(op: Any) -> Fused:
     code = _options(op).fusedActivationFunction
     if code not in _FUSED:
-        raise _Refusal(f"fused {names(schema().ActivationFunctionType).get(code, code)}")
+        raise Refusal(f"fused {names(schema().ActivationFunctionType).get(code, code)}")
     return _FUSED[code]
 
 
 def _unfused(op: Any) -> None:
     if _fused(op) is not Fused.NONE:
-        raise _Refusal(f"fused {_fused(op).upper()}")
+        raise Refusal(f"fused {_fused(op).upper()}")
 
 
 def _matmul(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y = file.activation(ins[0]), file.activation(out)
     if _options(op).weightsFormat:
-        raise _Refusal("shuffled weights")
+        raise Refusal("shuffled weights")
     return MatMul((x,), y, file.weights(ins, x, 0), _fused(op))
 
 
@@ -234,12 +181,12 @@ def _conv(file: _File, op: Any, ins: list[int], out: int) -> Op:
     if options.padding == SAME:
         rows, width = same_pads(x.shape, kernel, stride, dilation)
         if any(rows) or any(pad):
-            raise _Refusal(f"pads rows of {x.name}, which are time")
+            raise Refusal(f"pads rows of {x.name}, which are time")
         pad = width
     if not deep:
         return Conv((x,), y, weights, _fused(op), stride, dilation, pad)
     if len(weights.values) != 1 or weights.values.shape[3] != x.channels:
-        raise _Refusal("a depth multiplier other than 1")
+        raise Refusal("a depth multiplier other than 1")
     flat = Weights(weights.values[0], weights.scales, weights.bias, weights.bits)
     return Depthwise((x,), y, flat, _fused(op), stride, dilation, pad)
 
@@ -247,20 +194,20 @@ def _conv(file: _File, op: Any, ins: list[int], out: int) -> Op:
 def _pad(file: _File, op: Any, ins: list[int], out: int) -> None:
     x, y, pads = file.activation(ins[0]), file.activation(out), file.constant(ins[1], "int32")
     if pads.shape != (4, 2) or pads[[0, 1, 3]].any() or pads.min() < 0:
-        raise _Refusal("pads other axes than width")
+        raise Refusal("pads other axes than width")
     if x.grid != y.grid or any(out in users.inputs for users in file.flat.operators if users.inputs[0] != out):
-        raise _Refusal("only before a convolution")
+        raise Refusal("only before a convolution")
     file.pads[out] = ins[0], (int(pads[2, 0]), int(pads[2, 1]))
 
 
 def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y = file.activation(ins[0]), file.activation(out)
     if any(index >= 0 for index in (*ins[9:12], *ins[16:18], *ins[20:24])):
-        raise _Refusal("peephole, projection or layer-norm tensors")
+        raise Refusal("peephole, projection or layer-norm tensors")
     if x.shape[:-1] != (1, 1):
-        raise _Refusal(f"{x.name} is {list(x.shape)}, where [1, 1, channels] is one frame")
+        raise Refusal(f"{x.name} is {list(x.shape)}, where [1, 1, channels] is one frame")
     if _options(op).fusedActivationFunction != TANH:
-        raise _Refusal("an activation other than TANH")
+        raise Refusal("an activation other than TANH")
     gates = []
     for gate in range(4):
         kernel, kernel_scale = file.symmetric(ins[1 + gate])
@@ -268,10 +215,10 @@ def _lstm(file: _File, op: Any, ins: list[int], out: int) -> Op:
         gates.append(Gate(kernel, kernel_scale, recurrent, recurrent_scale, file.constant(ins[12 + gate], "int32")))
     hidden, cell = (file.tensors[index] for index in ins[18:20])
     if not (hidden.variable and cell.variable and hidden.grid == y.grid and cell.dtype == "int16"):
-        raise _Refusal(f"states {hidden.name} and {cell.name} are not variables of its output's grid and of int16")
+        raise Refusal(f"states {hidden.name} and {cell.name} are not variables of its output's grid and of int16")
     inner = [] if op.intermediates is None else [file.tensors[index].scales for index in op.intermediates[4:]]
     if any(scales.size and float(scales[0]) != hidden.grid.scale for scales in inner):
-        raise _Refusal("an effective hidden scale other than its output's")
+        raise Refusal("an effective hidden scale other than its output's")
     state_names = () if (hidden.name, cell.name) == (f"{y.name}.h", f"{y.name}.c") else (hidden.name, cell.name)
     return Lstm((x,), y, (gates[0], gates[1], gates[2], gates[3]), cell.grid.scale,
                 float(_options(op).cellClip), state_names)
@@ -291,7 +238,7 @@ def _unary(kind: type[Op]) -> Row:
 def _prelu(file: _File, op: Any, ins: list[int], out: int) -> Op:
     alpha, scale = file.symmetric(ins[1])
     if alpha.size != alpha.shape[-1]:
-        raise _Refusal(f"{file.tensors[ins[1]].name} has slopes of more than channels")
+        raise Refusal(f"{file.tensors[ins[1]].name} has slopes of more than channels")
     return Prelu((file.activation(ins[0]),), file.activation(out), alpha.reshape(-1), scale)
 
 
@@ -299,7 +246,7 @@ def _maxpool(file: _File, op: Any, ins: list[int], out: int) -> Op:
     options, x = _options(op), file.activation(ins[0])
     kernel, stride = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
     if options.padding == SAME and any(map(any, same_pads(x.shape, kernel, stride, (1, 1)))):
-        raise _Refusal(f"pads {x.name}")
+        raise Refusal(f"pads {x.name}")
     _unfused(op)
     return MaxPool((x,), file.activation(out), kernel, stride)
 
@@ -314,7 +261,7 @@ def _slice(file: _File, op: Any, ins: list[int], out: int) -> Op:
     x, y, options = file.activation(ins[0]), file.activation(out), _options(op)
     begin, strides = file.constant(ins[1], "int32"), file.constant(ins[3], "int32")
     if (strides != 1).any() or options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask:
-        raise _Refusal("steps other than 1, or axes that come or go")
+        raise Refusal("steps other than 1, or axes that come or go")
     starts = [0 if options.beginMask >> axis & 1 else int(start) + (size if start < 0 else 0)
               for axis, (start, size) in enumerate(zip(begin, x.shape, strict=True))]
     return Slice((x,), y, tuple(starts))

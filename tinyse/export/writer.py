@@ -15,28 +15,10 @@ from numpy.typing import NDArray
 from tinyse.core.errors import ModelError
 from tinyse.export import limits
 from tinyse.export.flatfile import schema
+from tinyse.graph import ops
 from tinyse.graph.graph import Graph
-from tinyse.graph.ops import (
-    Add,
-    Concat,
-    Conv,
-    Depthwise,
-    Lstm,
-    MatMul,
-    Max,
-    MaxPool,
-    Mul,
-    Op,
-    Pair,
-    Prelu,
-    Requantize,
-    Reshape,
-    Sigmoid,
-    Slice,
-    Sub,
-    Tanh,
-)
-from tinyse.graph.tensor import Fused, Tensor
+from tinyse.graph.ops import Op
+from tinyse.graph.tensor import Fused, Pair, Tensor
 
 STATES = "tinyse.states"
 FUSED = {Fused.NONE: 0, Fused.RELU: 1, Fused.RELU6: 3}
@@ -45,9 +27,10 @@ TANH = 4
 """That of an LSTM."""
 SAME, VALID = 0, 1
 OPERATORS: dict[type[Op], str] = {
-    MatMul: "FULLY_CONNECTED", Conv: "CONV_2D", Depthwise: "DEPTHWISE_CONV_2D", Lstm: "UNIDIRECTIONAL_SEQUENCE_LSTM",
-    Add: "ADD", Sub: "SUB", Mul: "MUL", Max: "MAXIMUM", Sigmoid: "LOGISTIC", Tanh: "TANH", Prelu: "PRELU",
-    MaxPool: "MAX_POOL_2D", Concat: "CONCATENATION", Slice: "STRIDED_SLICE", Reshape: "RESHAPE", Requantize: "QUANTIZE"}
+    ops.MatMul: "FULLY_CONNECTED", ops.Conv: "CONV_2D", ops.Depthwise: "DEPTHWISE_CONV_2D",
+    ops.Lstm: "UNIDIRECTIONAL_SEQUENCE_LSTM", ops.Add: "ADD", ops.Sub: "SUB", ops.Mul: "MUL", ops.Max: "MAXIMUM",
+    ops.Sigmoid: "LOGISTIC", ops.Tanh: "TANH", ops.Prelu: "PRELU", ops.MaxPool: "MAX_POOL_2D",
+    ops.Concat: "CONCATENATION", ops.Slice: "STRIDED_SLICE", ops.Reshape: "RESHAPE", ops.Requantize: "QUANTIZE"}
 """What each operator is called in the schema."""
 
 
@@ -185,7 +168,7 @@ def _aligned(schema: Any) -> Any:
     return Aligned()
 
 
-def _constants(file: _File, op: MatMul | Conv, values: NDArray[np.int8], scales: Any, axis: int) -> list[int]:
+def _constants(file: _File, op: ops.MatMul | ops.Conv, values: NDArray[np.int8], scales: Any, axis: int) -> list[int]:
     name, weights = op.out.name, op.weights
     kernel = file.add(f"{name}/kernel", values.shape, "int8", scales, axis=axis, data=values)
     if weights.bits < 8:  # which the integers do not say
@@ -198,14 +181,14 @@ def _constants(file: _File, op: MatMul | Conv, values: NDArray[np.int8], scales:
     return [kernel, bias]
 
 
-def _matmul(file: _File, op: MatMul) -> None:
+def _matmul(file: _File, op: ops.MatMul) -> None:
     constants = _constants(file, op, op.weights.values, op.weights.scales, 0)
     file.op("FULLY_CONNECTED", [file.tensor(op.x), *constants],
             [file.tensor(op.out)], "FullyConnectedOptions", fusedActivationFunction=FUSED[op.fused], keepNumDims=True)
 
 
-def _conv(file: _File, op: Conv) -> None:
-    x, deep = file.tensor(op.x), isinstance(op, Depthwise)
+def _conv(file: _File, op: ops.Conv) -> None:
+    x, deep = file.tensor(op.x), isinstance(op, ops.Depthwise)
     same = same_pads(op.x.shape, op.kernel, op.stride, op.dilation) == ((0, 0), op.pad)
     if any(op.pad) and not same:
         rows, width = op.x.shape[1:3]
@@ -223,7 +206,7 @@ def _conv(file: _File, op: Conv) -> None:
             fusedActivationFunction=FUSED[op.fused], **fields)
 
 
-def _lstm(file: _File, op: Lstm) -> None:
+def _lstm(file: _File, op: ops.Lstm) -> None:
     name, x, h = op.out.name, op.x.grid, op.out.grid
     kernels, recurrents, biases = [], [], []
     for letter, gate in zip("ifgo", op.gates, strict=True):
@@ -245,10 +228,10 @@ def _lstm(file: _File, op: Lstm) -> None:
     made.intermediates = inner
 
 
-def _elementwise(file: _File, op: Add | Max) -> None:
-    options = "MaximumMinimumOptions" if isinstance(op, Max) else f"{op.kind.capitalize()}Options"
-    fields: dict[str, Any] = {} if isinstance(op, Max) else {"fusedActivationFunction": FUSED[op.fused]}
-    if type(op) in (Add, Sub):
+def _elementwise(file: _File, op: ops.Add | ops.Max) -> None:
+    options = "MaximumMinimumOptions" if isinstance(op, ops.Max) else f"{op.kind.capitalize()}Options"
+    fields: dict[str, Any] = {} if isinstance(op, ops.Max) else {"fusedActivationFunction": FUSED[op.fused]}
+    if type(op) in (ops.Add, ops.Sub):
         fields["potScaleInt16"] = False
     file.op(OPERATORS[type(op)], [file.tensor(tensor) for tensor in op.ins], [file.tensor(op.out)], options, **fields)
 
@@ -259,36 +242,37 @@ def _unary(options: str = "") -> Callable[[_File, Op], None]:
     return row
 
 
-def _prelu(file: _File, op: Prelu) -> None:
+def _prelu(file: _File, op: ops.Prelu) -> None:
     shape = (*[1] * (len(op.x.shape) - 2), op.alpha.size)
     alpha = file.add(f"{op.out.name}/alpha", shape, "int8", op.alpha_scale, data=op.alpha)
     file.op("PRELU", [file.tensor(op.x), alpha], [file.tensor(op.out)])
 
 
-def _maxpool(file: _File, op: MaxPool) -> None:
+def _maxpool(file: _File, op: ops.MaxPool) -> None:
     file.op("MAX_POOL_2D", [file.tensor(op.x)], [file.tensor(op.out)], "Pool2DOptions", padding=VALID,
             strideH=op.stride[0], strideW=op.stride[1], filterHeight=op.kernel[0], filterWidth=op.kernel[1])
 
 
-def _concat(file: _File, op: Concat) -> None:
+def _concat(file: _File, op: ops.Concat) -> None:
     file.op("CONCATENATION", [file.tensor(tensor) for tensor in op.ins], [file.tensor(op.out)], "ConcatenationOptions",
             axis=op.axis)
 
 
-def _slice(file: _File, op: Slice) -> None:
+def _slice(file: _File, op: ops.Slice) -> None:
     ends = [start + size for start, size in zip(op.begin, op.out.shape, strict=True)]
     ranges = [file.ints(f"{op.out.name}/{name}", values)
               for name, values in (("begin", op.begin), ("end", ends), ("strides", [1] * len(ends)))]
     file.op("STRIDED_SLICE", [file.tensor(op.x), *ranges], [file.tensor(op.out)], "StridedSliceOptions")
 
 
-def _reshape(file: _File, op: Reshape) -> None:
+def _reshape(file: _File, op: ops.Reshape) -> None:
     shape = file.ints(f"{op.out.name}/shape", op.out.shape)
     file.op("RESHAPE", [file.tensor(op.x), shape], [file.tensor(op.out)], "ReshapeOptions",
             newShape=list(op.out.shape))
 
 
 _ROWS: dict[type[Op], Callable[[_File, Any], None]] = {
-    MatMul: _matmul, Conv: _conv, Depthwise: _conv, Lstm: _lstm, Add: _elementwise, Sub: _elementwise,
-    Mul: _elementwise, Max: _elementwise, Sigmoid: _unary(), Tanh: _unary(), Prelu: _prelu, MaxPool: _maxpool,
-    Concat: _concat, Slice: _slice, Reshape: _reshape, Requantize: _unary("QuantizeOptions")}
+    ops.MatMul: _matmul, ops.Conv: _conv, ops.Depthwise: _conv, ops.Lstm: _lstm, ops.Add: _elementwise,
+    ops.Sub: _elementwise, ops.Mul: _elementwise, ops.Max: _elementwise, ops.Sigmoid: _unary(), ops.Tanh: _unary(),
+    ops.Prelu: _prelu, ops.MaxPool: _maxpool, ops.Concat: _concat, ops.Slice: _slice, ops.Reshape: _reshape,
+    ops.Requantize: _unary("QuantizeOptions")}

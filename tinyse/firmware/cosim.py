@@ -112,7 +112,7 @@ class _Server:
             except TinyseError as error:
                 self._error = error
                 self._complain(wire, error.line())
-            except BaseException as error:  # noqa: BLE001: whatever it is, the caller's thread must see it
+            except BaseException as error:  # whatever it is, the caller's thread must see it
                 self._error = error
                 self._complain(wire, f"the simulator failed: {error!r}")
 

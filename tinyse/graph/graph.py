@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid
-from tinyse.graph.ops import SAME_GRID, Depthwise, Lstm, Op, Prelu, Requantize, Sigmoid, Tanh, _Product, settings
+from tinyse.graph.ops import SAME_GRID, Depthwise, Lstm, Op, Prelu, Requantize, Sigmoid, Tanh, _Product
 from tinyse.graph.tensor import Gate, State, Tensor, Weights
 
 SIGMOID8, SIGMOID16 = Grid(MASK_SCALE, MASK_ZERO_POINT), Grid(2.0**-15, 0, 16)
@@ -233,7 +233,7 @@ def _canonical(value: Any) -> Iterator[bytes]:
             yield from _canonical(item)
     elif isinstance(value, Op):
         yield value.kind.encode()
-        yield from _canonical((value.ins, value.out, *settings(value).values()))
+        yield from _canonical(tuple(vars(value).values()))
     elif is_dataclass(value) and isinstance(value, Tensor | State | Weights | Gate | Grid):
         yield type(value).__name__.encode()
         yield from _canonical(tuple(vars(value).values()))

@@ -10,15 +10,13 @@ padding with the input's zero point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyse.graph.tensor import Fused, Gate, Tensor, Weights
-
-Pair = tuple[int, int]
+from tinyse.graph.tensor import Fused, Gate, Pair, Tensor, Weights, window
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,16 +165,20 @@ class Lstm(Op):
         return (*self.x.shape[:-1], self.units)
 
 
-@dataclass(frozen=True, eq=False)
-class Add(Op):
-    """ADD; the second input may be broadcast over rows and width, or channels."""
-
-    kind: ClassVar[str] = "add"
-    fused: Fused = Fused.NONE
+class _Binary(Op):
+    """Two maps; the second may be broadcast over rows and width, or channels."""
 
     def shape(self) -> tuple[int, ...]:
         """The broadcast shape."""
         return np.broadcast_shapes(*(tensor.shape for tensor in self.ins))
+
+
+@dataclass(frozen=True, eq=False)
+class Add(_Binary):
+    """ADD."""
+
+    kind: ClassVar[str] = "add"
+    fused: Fused = Fused.NONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,14 +196,10 @@ class Mul(Add):
 
 
 @dataclass(frozen=True, eq=False)
-class Max(Op):
+class Max(_Binary):
     """MAXIMUM of two maps; all three on one grid."""
 
     kind: ClassVar[str] = "max"
-
-    def shape(self) -> tuple[int, ...]:
-        """The broadcast shape."""
-        return np.broadcast_shapes(*(tensor.shape for tensor in self.ins))
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,20 +295,3 @@ OPS: tuple[type[Op], ...] = (MatMul, Conv, Depthwise, Lstm, Add, Sub, Mul, Max, 
 """Every operator there is."""
 SAME_GRID = (Max, MaxPool, Concat, Slice, Reshape)
 """Operators that only move integers: inputs and output have one grid."""
-
-
-def window(shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, pad: Pair,
-           channels: int) -> tuple[int, ...]:
-    """Output shape of a window that slides over [1, rows, width, channels]; () where it does not fit."""
-    _, rows, width, _ = shape
-    sizes = rows, width + sum(pad)
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if any(size < span for size, span in zip(sizes, spans, strict=True)) or min(*stride, *dilation, *kernel) < 1:
-        return ()
-    made = [(size - span) // step + 1 for size, span, step in zip(sizes, spans, stride, strict=True)]
-    return 1, *made, channels
-
-
-def settings(op: Op) -> dict[str, object]:
-    """The fields of an operator beyond its tensors, by name."""
-    return {field.name: getattr(op, field.name) for field in fields(op) if field.name not in ("ins", "out")}

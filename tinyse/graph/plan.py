@@ -4,9 +4,8 @@ A part is one Graph: one invocation, one command stream, one C function. Parts s
 is an input of the network or an output of a part before it, and a state of one name is one state. One rule holds:
 **a part that does not run leaves everything that it writes, outputs and states, as it was.** ::
 
-    runner = Runner(plan)
-    result = runner.step(engine.run, {"features": frame})      # engine.run(part, {name: ints}) -> {name: ints}
-    runner.rates                                               # share of the frames that ran each part
+    plan = Plan((early, late), ("exit_0", "mask"), Exit(("score_0", ""), 0))
+    runner = Runner(plan)                                      # tinyse.graph.runner, which obeys it
 
 ======================  ========================================================================================
 policy                  a frame runs
@@ -24,21 +23,14 @@ The result of a frame is the ``results`` tensor of the last part that ran; of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tinyse.core.errors import ModelError
 from tinyse.graph.graph import Graph
-from tinyse.graph.skip import SkipGate
 from tinyse.graph.tensor import State, Tensor
-
-Ints = NDArray[np.integer]
-Run = Callable[[int, Mapping[str, Ints]], Mapping[str, Ints]]
 
 
 class Part(Protocol):
@@ -222,112 +214,3 @@ class Plan:
     def result(self) -> Tensor:
         """What it gives: the result of the first part that has one; all have its shape and grid."""
         return self.tensor(next(name for name in self.results if name))
-
-
-class Runner:
-    """Obeys a plan, frame after frame, over any engine.
-
-    Attributes:
-        plan: what to obey. frames: since ``reset``. runs: how often each part ran. gate: a Skip's, else None.
-        ran: parts that the last frame ran, in order.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.gate = SkipGate() if isinstance(plan.policy, Skip) else None
-        self.reset()
-
-    def reset(self) -> None:
-        """Before the first frame: outputs hold their zero points."""
-        if self.gate is not None:
-            self.gate.reset()
-        self.frames = 0
-        self.runs = [0] * len(self.plan.parts)
-        self.ran: tuple[int, ...] = ()
-        self._held: dict[str, Ints] = {
-            tensor.name: np.full(tensor.shape, tensor.grid.zero_point, tensor.grid.dtype)
-            for part in self.plan.parts for tensor in part.outputs}
-        self._result = self._held[self.plan.result.name]
-
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """Share of the frames that ran each part; 0 before the first."""
-        return tuple(runs / self.frames if self.frames else 0.0 for runs in self.runs)
-
-    def step(self, run: Run, inputs: Mapping[str, Ints]) -> Ints:
-        """Decide and run one frame; the result, of the plan's ``result`` tensor's shape."""
-        self.ran = ()
-        policy, count = self.plan.policy, len(self.plan.parts)
-        if self.gate is not None and not self.gate.due():
-            self.gate.skipped()
-        elif isinstance(policy, Exit):
-            self._until_sure(policy, run, inputs)
-        elif isinstance(policy, Route):
-            self._part(0, run, inputs)
-            chosen = 1 + int(np.argmax(self._held[policy.choice]))
-            for part in range(1 if policy.nested else chosen, chosen + 1):
-                self._part(part, run, inputs)
-        else:
-            for part in range(policy.count if isinstance(policy, Budget) else count):
-                self._part(part, run, inputs)
-        if self.gate is not None and self.ran and isinstance(policy, Skip):
-            self.gate.ran(self._steps(policy.tensor, policy.at) - self.plan.tensor(policy.tensor).grid.zero_point)
-        self.frames += 1
-        return self._result
-
-    def _until_sure(self, policy: Exit, run: Run, inputs: Mapping[str, Ints]) -> None:
-        last = len(self.plan.parts) - 1
-        for part in range(last + 1):
-            self._part(part, run, inputs)
-            if part < last and self._steps(policy.scores[part], 0) >= policy.threshold:
-                return
-
-    def _steps(self, name: str, at: int) -> int:
-        """One value of an output as an integer; an engine in float gives real ones."""
-        values = self._held[name]
-        return int((values if values.dtype.kind == "i" else self.plan.tensor(name).grid.quantize(values)).flat[at])
-
-    def _part(self, part: int, run: Run, inputs: Mapping[str, Ints]) -> None:
-        given = {t.name: inputs[t.name] if t.name in inputs else self._held[t.name]
-                 for t in self.plan.parts[part].inputs}
-        self._held.update(run(part, given))
-        self.runs[part] += 1
-        self.ran = (*self.ran, part)
-        if self.plan.results[part]:
-            self._result = self._held[self.plan.results[part]]
-
-
-def run_all(plan: Plan, run: Run, inputs: Mapping[str, Ints]) -> Ints:
-    """Run every part on one frame, whatever the policy says; the last result."""
-    held = dict(inputs)
-    for part, ports in enumerate(plan.parts):
-        held |= run(part, {tensor.name: held[tensor.name] for tensor in ports.inputs})
-    return held[next(name for name in reversed(plan.results) if name)]
-
-
-class Carried:
-    """Keeps the states of parts that take them as inputs and give them back, by name, for all parts.
-
-    Attributes:
-        plan: whose states.
-    """
-
-    def __init__(self, plan: Plan, invoke: Callable[[int, Sequence[Ints]], Sequence[Ints]]) -> None:
-        """``invoke(part, values)``: inputs then pasts to outputs then fresh states, each of its tensor's shape."""
-        self.plan, self._invoke = plan, invoke
-        self.reset()
-
-    def reset(self) -> None:
-        """Every state to its zero point."""
-        self._states: dict[str, Ints] = {
-            state.past.name: np.full(state.past.shape, state.past.grid.zero_point, state.past.grid.dtype)
-            for part in self.plan.parts for state in part.states}
-
-    def run(self, part: int, inputs: Mapping[str, Ints]) -> dict[str, Ints]:
-        """One invocation of a part: its inputs by name to its outputs; its states move on."""
-        ports = self.plan.parts[part]
-        given = [inputs[tensor.name] for tensor in ports.inputs]
-        made = self._invoke(part, [*given, *(self._states[state.past.name] for state in ports.states)])
-        count = len(ports.outputs)
-        self._states |= {state.past.name: value for state, value in zip(ports.states, made[count:], strict=True)}
-        return {tensor.name: value for tensor, value in zip(ports.outputs, made[:count], strict=True)}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.errors import ModelError
+from tinyse.graph import ops
 from tinyse.graph.fixedpoint import (
     Ints,
     curve_argument,
@@ -26,25 +27,7 @@ from tinyse.graph.fixedpoint import (
     tanh_curve,
 )
 from tinyse.graph.graph import Graph
-from tinyse.graph.ops import (
-    Add,
-    Concat,
-    Conv,
-    Depthwise,
-    Lstm,
-    MatMul,
-    Max,
-    MaxPool,
-    Mul,
-    Op,
-    Prelu,
-    Requantize,
-    Reshape,
-    Sigmoid,
-    Slice,
-    Sub,
-    Tanh,
-)
+from tinyse.graph.ops import Op
 from tinyse.graph.products import Array, Kernel, LstmKernel, clamp, conv, matmul
 
 
@@ -124,7 +107,7 @@ def _requantize(op: Op) -> Kernel:
     return _table(op, lambda every: store(scaled(every - zero)))
 
 
-def _prelu(op: Prelu) -> Kernel:
+def _prelu(op: ops.Prelu) -> Kernel:
     ratio, store, zero = op.x.grid.scale / op.out.grid.scale, clamp(op), op.x.grid.zero_point
     straight, bent = rescaler(ratio), rescaler(op.x.grid.scale * op.alpha_scale / op.out.grid.scale)
     every = np.arange(-128, 128, dtype=np.int64)[:, None] - zero
@@ -133,48 +116,48 @@ def _prelu(op: Prelu) -> Kernel:
     return lambda x: table[x.astype(np.int64) + 128, channels]
 
 
-def _sum(op: Add) -> Kernel:
+def _sum(op: ops.Add) -> Kernel:
     """ADD and SUB: both operands on twice the larger scale with head-room, then the sum onto the output's."""
     first, second = (tensor.grid for tensor in op.ins)
     twice = 2.0 * max(first.scale, second.scale)
     head = 20 if first.bits <= 8 else 15
     left, right = rescaler(first.scale / twice), rescaler(second.scale / twice)
     scaled, store = rescaler(twice / (2.0**head * op.out.grid.scale)), clamp(op)
-    sign = -1 if isinstance(op, Sub) else 1
+    sign = -1 if isinstance(op, ops.Sub) else 1
     return lambda a, b: store(scaled(left((a.astype(np.int64) - first.zero_point) << head)
                                      + sign * right((b.astype(np.int64) - second.zero_point) << head)))
 
 
-def _mul(op: Mul) -> Kernel:
+def _mul(op: ops.Mul) -> Kernel:
     first, second = (tensor.grid for tensor in op.ins)
     scaled, store = rescaler(first.scale * second.scale / op.out.grid.scale), clamp(op)
     return lambda a, b: store(scaled((a.astype(np.int64) - first.zero_point)
                                      * (b.astype(np.int64) - second.zero_point)))
 
 
-def _maxpool(op: MaxPool) -> Kernel:
+def _maxpool(op: ops.MaxPool) -> Kernel:
     (high, wide), (down, across) = op.kernel, op.stride
     return lambda x: np.lib.stride_tricks.sliding_window_view(x, (high, wide), (1, 2))[:, ::down, ::across].max((4, 5))
 
 
-def _slice(op: Slice) -> Kernel:
+def _slice(op: ops.Slice) -> Kernel:
     window = tuple(slice(start, start + size) for start, size in zip(op.begin, op.out.shape, strict=True))
     return lambda x: x[window]
 
 
-def _reshape(op: Reshape) -> Kernel:
+def _reshape(op: ops.Reshape) -> Kernel:
     shape = op.out.shape
     return lambda x: x.reshape(shape)
 
 
-def _concat(op: Concat) -> Kernel:
+def _concat(op: ops.Concat) -> Kernel:
     axis = op.axis
     return lambda *parts: np.concatenate(parts, axis)
 
 
 _KERNELS: dict[type[Op], Callable[[Any], Kernel]] = {
-    MatMul: matmul, Conv: conv, Depthwise: conv, Lstm: LstmKernel, Add: _sum, Sub: _sum, Mul: _mul,
-    Max: lambda op: np.maximum,
-    Sigmoid: lambda op: _curve(op, sigmoid8_table, sigmoid_curve, (0,)),
-    Tanh: lambda op: _curve(op, tanh8_table, tanh_curve, (0, 1)),
-    Prelu: _prelu, MaxPool: _maxpool, Concat: _concat, Slice: _slice, Reshape: _reshape, Requantize: _requantize}
+    ops.MatMul: matmul, ops.Conv: conv, ops.Depthwise: conv, ops.Lstm: LstmKernel, ops.Add: _sum, ops.Sub: _sum,
+    ops.Mul: _mul, ops.Max: lambda op: np.maximum,
+    ops.Sigmoid: lambda op: _curve(op, sigmoid8_table, sigmoid_curve, (0,)),
+    ops.Tanh: lambda op: _curve(op, tanh8_table, tanh_curve, (0, 1)), ops.Prelu: _prelu, ops.MaxPool: _maxpool,
+    ops.Concat: _concat, ops.Slice: _slice, ops.Reshape: _reshape, ops.Requantize: _requantize}

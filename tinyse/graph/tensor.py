@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from tinyse.graph.grid import Grid
 
+Pair = tuple[int, int]
+
 
 class Fused(StrEnum):
     """What an operator does to its result before it is stored; limits are those of the output's grid."""
@@ -97,3 +99,15 @@ class Gate:
     recurrent: NDArray[np.int8]
     recurrent_scale: float
     bias: NDArray[np.int32]
+
+
+def window(shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, pad: Pair,
+           channels: int) -> tuple[int, ...]:
+    """Output shape of a window that slides over [1, rows, width, channels]; () where it does not fit."""
+    _, rows, width, _ = shape
+    sizes = rows, width + sum(pad)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if any(size < span for size, span in zip(sizes, spans, strict=True)) or min(*stride, *dilation, *kernel) < 1:
+        return ()
+    made = [(size - span) // step + 1 for size, span, step in zip(sizes, spans, stride, strict=True)]
+    return 1, *made, channels

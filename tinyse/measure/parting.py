@@ -21,7 +21,7 @@ from tinyse.core.errors import ModelError
 from tinyse.engines.integer import IntegerEngine
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
-from tinyse.graph.plan import Carried, run_all
+from tinyse.graph.runner import Carried, run_all
 from tinyse.npu.fault import NpuError
 from tinyse.npu.operations import Operation
 

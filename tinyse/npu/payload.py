@@ -86,14 +86,18 @@ def load(path: Path | str) -> Payload:
         data = Path(path).read_bytes()
     except OSError as error:
         raise NpuError(f"{path}: {error.strerror}", hint="give a model compiled by Vela") from error
+    return parse(data, str(path))
+
+
+def parse(data: bytes, name: str = "") -> Payload:
+    """Take a compiled file's bytes apart; NpuError, which names the file, where they are not what Vela writes."""
     try:
-        return parse(data)
+        return _parsed(data)
     except NpuError as error:
-        raise NpuError(f"{path}: {error}", hint=error.hint) from error
+        raise NpuError(f"{name}: {error}" if name else str(error), hint=error.hint) from error
 
 
-def parse(data: bytes) -> Payload:
-    """Take a compiled file's bytes apart; raises NpuError where they are not what Vela writes."""
+def _parsed(data: bytes) -> Payload:
     model = Table.root(data, b"TFL3")
     graphs = model.tables(2)
     if len(graphs) != 1:

@@ -12,7 +12,7 @@ from tinyse.core.errors import ModelError
 from tinyse.graph import ops
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers.base import Array, Layer, Shape, in_step, positive, refuse
-from tinyse.graph.tensor import Tensor
+from tinyse.graph.tensor import Tensor, window
 
 if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
@@ -176,7 +176,7 @@ class PoolLayer(Layer):
 
     def shape(self, *ins: Shape) -> Shape:
         """(rows, width, channels)."""
-        made = ops.window((1, *ins[0]), self.whole(ins[0]), self.stride, (1, 1), (0, 0), ins[0][2])
+        made = window((1, *ins[0]), self.whole(ins[0]), self.stride, (1, 1), (0, 0), ins[0][2])
         if not made:
             raise refuse(self, f"a window of {list(self.kernel)} does not fit {list(ins[0])}")
         return made[1], made[2], made[3]
@@ -184,7 +184,7 @@ class PoolLayer(Layer):
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """MAX_POOL_2D."""
         x, kernel = ins[0], self.whole((ins[0].shape[1], ins[0].shape[2], ins[0].shape[3]))
-        shape = ops.window(x.shape, kernel, self.stride, (1, 1), (0, 0), x.channels)
+        shape = window(x.shape, kernel, self.stride, (1, 1), (0, 0), x.channels)
         return low.add(ops.MaxPool((x,), low.tensor(name, shape, x.grid), kernel, self.stride))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tinyse.graph import ops
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers.base import Array, Layer, Shape, known_activation, positive, refuse
-from tinyse.graph.tensor import Tensor
+from tinyse.graph.tensor import Tensor, window
 
 if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
@@ -103,7 +103,7 @@ class ConvLayer(Layer):
 
     def shape(self, *ins: Shape) -> Shape:
         """(rows, width, units)."""
-        made = ops.window((1, *ins[0]), self.kernel, self.stride, self.dilation, self.pad(ins[0][1]), self.units)
+        made = window((1, *ins[0]), self.kernel, self.stride, self.dilation, self.pad(ins[0][1]), self.units)
         if not made:
             raise refuse(self, f"a kernel of {list(self.kernel)} does not fit {list(ins[0])}",
                          "put a past of rows before it, or a smaller kernel")
@@ -131,7 +131,7 @@ class ConvLayer(Layer):
         kernel = np.moveaxis(low.array(name, "kernel"), -1, 0)
         made = low.weights(kernel, low.array(name, "bias"), ins[0].grid, name)
         pad = self.pad(ins[0].shape[2])
-        shape = ops.window(ins[0].shape, self.kernel, self.stride, self.dilation, pad, self.units)
+        shape = window(ins[0].shape, self.kernel, self.stride, self.dilation, pad, self.units)
         return low.activated(name, self.activation, lambda out, fused: ops.Conv(
             (ins[0],), out, made, fused, self.stride, self.dilation, pad), shape)
 
@@ -162,7 +162,7 @@ class DepthwiseLayer(ConvLayer):
         """Depthwise, then the activation."""
         made = low.weights(low.array(name, "kernel"), low.array(name, "bias"), ins[0].grid, name, axis=2)
         pad = self.pad(ins[0].shape[2])
-        shape = ops.window(ins[0].shape, self.kernel, self.stride, self.dilation, pad, ins[0].channels)
+        shape = window(ins[0].shape, self.kernel, self.stride, self.dilation, pad, ins[0].channels)
         return low.activated(name, self.activation, lambda out, fused: ops.Depthwise(
             (ins[0],), out, made, fused, self.stride, self.dilation, pad), shape)
 
@@ -230,7 +230,7 @@ class UpsampleLayer(Layer):
         flat = np.moveaxis(kernel.reshape(*kernel.shape[:3], -1), -1, 0)
         made = low.weights(flat, np.tile(low.array(name, "bias"), self.steps), ins[0].grid, name)
         pad = self._conv.pad(ins[0].shape[2])
-        shape = ops.window(ins[0].shape, self.kernel, (1, 1), (1, 1), pad, len(flat))
+        shape = window(ins[0].shape, self.kernel, (1, 1), (1, 1), pad, len(flat))
         coarse = low.activated(f"{name}.coarse", self.activation, lambda out, fused: ops.Conv(
             (ins[0],), out, made, fused, (1, 1), (1, 1), pad), shape, f"{name}.out")
         fine = (1, shape[1] * self.factor[0], shape[2] * self.factor[1], self.units)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.artifacts import versions
-from tinyse.core.errors import CorpusError, TinyseError, ToolError
+from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.core.progress import Progress, Step, silent
-from tinyse.core.workers import ONE_THREAD, Workers, unless_set
+from tinyse.core.workers import in_workers
 from tinyse.engines import Engine
 from tinyse.measure.scores.conditions import CONDITIONS, LEVELS_DB, Maker
 from tinyse.measure.scores.metrics import METRICS, PAPERS, Metric, Signal, conventions, score, select
@@ -50,13 +49,9 @@ _WORKER: dict[str, Any] = {}
 
 
 def _start(systems: Sequence[System], metrics: Sequence[str]) -> None:
-    _WORKER["engines"] = [(system.label, load(system)) for system in systems]
     _WORKER["metrics"] = select(metrics)
-
-
-def _start_worker(systems: Sequence[System], metrics: Sequence[str]) -> None:
     try:
-        _start(systems, metrics)
+        _WORKER["engines"] = [(system.label, load(system)) for system in systems]
     except TinyseError as error:  # an initializer that raises prints a traceback and breaks the pool
         _WORKER["failure"] = error
 
@@ -115,9 +110,14 @@ def score_pairs(
         raise TinyseError(f"two systems are called the same: {', '.join(labels)}")
     digest = hashlib.sha256()
     clips: list[ClipScore] = []
-    for clip in _scores(systems, _hashed(pairs, digest), names, workers):
-        clips.append(clip)
-        progress(Step("evaluate", len(clips), total, clip.name))
+    try:
+        for clip in in_workers(
+                _score_pair, _hashed(pairs, digest), workers if workers > 1 else 0, _start, (systems, names),
+                "an evaluation worker", "native code, or memory that ran out: use --workers 1 or another --engine"):
+            clips.append(clip)
+            progress(Step("evaluate", len(clips), total, clip.name))
+    finally:
+        _WORKER.clear()
     if not clips:
         raise CorpusError("nothing to evaluate: no mixture or pair was found",
                           "check the folders, or fetch a corpus")
@@ -134,23 +134,6 @@ def score_pairs(
             **(provenance or {}),
         },
     )
-
-
-def _scores(systems: Sequence[System], pairs: Iterator[Pair], metrics: list[str], workers: int
-            ) -> Iterator[ClipScore]:
-    if workers <= 1:
-        _start(systems, metrics)
-        try:
-            yield from map(_score_pair, pairs)
-        finally:
-            _WORKER.clear()
-        return
-    with Workers(workers, _start_worker, (systems, metrics), unless_set(ONE_THREAD)) as pool:
-        try:
-            yield from pool.in_order(_score_pair, pairs)
-        except BrokenProcessPool as error:
-            raise ToolError(f"an evaluation worker {pool.ending()}: a model's native code, or memory that ran out",
-                            "free some memory, use --workers 1 or another --engine") from error
 
 
 def _hashed(pairs: Iterable[Pair], digest: Any) -> Iterator[Pair]:

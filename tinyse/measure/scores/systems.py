@@ -23,6 +23,11 @@ class System:
     engine: str
     path: Path
 
+    @property
+    def folder(self) -> Path:
+        """Where its card lies."""
+        return self.path if self.path.is_dir() else self.path.parent
+
 
 def resolve(path: Path | str, engine: str | None = None, label: str = "enhanced") -> System:
     """Find the file a model path means, and the engine that runs it (``tinyse.engines.find_model``).
