@@ -74,6 +74,7 @@ model-run: setup
 	  [ "$$tier" = default ] || $(PY) -m tinyse data fetch --tier "$$tier"
 	@start=$$(sed -n 's|^  start: runs/||p' models/$(NAME)/recipe.yaml) || exit; \
 	  [ -z "$$start" ] || [ -f "runs/$$start/model.npz" ] || $(MAKE) --no-print-directory model-run NAME="$$start"
+	@! grep -q '^  path: corpora/voices' models/$(NAME)/recipe.yaml || TINYSE="$(PY) -m tinyse" scripts/training-corpus
 	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume
 
 sweep: setup $(if $(ON),$(VENV)/.installed-cluster) ## The papers' trade-offs from one dense run (resumable; ON=ray); leaves sweeps/papers/sweep.html
