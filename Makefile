@@ -74,7 +74,8 @@ model-run: setup
 	  [ "$$tier" = default ] || $(PY) -m tinyse data fetch --tier "$$tier"
 	@start=$$(sed -n 's|^  start: runs/||p' models/$(NAME)/recipe.yaml) || exit; \
 	  [ -z "$$start" ] || [ -f "runs/$$start/model.npz" ] || $(MAKE) --no-print-directory model-run NAME="$$start"
-	@! grep -q '^  path: corpora/voices' models/$(NAME)/recipe.yaml || TINYSE="$(PY) -m tinyse" scripts/training-corpus
+	@! grep -q '^  path: corpora/voices' models/$(NAME)/recipe.yaml || { $(PY) -m pip install --quiet --disable-pip-version-check -e '.[rooms]' && \
+	  TINYSE="$(PY) -m tinyse" scripts/training-corpus; }
 	$(PY) -m tinyse train models/$(NAME)/recipe.yaml --out runs/$(NAME) --resume
 
 sweep: setup $(if $(ON),$(VENV)/.installed-cluster) ## The papers' trade-offs from one dense run (resumable; ON=ray); leaves sweeps/papers/sweep.html
@@ -107,6 +108,7 @@ bench-device: setup ## Vela cycles, arena, flash, CPU instructions of every mode
 bench-quality: setup $(if $(ON),$(VENV)/.installed-cluster) ## Peers and models on the same mixtures (resumable; ON=ray); writes docs/benchmarks.md
 	$(PY) -m tinyse data fetch --tier default
 	$(PY) -m tinyse data fetch --tier unseen
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[rooms]'
 	$(PY) -m tinyse.bench install
 	$(PY) -m tinyse.bench quality $(if $(ON),--on "$(ON)")
 
