@@ -25,9 +25,9 @@ FREE_GIB = 4
 
 PURPOSES = {"tensorflow": "train, export", "tf_keras": "train, export", "tensorflow-model-optimization": "train",
             "tflite-micro": "the reference engine", "ethos-u-vela": "export to the NPU",
-            "flatbuffers": "export", "pesq": "evaluate", "pystoi": "evaluate", "fast-bss-eval": "evaluate",
-            "speechmos": "evaluate", "onnxruntime": "evaluate", "librosa": "evaluate", "matplotlib": "plots",
-            "pyelftools": "profile of the firmware",
+            "flatbuffers": "export", "pyarrow": "corpora", "pesq": "evaluate", "pystoi": "evaluate",
+            "fast-bss-eval": "evaluate", "speechmos": "evaluate", "onnxruntime": "evaluate", "librosa": "evaluate",
+            "matplotlib": "plots", "pyelftools": "profile of the firmware",
             "pytest": "make test", "hypothesis": "make test", "ruff": "make test", "mypy": "make test",
             "types-PyYAML": "make test"}
 
