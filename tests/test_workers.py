@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -86,3 +87,21 @@ def test_a_pool_says_how_its_worker_ended() -> None:
         with pytest.raises(BrokenProcessPool):
             pool.submit(os.abort).result()
         assert pool.ending() == "crashed (SIGABRT)"
+
+
+def test_workers_end_with_a_program_that_is_killed(tmp_path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import os, time\nfrom tinyse.core.workers import Workers\n\nif __name__ == '__main__':\n"
+                       "    with Workers(1) as pool:\n        print(pool.submit(os.getpid).result(), flush=True)\n"
+                       "        time.sleep(600)\n")
+    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    os.kill(worker, 0)
+    process.kill()
+    process.communicate(timeout=120)  # ends when nobody holds the pipe any more
+    with pytest.raises(ProcessLookupError):
+        for _ in range(600):
+            os.kill(worker, 0)
+            time.sleep(0.1)

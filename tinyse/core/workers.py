@@ -6,12 +6,13 @@ import atexit
 import itertools
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -63,14 +64,15 @@ class Workers(ProcessPoolExecutor):
     """A pool of spawned processes; a block that fails or is interrupted does not wait for queued work.
 
     A terminal sends Ctrl-C to every process of the group, and each worker would print a traceback of its own.
-    So workers start with the signal blocked, which they inherit, and end when the pool is shut down.
+    So workers start with the signal blocked, which they inherit, and end when the pool is shut down, or when the
+    program is killed.
     """
 
     def __init__(self, workers: int, initializer: Callable[..., Any] | None = None,
                  arguments: tuple[Any, ...] = (), variables: Mapping[str, str] | None = None) -> None:
         """At most ``workers`` processes, each running ``initializer(*arguments)`` first, with ``variables`` set."""
         # spawn: a fork after TensorFlow has started its threads can hang
-        super().__init__(workers, get_context("spawn"), initializer, arguments)
+        super().__init__(workers, get_context("spawn"), _begin, (initializer, arguments))
         self.workers = workers
         self.variables = dict(variables or {})
 
@@ -117,6 +119,19 @@ def in_workers(call: Callable[[Any], Any], items: Iterable[Any], workers: int, s
             yield from pool.in_order(call, items)
         except BrokenProcessPool as error:
             raise ToolError(f"{subject} {pool.ending()}", hint) from error
+
+
+def _begin(initializer: Callable[..., Any] | None, arguments: tuple[Any, ...]) -> None:
+    parent = parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 class Crashed(Exception):

@@ -25,9 +25,10 @@ FREE_GIB = 4
 
 PURPOSES = {"tensorflow": "train, export", "tf_keras": "train, export", "tensorflow-model-optimization": "train",
             "tflite-micro": "the reference engine", "ethos-u-vela": "export to the NPU",
-            "flatbuffers": "export", "pesq": "evaluate", "pystoi": "evaluate", "fast-bss-eval": "evaluate",
-            "speechmos": "evaluate", "onnxruntime": "evaluate", "librosa": "evaluate", "matplotlib": "plots",
-            "pyelftools": "profile of the firmware", "ray": "studies on a cluster",
+            "flatbuffers": "export", "pyarrow": "corpora", "pesq": "evaluate", "pystoi": "evaluate",
+            "fast-bss-eval": "evaluate", "speechmos": "evaluate", "onnxruntime": "evaluate", "librosa": "evaluate",
+            "matplotlib": "plots", "pyelftools": "profile of the firmware", "ray": "studies on a cluster",
+            "pyroomacoustics": "data rooms, evaluate --condition rooms",
             "pytest": "make test", "hypothesis": "make test", "ruff": "make test", "mypy": "make test",
             "types-PyYAML": "make test"}
 

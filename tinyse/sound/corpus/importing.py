@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -231,7 +232,7 @@ def _catalogue(pieces: Sequence[Piece], ledger: Ledger, before: Corpus | None, p
                ratios: Sequence[float], named: bool) -> tuple[Any, list[str]]:
     """The table of all clips, and what is to be said of how noise was dealt."""
     said: list[str] = []
-    rows: list[tuple[int, dict[str, Any]]] = []
+    rows: list[tuple[int, int, str, Piece]] = []
     kept = _kept(before, {piece.id for piece in pieces})
     for kind in KINDS:
         some = [piece for piece in pieces if piece.kind == kind]
@@ -244,21 +245,19 @@ def _catalogue(pieces: Sequence[Piece], ledger: Ledger, before: Corpus | None, p
                             "the same place may be heard in two splits (--noise-source REGEX finds the sources)")
             some = alone
         splits = assign(some, seed, ratios, stay)
-        rows += [(SPLITS.index(splits[piece.source]), _row(piece, splits[piece.source], package)) for piece in some]
-    rows += [(0, _row(piece, "train", package)) for piece in pieces if piece.kind == ROOM]
-    order = (*KINDS, ROOM)
-    rows.sort(key=lambda row: (row[0], order.index(row[1]["kind"])))  # stable: by name within
-    for _, row in rows:
-        row.update(ledger.sound(row["sha256"]))
-    columns = {column: [row[column] for _, row in rows] for column in COLUMNS}
-    if kept is not None:
-        columns = {column: [*kept[column], *columns[column]] for column in COLUMNS}
+        rows += [(SPLITS.index(split := splits[piece.source]), KINDS.index(kind), split, piece) for piece in some]
+    rows += [(0, len(KINDS), "train", piece) for piece in pieces if piece.kind == ROOM]
+    rows.sort(key=lambda row: row[:2])  # stable: by name within
+    columns: dict[str, Any] = {name: array(np.dtype(NUMBERS[name]).char) if name in NUMBERS else [] for name in COLUMNS}
+    for name, values in (kept or {}).items():
+        columns[name].extend(values)
+    same = {"package": package, "version": "", "language": "", "licence": "as the source"}
+    for _, _, split, piece in rows:
+        row = {"id": piece.id, "kind": piece.kind, "split": split, "source": piece.source, **same,
+               **ledger.sound(piece.sha256)}
+        for name, column in columns.items():
+            column.append(row[name])
     return table_of(columns), said
-
-
-def _row(piece: Piece, split: str, package: str) -> dict[str, Any]:
-    return {"id": piece.id, "kind": piece.kind, "split": split, "source": piece.source, "package": package,
-            "version": "", "language": "", "licence": "as the source", "sha256": piece.sha256}
 
 
 def _homes(corpus: Corpus, kind: str) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,6 +38,7 @@ SNR_FOLDER = re.compile(r"^(m|-|\+)?\d+(\.\d+)?_?dB$", re.I)
 PARTS = (("test", re.compile(r"(^|_)(test|et|eval)", re.I)),
          ("validation", re.compile(r"(^|_)(dev|devel|dt|val|valid)", re.I)),
          ("train", re.compile(r"(^|_)(train|tr)", re.I)))
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -72,12 +74,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Patterns:
-    """Regular expressions that find a name in a path, instead of a layout's rule: the first group, or the match.
-
-    Attributes:
-        speaker: in a path relative to the speech folder.
-        source: of the noise, in a path relative to the noise folder, or to the noisy one.
-    """
+    """Regular expressions that find a name in a path below the kind's folder: the first group, or the match."""
 
     speaker: re.Pattern[str] | None = None
     source: re.Pattern[str] | None = None
@@ -142,14 +139,6 @@ def _speech_jobs(folder: Path, patterns: Patterns, rule: Rule) -> Iterator[Job]:
 def _noise_jobs(folder: Path, patterns: Patterns, rule: Rule) -> Iterator[Job]:
     for inside, path in _inside(folder):
         yield Job(f"{folder.name}/{inside}", noise=path, source=_named(inside, "source", patterns, rule))
-
-
-def _speech(folder: Path, patterns: Patterns) -> Iterator[Job]:
-    return _speech_jobs(folder, patterns, _plain_speaker)
-
-
-def _noise(folder: Path, patterns: Patterns) -> Iterator[Job]:
-    return _noise_jobs(folder, patterns, _plain_source)
 
 
 def _rooms(folder: Path, patterns: Patterns) -> Iterator[Job]:
@@ -307,5 +296,6 @@ def _unlike(folder: Path, wanted: str) -> CorpusError:
 
 
 LAYOUTS: dict[str, Callable[[Path, Patterns], Iterator[Job]]] = {
-    "plain": _plain, "speech": _speech, "noise": _noise, "rooms": _rooms, "voicebank": _voicebank, "dns": _dns,
+    "plain": _plain, "speech": partial(_speech_jobs, rule=_plain_speaker),
+    "noise": partial(_noise_jobs, rule=_plain_source), "rooms": _rooms, "voicebank": _voicebank, "dns": _dns,
     "chime": _chime, **{name: _dataset(dataset) for name, dataset in DATASETS.items()}}
