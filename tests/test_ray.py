@@ -95,6 +95,16 @@ def test_without_ray_one_line_says_what_to_install(tmp_path: Path, corpus: Path,
         "3 points, 2 at once (at most; ray://head:10001 places them, a core and 3 GiB a point)")
 
 
+@pytest.mark.parametrize("on", ["ray", "ray://127.0.0.1:9"])
+def test_where_nobody_listens_one_line_says_so_at_once(monkeypatch: pytest.MonkeyPatch, on: str) -> None:
+    monkeypatch.setitem(sys.modules, "ray", types.ModuleType("ray"))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    words = r"^--on ray\S*: (RAY_ADDRESS 127.0.0.1:9: )?\[Errno 111\] .*refused"
+    with pytest.raises(TinyseError, match=words) as error, Cluster(on):
+        pass
+    assert "ray start" in error.value.line() and "\n" not in error.value.line()
+
+
 def test_a_node_that_would_give_another_result_is_refused(tmp_path: Path) -> None:
     def sent(**changes):
         return nodes.Sent(**{"task": Task("a", ("false",), tmp_path / "log"), "here": tmp_path, "python": "python",
@@ -271,7 +281,7 @@ def test_a_node_killed_in_training_costs_the_running_epoch(two, tmp_path, corpus
         return max((load_checkpoint(file)[0]["step"] for file in files), default=-1)
 
     def kill() -> None:
-        until(lambda: step(1) >= 12 and step(2) >= 12, 900)
+        until(lambda: step(1) >= 12 and step(2) >= 12, 3600)
         seen.append({f"weight-80.s{seed}": step(seed) for seed in (1, 2)})
         raylet = two.second.all_processes["raylet"][0].process.pid
         for process in (raylet, *below(raylet)):

@@ -18,10 +18,13 @@ import os
 import pickle
 import re
 import signal
+import socket
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from tinyse.core.capture import captured_stderr
 from tinyse.core.errors import TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
 
@@ -34,6 +37,9 @@ GRACE = 120.0
 TRIES = 4
 """How often to ask the head for a client's server."""
 UNSTARTED = "Starting Ray client server failed"
+START = "ray start --head, on the cluster's first machine"
+ANSWER = 10.0
+"""Seconds in which the head must answer."""
 SOON = 0.5
 """Seconds between two reports of one call."""
 
@@ -66,6 +72,7 @@ class Cluster:
             ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise ToolError(f"--on {self.on}: Ray is not installed", "pip install 'tinyse[cluster]'") from error
+        self._reach()
         handler = signal.getsignal(signal.SIGTERM)
         try:
             self._connect(ray)
@@ -82,18 +89,29 @@ class Cluster:
         self._ray.shutdown()
         self._quiet.close()
 
+    def _reach(self) -> None:
+        """Ray would wait for many minutes for an address where nobody listens."""
+        address = self.on if "://" in self.on else os.environ.get("RAY_ADDRESS", "")
+        found = re.fullmatch(r"(?:ray://)?([^/:\s]+):(\d+)", address)
+        try:
+            if found is not None:
+                socket.create_connection((found[1], int(found[2])), ANSWER).close()
+        except (OSError, OverflowError) as error:
+            told = "" if address == self.on else f"RAY_ADDRESS {address}: "
+            raise ToolError(f"--on {self.on}: {told}{error}", START) from error
+
     def _connect(self, ray: Any) -> None:
-        """Again where the head fails to start the client's server, as its fork beside gRPC's threads sometimes does."""
+        """Again where the head cannot start the client's server: its fork beside gRPC's threads fails at times."""
         for left in reversed(range(TRIES)):
             try:
-                ray.init(self.on if "://" in self.on else None, logging_level=logging.ERROR, log_to_driver=False)
+                with captured_stderr(), warnings.catch_warnings(action="ignore"):
+                    ray.init(self.on if "://" in self.on else None, logging_level=logging.ERROR, log_to_driver=False)
                 return
             except Exception as error:  # of several kinds, gRPC's too
                 if left and UNSTARTED in str(error):
                     ray.shutdown()
                     continue
-                raise ToolError(f"--on {self.on}: {_line(error)}",
-                                "ray start --head, on the cluster's first machine") from error
+                raise ToolError(f"--on {self.on}: {_line(error)}", START) from error
 
     @property
     def cores(self) -> int:
