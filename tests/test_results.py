@@ -44,7 +44,7 @@ ENDS = Ends(bands=Bands("erb", 16), feature=Feature("complex"), result=Result("c
             layout="width")
 """,
     "samples": HEAD + """    x = b.lstm(b.dense(b.x, 24, "tanh"), 16)
-    return b.done(wave=b.dense(x, 128, "tanh"))
+    return b.done(wave=b.dense(x, 128))
 
 
 ENDS = Ends(Framing(frame=128, hop=128, fft=128, window="none"), feature=Feature("samples"), result=Result("samples"))
@@ -91,7 +91,7 @@ def test_a_few_steps_lower_the_loss(kind: str, loss: str, corpus: Path, tmp_path
     assert losses[-1] < losses[0] - 0.03 * abs(losses[0]), losses
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", ["complex_gains", "samples"])
 def test_trained_it_streams_on_integers_as_it_ran_whole(kind: str, corpus: Path, tmp_path: Path) -> None:
     plan = recipe(tmp_path, FAMILIES[kind])
     done = train(plan, tmp_path / "run", corpus)
