@@ -122,3 +122,24 @@ def test_a_corpus_that_is_missing_is_one_line(model: Path, monkeypatch: pytest.M
 def test_help_shows_an_example() -> None:
     answer = CliRunner().invoke(main, ["evaluate", "--help"])
     assert "tinyse evaluate runs/quick/export --against" in answer.output
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--condition", "levels", "--snr", "0"], "--snr is not for levels"),
+    (["--noisy", "x", "--clean", "y", "--snr", "0"], "--snr is of mixtures, and --noisy gives your own"),
+    (["--noisy", "x", "--clean", "y", "--condition", "rooms"], "--condition is of mixtures"),
+])
+def test_options_that_would_be_ignored_are_refused(model: Path, words: list[str], said: str) -> None:
+    answer = CliRunner().invoke(main, ["evaluate", str(model), *words])
+    assert answer.exit_code == 2 and said in answer.stderr, answer.output
+
+
+def test_levels_say_what_was_mixed(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinyse.measure.scores import conditions
+
+    monkeypatch.setattr(conditions, "corpus_pairs", tones)
+    answer = CliRunner().invoke(main, ["evaluate", str(model), "--condition", "levels", "--count", "1", "--metrics",
+                                       "si_sdr", "--workers", "1", "--out", str(tmp_path / "scores")])
+    assert answer.exit_code == 0, answer.output
+    known = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["provenance"]
+    assert known["condition"] == "levels" and known["snrs"] == [3.0] and len(known["levels_db"]) == 6

@@ -317,3 +317,21 @@ def test_long_speech_is_cut_at_its_pauses_and_its_silence_left_out(plain, tmp_pa
     assert all(1 <= clip.seconds <= 8.2 for clip in clips)
     assert all(clip.rms_db == pytest.approx(-20.6, abs=1.0) for clip in clips)
     assert sum(clip.seconds for clip in clips) == pytest.approx(12 * 2 + 4 * 0.5, abs=3)
+
+
+def test_an_import_does_not_take_another_corpus_s_place(tmp_path):
+    import shutil
+
+    rng = np.random.default_rng(0)
+    for kind, who in (("clean", "a"), ("clean", "b"), ("clean", "c"), ("noise", "x"), ("noise", "y"), ("noise", "z")):
+        (tmp_path / "set" / kind / who).mkdir(parents=True)
+        soundfile.write(tmp_path / "set" / kind / who / "1.wav", rng.normal(0, 0.1, 32000), 16000)
+    before = import_corpus(tmp_path / "set", tmp_path / "corpus").corpus
+    shutil.copytree(tmp_path / "set" / "noise", tmp_path / "other")
+    soundfile.write(tmp_path / "other" / "x" / "1.wav", rng.normal(0, 0.1, 32000), 16000)
+    with pytest.raises(CorpusError, match="clips there are not of this import") as error:
+        import_corpus(tmp_path / "other", tmp_path / "corpus", "noise")
+    assert "--add" in str(error.value.hint)
+    assert Corpus.open(tmp_path / "corpus").hash == before.hash
+    (tmp_path / "set" / "clean" / "a" / "1.wav").unlink()  # one file less is the same set
+    assert len(import_corpus(tmp_path / "set", tmp_path / "corpus").corpus.all) == 5

@@ -61,7 +61,7 @@ def test_without_pyroomacoustics_one_line_says_what_to_install(monkeypatch: pyte
     monkeypatch.setitem(__import__("sys").modules, "pyroomacoustics", None)
     with pytest.raises(ToolError, match="pyroomacoustics") as error:
         simulated.responses(1, 0)
-    assert "tinyse[rooms]" in str(error.value.hint)
+    assert "pip install" in str(error.value.hint)
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_evaluate_under_a_condition(corpus: Corpus, tmp_path: Path, condition: s
     tiny_trained().save(tmp_path / "float.npz")
     result = CliRunner().invoke(main, [
         "evaluate", str(tmp_path / "float.npz"), "--corpus", str(corpus.folder), "--condition", condition,
-        "--snr", "0,6", "--count", "2", "--seconds", "1", "--metrics", "si_sdr",
+        *(["--snr", "0,6"] if condition == "rooms" else []), "--count", "2", "--seconds", "1", "--metrics", "si_sdr",
         "--workers", "1"], catch_exceptions=False)
     assert result.exit_code == 0 and said in result.output, result.output

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from tinyse.cli import ENGINES
 
@@ -65,6 +66,12 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
 
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
+    given = [name for name in ("condition", "snr", "count", "seconds", "seed", "split")
+             if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if noisy is not None and given:
+        raise click.UsageError(f"--{given[0]} is of mixtures, and --noisy gives your own")
+    if condition in ("levels", "clean") and "snr" in given:
+        raise click.UsageError(f"--snr is not for {condition}: levels are at 3 dB, clean speech has no noise")
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None
@@ -111,8 +118,9 @@ def show(evaluation: Evaluation) -> None:
     lines += [f"{model['label']}: {model['file']} on {model['engine']}, sha256 {model['sha256'][:12]}"
               for model in evaluation.provenance["models"]]
     lines += [f"{name}: {text}" for name, text in evaluation.provenance["conventions"].items()]
+    alone = evaluation.provenance.get("condition") == "clean"  # a copy's SI-SDR is a clamp
     lines += [f"harm, {system}: " + ", ".join(harms) for system in evaluation.systems[1:]
-              if (harms := [harm for column in HARM_COLUMNS if (harm := _harm(evaluation, system, column))])]
+              if (harms := [harm for column in HARM_COLUMNS[alone:] if (harm := _harm(evaluation, system, column))])]
     if evaluation.provenance.get("condition") == "levels":
         lines.append("columns: active level of the speech in dB of full scale, at 3 dB SNR")
     note = evaluation.provenance.get("note")

@@ -79,7 +79,8 @@ def convert(kind: Any, value: Any, where: str, meta: Mapping[str, Any]) -> Any:
         return build(typing.cast(type, kind), value, where)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple) or not (value or meta.get("empty")):
-            raise RecipeError(f"{where}: {value!r} is not a list", "a list such as [256, 256]")
+            like = '["a", "b"]' if typing.get_args(kind)[0] is str else "[256, 256]"
+            raise RecipeError(f"{where}: {value!r} is not a list", f"a list such as {like}")
         return tuple(_scalar(typing.get_args(kind)[0], item, where, meta) for item in value)
     if kind is dict or typing.get_origin(kind) is dict:
         if not isinstance(value, Mapping):

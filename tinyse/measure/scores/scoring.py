@@ -19,12 +19,13 @@ from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.core.workers import in_workers
 from tinyse.engines import Engine
-from tinyse.measure.scores.conditions import CONDITIONS, LEVELS_DB, Maker
+from tinyse.measure.scores.conditions import CONDITIONS, LEVEL_SNR, LEVELS_DB, Maker
 from tinyse.measure.scores.metrics import METRICS, PAPERS, Metric, Signal, conventions, score, select
 from tinyse.measure.scores.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.measure.scores.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.measure.scores.systems import System, describe, load, resolve
 from tinyse.sound import StreamingEnhancer
+from tinyse.sound.corpus.simulated import pyroomacoustics
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 ALL = tuple(name for name in METRICS if name != "composite")
@@ -188,8 +189,13 @@ def evaluate(
                  "seed": seed, "seconds": seconds}
     make: Maker = corpus_pairs
     total = len(snrs) * count_per_snr
+    if condition == "rooms":
+        pyroomacoustics()  # or say that it is missing before anything is loaded
     if condition != "mixtures":
         make, described["condition"] = CONDITIONS[condition], condition
+        fixed: dict[str, dict[str, Any]] = {
+            "levels": {"snrs": [LEVEL_SNR], "levels_db": list(LEVELS_DB)}, "clean": {"snrs": []}}
+        described.update(fixed.get(condition, {}))
         total = {"levels": len(LEVELS_DB) * count_per_snr, "clean": count_per_snr}.get(condition, total)
     return score_pairs(
         systems, make(corpus, split, snrs, count_per_snr, seconds, seed), metrics,

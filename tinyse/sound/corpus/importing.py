@@ -110,6 +110,8 @@ def import_corpus(source: Path | str | None, folder: Path | str, layout: str = "
         ledger.keep()
         gathered = _gather(jobs, keys, ledger, package)
         _check(gathered, jobs, before, passed, strict, f"{source or rooms}", layout)
+        if not add:
+            _refuse_loss(folder, gathered.pieces)
         table, dealt = _catalogue(gathered.pieces, ledger, before, package, seed, ratios, bool(noise_source))
         meta: dict[str, Any] = {"tier": f"import-{layout}", "seed": seed, "ratios": list(ratios),
                                 "skipped": len(gathered.skipped), "doubles": len(gathered.doubles)}
@@ -226,6 +228,17 @@ def _check(found: _Gathered, jobs: Sequence[Job], before: Corpus | None, passed:
                               f"is it of the {layout} layout, and sound such as WAV or FLAC?")
     if not found.pieces and before is None:
         raise CorpusError(f"{source}: no usable sound found", f"is it of the {layout} layout?")
+
+
+def _refuse_loss(folder: Path, pieces: Sequence[Piece]) -> None:
+    """Imported again, a folder may lose a clip or two; most of them would be another corpus."""
+    if not (folder / MANIFEST).is_file():
+        return
+    there = set(Corpus.open(folder).all.texts("id"))
+    lost = there - {piece.id for piece in pieces}
+    if 2 * len(lost) > len(there):
+        raise CorpusError(f"{folder}: {len(lost)} of the {len(there)} clips there are not of this import",
+                          "--add keeps them; or remove the folder, or give another --out")
 
 
 def _catalogue(pieces: Sequence[Piece], ledger: Ledger, before: Corpus | None, package: str, seed: int,

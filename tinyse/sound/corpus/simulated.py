@@ -51,7 +51,7 @@ def pyroomacoustics() -> Any:
         import pyroomacoustics as module
     except ImportError as error:
         raise ToolError("pyroomacoustics, which simulates rooms, is not installed",
-                        "pip install 'tinyse[rooms]'") from error
+                        "python -m pip install 'pyroomacoustics<1,>=0.8'") from error
     return module
 
 
@@ -90,8 +90,9 @@ def _written(task: tuple[Path, int, int]) -> int:
     room = folder / f"room{index:05d}"
     done = [room / f"{number}.wav" for number in range(SOURCES)]
     if not all(path.is_file() for path in done):
+        made = responses(seed, index)
         room.mkdir(parents=True, exist_ok=True)
-        for path, wave in zip(done, responses(seed, index), strict=True):
+        for path, wave in zip(done, made, strict=True):
             with atomic_path(path) as temporary:
                 soundfile.write(temporary, wave * np.float32(0.9 / np.abs(wave).max()), RATE, "FLOAT", format="WAV")
     return index
@@ -108,6 +109,7 @@ def simulate_rooms(folder: Path | str, count: int, seed: int = 1, workers: int =
     folder = Path(folder)
     if folder.is_file():
         raise CorpusError(f"{folder}: is a file", "a folder, new or from before")
+    pyroomacoustics()  # or say at once that it is missing
     with Workers(workers, variables=ONE_THREAD) as pool:
         for index in pool.in_order(_written, ((folder, seed, number) for number in range(count))):
             progress(Step("rooms", index + 1, count))
