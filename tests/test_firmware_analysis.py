@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 from firmware_images import NPU, image, needs_compiler, needs_qemu, npu_model, project, scratch
+from firmware_stack import ENTRIES, deepest, stack_bound
 
 from tinyse.core.errors import ModelError, ToolError
 from tinyse.firmware.qemu import run
-from tinyse.firmware.stack import ENTRIES, deepest, stack_bound
 from tinyse.firmware.vendor import vendor
 
 SMALL = "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard -O2 -nostartfiles --specs=nano.specs -fno-inline"

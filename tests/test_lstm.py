@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyse.graph.grid import Grid, cell_power, gate_scales, sigmoid_table
+from tinyse.graph.grid import Grid, cell_power, sigmoid_table
 from tinyse.graph.layers import LstmLayer
 from tinyse.graph.net import Node
 from tinyse.train.arithmetic import table_sigmoid, table_tanh
@@ -129,8 +129,3 @@ def test_grid_holds_zero_and_covers_the_range(low, high):
 @pytest.mark.parametrize(("peak", "power"), [(0.9, 15), (1.0, 15), (1.5, 14), (8.0, 12), (8.1, 11)])
 def test_cell_power_covers_the_peak(peak, power):
     assert cell_power(-peak, 0.1) == power
-
-
-def test_gate_scales_are_one_a_gate():
-    matrix = np.concatenate([np.full((3, 2), g, np.float32) for g in (1, 2, 3, 4)], 1)
-    np.testing.assert_allclose(gate_scales(matrix) * 127, [1, 2, 3, 4], rtol=1e-6)

@@ -14,7 +14,7 @@ import pytest
 
 from tinyse.measure.costs.render import Table
 from tinyse.measure.report import Clip, Costs, Number, Report, Summary, figure_before_after, write_report
-from tinyse.measure.report.figures import learning_curves, spectrogram
+from tinyse.measure.report.figures import spectrogram
 from tinyse.measure.report.page import render, wav_bytes
 from tinyse.measure.scores.result import ClipScore, Evaluation
 
@@ -146,14 +146,3 @@ def test_spectrogram_peaks_at_the_tone() -> None:
     assert level.shape[0] == 257
     assert (np.argmax(level, axis=0) == 64).all()
     assert spectrogram(np.zeros(10, np.float32)).shape == (257, 1)
-
-
-def test_learning_curves(tmp_path: Path) -> None:
-    log = tmp_path / "log.csv"
-    log.write_text("step,phase,loss,val_si_sdr\n0,float,1.0,\n1,float,0.5,3\n2,compress,0.4,4\n")
-    png = learning_curves(log)
-    assert png is not None and png.startswith(b"\x89PNG")
-    log.write_text("step,other\n0,1\n")
-    assert learning_curves(log) is None
-    log.write_text("")
-    assert learning_curves(log) is None

@@ -13,7 +13,7 @@ from tinyse.engines.integer import IntegerEngine
 from tinyse.export.reader import read
 from tinyse.graph.groups import Structure, masks, structure_groups
 from tinyse.graph.model import Model
-from tinyse.graph.shrink import live_units, shrink, widths
+from tinyse.graph.shrink import living, shrink, widths
 from tinyse.graph.snap import snap
 from tinyse.graph.units import units_of
 
@@ -25,6 +25,13 @@ def without_units(model: Model, kept: dict[str, np.ndarray], biases: bool = True
     arrays = {name: array * found.get(name, 1) if biases or not name.endswith("/bias") else array
               for name, array in model.arrays.items()}
     return replace(model, arrays=arrays, meta={**model.meta, "structure": "unit"})
+
+
+def live_units(model: Model) -> dict[str, np.ndarray]:
+    """Which output channels of every node reach a result or set a scale."""
+    units = units_of(model.net)
+    live = living(model, units)
+    return {name: live[labels] for name, labels in units.channels.items()}
 
 
 def some(rng: np.random.Generator, model: Model, share: float) -> dict[str, np.ndarray]:

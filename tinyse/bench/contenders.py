@@ -71,7 +71,7 @@ class Contender:
         if self.system is not None:
             parts |= {"model": model_sha256(self.system.path), "engine": self.system.engine, "versions": versions()}
             if self.system.engine != "keras":  # whose file says how it runs and between which ends
-                bundle = open_bundle(self.system.path)
+                bundle = open_bundle(self.system.path, compiled=self.system.engine == "npu")
                 parts |= {"plan": plan_json(bundle.plan), "ends": bundle.ends.as_dict()}
         elif (found := self.peer) is not None:
             module = sys.modules[found.size.__module__]

@@ -87,8 +87,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def model_of(folder: Path, name: str = INT8) -> Path | None:
     """What engines take for an export: its file, or the folder where it has several parts; None where it has none."""
-    files = part_files(folder, name)
-    return None if not files else files[0] if len(files) == 1 else folder
+    if (folder / name).is_file():
+        return folder / name
+    return folder if part_files(folder, name) else None
 
 
 def model_sha256(model: Path) -> str:

@@ -116,13 +116,6 @@ def cell_power(low: float, high: float) -> int:
     return 15 - math.ceil(math.log2(peak))
 
 
-def gate_scales(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scales [4] of the gate matrices in a Keras LSTM kernel [in, 4u]: max|w| / 127 each."""
-    units = matrix.shape[1] // GATES
-    peaks = np.abs(matrix.reshape(matrix.shape[0], GATES, units)).max(axis=(0, 2))
-    return np.maximum(peaks, 1e-8).astype(np.float32) / np.float32(127.0)
-
-
 SIGMOID_ABOVE = (4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40, 41, 43,
                  44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112, 116, 135, 255)
 """Where TFLite's table is one above the correctly rounded sigmoid."""

@@ -53,13 +53,6 @@ def living(model: Model, units: Units) -> Flags:
     return live
 
 
-def live_units(model: Model) -> dict[str, Flags]:
-    """Which output channels of every node reach a result or set a scale."""
-    units = units_of(model.net)
-    live = living(model, units)
-    return {name: live[labels] for name, labels in units.channels.items()}
-
-
 def shrink(model: Model) -> Model:
     """The model without its dead units; ranges, front end and meta as they were."""
     units = units_of(model.net)

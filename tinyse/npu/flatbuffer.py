@@ -17,11 +17,6 @@ from tinyse.npu.fault import NpuError
 MAX_ITEMS = 1 << 14
 
 
-def brief(name: str) -> str:
-    """A tensor's name for a message: converters join those of all that they fused."""
-    return name if len(name) <= 64 else f"{name[:30]}...{name[-30:]}"
-
-
 @cache
 def _operator_names() -> dict[int, str]:
     from ethosu.vela.tflite.BuiltinOperator import BuiltinOperator

@@ -39,14 +39,19 @@ def features(spectrum: Numbers, ends: Ends = DEFAULT, magnitude: Numbers | None 
     raise RecipeError("feature: samples have no spectrum", "the hop is the feature")
 
 
-def rows(waves: Real, spectrum: Numbers, ends: Ends = DEFAULT, magnitude: Numbers | None = None) -> Real:
+def rows(waves: Real, spectrum: Numbers, ends: Ends = DEFAULT) -> Real:
     """A network's input on every frame, float32 [..., frames, row], of whole signals [..., samples] and their spectra.
 
     Where samples are the feature, a frame's are its newest hop.
     """
     if ends.feature.kind != "samples":
-        return features(spectrum, ends, magnitude)
-    hop, frames = ends.framing.hop, spectrum.shape[-2]
+        return features(spectrum, ends)
+    return newest_hops(waves, spectrum.shape[-2], ends)
+
+
+def newest_hops(waves: Real, frames: int, ends: Ends) -> Real:
+    """The newest hop of every frame, float32 [..., frames, hop], of whole signals [..., samples]."""
+    hop = ends.framing.hop
     first = ends.framing.frame - hop
     hops: Real = np.ascontiguousarray(waves[..., first : first + frames * hop], np.float32)
     return hops.reshape(*waves.shape[:-1], frames, hop)

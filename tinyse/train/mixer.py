@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
-from tinyse.sound import Ends, analysis_window, rows
+from tinyse.sound import Ends, analysis_window, features, newest_hops
 from tinyse.sound.corpus import noise as generators
 from tinyse.sound.corpus.level import MEASURED, SOUND, Places, soundless
 from tinyse.sound.corpus.pcm import FULL_SCALE
@@ -61,7 +61,10 @@ def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
     product = spectrum[0].real * spectrum[1].real + spectrum[0].imag * spectrum[1].imag
     cosine = product / np.maximum(magnitude[0] * magnitude[1], 1e-12)
     root = np.power(magnitude, EXPONENT)
-    given = rows(noisy, spectrum[0].swapaxes(0, 1), ends, magnitude[0].swapaxes(0, 1)).swapaxes(0, 1)
+    if ends.feature.kind == "samples":
+        given = newest_hops(noisy, spectrum.shape[1], ends).swapaxes(0, 1)
+    else:
+        given = features(spectrum[0], ends, magnitude[0])
     return Batch(given, root[1], root[0], cosine, both)
 
 

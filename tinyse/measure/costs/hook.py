@@ -18,9 +18,6 @@ CALLER = "_ZN3arm3app3fwk4tflm9TflmModel12RunInferenceEv"
 RETURN_ZERO = bytes.fromhex("00207047")  # movs r0, #0; bx lr
 COUNTER_CONTROL, COUNTER = 0x58100000, 0x58101000
 
-HOOK_INSTRUCTIONS = 2
-"""Of the hook itself between the two readings: the call and the second load."""
-
 
 def patch(image: Image, data: bytes, place: int) -> bytes:
     """The patched copy of the runner.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,35 +54,6 @@ def spectrograms(panels: Mapping[str, Signal]) -> bytes:
 def figure_before_after(noisy: Signal, enhanced: Signal, clean: Signal) -> bytes:
     """PNG of one clip's spectrograms: noisy input, enhanced output, clean reference."""
     return spectrograms({"noisy": noisy, "enhanced": enhanced, "clean": clean})
-
-
-def learning_curves(log: Path, columns: Sequence[str] = ("loss", "si_sdr")) -> bytes | None:
-    """PNG of a training log's columns against its step; None where the log holds none of them.
-
-    Args:
-        log: CSV with a "step" column; empty cells are gaps; a "phase" column splits the curves.
-        columns: what to draw, every column whose name contains one of these.
-    """
-    with open(log, newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    names = [name for name in (rows[0] if rows else {}) if any(part in name for part in columns)]
-    if not names or "step" not in rows[0]:
-        return None
-    figure = blank_figure(4.2 * len(names), 2.8)
-    for index, name in enumerate(names):
-        axis = figure.add_subplot(1, len(names), index + 1)
-        for phase in dict.fromkeys(row.get("phase") or "" for row in rows):
-            points = [(float(row["step"]), float(row[name])) for row in rows
-                      if row[name] and (row.get("phase") or "") == phase]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=phase, marker="." if len(points) < 40 else None)
-        axis.set_title(name, fontsize=10)
-        axis.set_xlabel("step", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3)
-        if axis.get_legend_handles_labels()[1] not in ([], [""]):
-            axis.legend(fontsize=8)
-    return png_of(figure)
 
 
 def blank_figure(width: float, height: float) -> Figure:

@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from tinyse.core.artifacts import sha256, write_text
 from tinyse.core.errors import CorpusError, ToolError
@@ -161,11 +160,6 @@ def version(path: Path) -> str:
 
     parts = path.name.split("_")
     return unquote(parts[1]) if len(parts) == 3 else ""
-
-
-def deb_name(package: Package) -> str:
-    """How apt names the pinned file."""
-    return f"{package.name}_{quote(package.version, safe='+~.').replace('%3A', '%3a')}_all.deb"
 
 
 def _readable(path: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import TinyseError
-from tinyse.export.bundle import INT8, part_files
+from tinyse.export.bundle import INT8
 from tinyse.studies.sweep.columns import MEAN, RATE, SIZES, VAL, VAL_RATE, costs
 from tinyse.studies.sweep.results import Column, PointResult, SweepResult
 
@@ -123,11 +123,9 @@ def recommend(result: SweepResult, chosen: tuple[Limit, ...]) -> Recommendation:
 
 def released(point: PointResult, models: Path) -> Path | None:
     """The folder of ``models`` that holds the point's int8 files, byte for byte, if any does."""
-    for folder in sorted(models.glob("*/")):
-        files = part_files(folder, INT8)
-        if files and all(point.sha256.get(f"export/{file.name}") == sha256(file) for file in files):
-            return folder
-    return None
+    wanted = {name.removeprefix("export/"): digest for name, digest in point.sha256.items() if name.endswith(INT8)}
+    return next((folder for folder in sorted(models.glob("*/")) if wanted == {
+        file.name: sha256(file) for file in folder.glob(f"*{INT8}")} != {}), None)
 
 
 def lines(result: SweepResult, found: Recommendation) -> list[str]:

@@ -135,7 +135,7 @@ class _Graph:
             file = place.split(":")[0].rsplit("/", 1)[-1]
             if file not in self._indirect:
                 raise ModelError(f"no stack bound: {key} calls through a pointer at {place}",
-                                 "name what it may point to in tinyse.firmware.stack.INDIRECT")
+                                 "name what it may point to in tests/firmware_stack.INDIRECT")
             names = self._indirect[file]
             callees |= {known for known in self._functions if known.rsplit(":", 1)[-1] in names}
         return callees
