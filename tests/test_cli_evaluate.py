@@ -23,7 +23,7 @@ class PassAll:
 
     name = "pass"
     bands = 128
-    ends, update_rate = DEFAULT, None
+    ends, update_rate, part_rates = DEFAULT, None, ()
 
     def reset(self) -> None:
         pass

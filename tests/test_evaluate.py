@@ -26,7 +26,7 @@ class Constant:
 
     name = "constant"
     bands = 128
-    ends, update_rate = DEFAULT, None
+    ends, update_rate, part_rates = DEFAULT, None, ()
 
     def __init__(self, gain: float) -> None:
         self.gain = gain
