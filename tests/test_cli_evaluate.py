@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,8 +23,7 @@ class PassAll:
 
     name = "pass"
     bands = 128
-    ends, update_rate = DEFAULT, None
-    plan = SimpleNamespace(parts=(None,))
+    ends, update_rate, part_rates = DEFAULT, None, ()
 
     def reset(self) -> None:
         pass

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,8 +26,7 @@ class Constant:
 
     name = "constant"
     bands = 128
-    ends, update_rate = DEFAULT, None
-    plan = SimpleNamespace(parts=(None,))
+    ends, update_rate, part_rates = DEFAULT, None, ()
 
     def __init__(self, gain: float) -> None:
         self.gain = gain

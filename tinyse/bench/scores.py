@@ -166,6 +166,7 @@ _WORKER: dict[str, Any] = {}
 
 
 def _start(contender: Contender, metrics: list[str]) -> None:
+    _WORKER.clear()
     _WORKER["metrics"] = select(metrics)
     try:
         _WORKER["suppressor"] = contender.open()

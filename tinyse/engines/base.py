@@ -116,6 +116,11 @@ class Engine(ABC):
         """Share of the frames since ``reset`` that ran a Skip RNN; None for other networks."""
         return None if self.gate is None else self.gate.rate
 
+    @property
+    def part_rates(self) -> tuple[float, ...]:
+        """Share of the frames since ``reset`` that ran each part; empty where there is one."""
+        return self.runner.rates if len(self.plan.parts) > 1 else ()
+
     def under(self, policy: Policy) -> None:
         """Obey another policy from now on; ``reset`` comes with it."""
         self.plan = self.plan.under(policy)

@@ -67,8 +67,8 @@ def _score_pair(pair: Pair) -> ClipScore:
         outputs[label] = stream(engine, pair.noisy)
         if (rate := engine.update_rate) is not None:
             updates[label] = rate
-        if len(engine.plan.parts) > 1:
-            parts[label] = engine.runner.rates
+        if rates := engine.part_rates:
+            parts[label] = rates
     scored = {label: score(metrics, pair.clean, output) for label, output in outputs.items()}
     return ClipScore(
         name=pair.name,
