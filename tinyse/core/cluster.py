@@ -111,7 +111,8 @@ class Cluster:
                 if left and UNSTARTED in str(error):
                     ray.shutdown()
                     continue
-                raise ToolError(f"--on {self.on}: {_line(error)}", START) from error
+                raise ToolError(f"--on {self.on}: {_line(error)}",
+                                "the head's version of Ray, or its token: RAY_AUTH_MODE (docs/sweep.md)") from error
 
     @property
     def cores(self) -> int:
