@@ -8,11 +8,12 @@ from tinyse.sound import Ends
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train.calibration import learn_ranges
-from tinyse.train.keras import tf_keras
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
-from tinyse.train.recipe import load_recipe
+from tinyse.train.recipe import SkipPart, load_recipe
+from tinyse.train.skipping import Budget, GatedLanes
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,30 @@ def test_compiled_lanes_give_the_same_gradient(mixer, loss, quantized):
     compiled.close()
     assert other[0] == pytest.approx(one[0], rel=1e-3)
     cosine = np.dot(one[1], other[1]) / np.linalg.norm(one[1]) / np.linalg.norm(other[1])
+    assert cosine > 0.999
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_skip_rnn_s_graphs_are_compiled_where_the_others_are(mixer, monkeypatch, compiled):
+    """The loop gives every lane the same arguments, by position; one that is not told would be slow."""
+    asked, make = [], tf.function
+    monkeypatch.setattr(tf, "function", lambda run, **named: asked.append(named["jit_compile"]) or make(run, **named))
+    net = Network(tinylstm(128, (12,), (8,), 129))
+    budget = Budget(SkipPart(enabled=True), 0, 10)
+    GatedLanes(net, mixer, "compressed", 4, compiled, None, (1.0,), budget=budget).close()
+    assert asked == [compiled or None] * 4  # a plain step, the packed one, its updates, its masks
+
+
+def test_a_compiled_skip_rnn_gives_the_same_gradient(mixer):
+    net = Network(tinylstm(128, (12,), (8,), 129))
+    found = []
+    for compiled in (False, True):
+        budget = Budget(SkipPart(enabled=True), 0, 10)
+        lanes = GatedLanes(net, mixer, "compressed", 4, compiled, None, (1.0,), budget=budget)
+        found.append(gradient(lanes, 0))
+        lanes.close()
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-3)
+    cosine = np.dot(found[0][1], found[1][1]) / np.linalg.norm(found[0][1]) / np.linalg.norm(found[1][1])
     assert cosine > 0.999
 
 

@@ -62,7 +62,7 @@ class Lanes:
         if len(exits) not in (1, count):
             raise RecipeError(f"train.exits: {len(exits)} weights for {count} results", "one each, or one for all")
         self._exits = [weight / sum(exits) for weight in exits] if len(exits) == count else [1.0 / count] * count
-        self.network, self.mixer, self.loss = network, mixer, loss
+        self.network, self.mixer, self.loss, self.compiled = network, mixer, loss, compiled
         self.share = max(1, batch // LANES)
         self._lift = lifting(mixer.ends)
         self._pool = ThreadPoolExecutor(LANES)
