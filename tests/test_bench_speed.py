@@ -237,11 +237,11 @@ def test_streaming_ways_give_the_same_sound(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("quantized", "gru", "weights"), [
-    (False, False, "966,656"), (True, False, "966,656"), (False, True, "737,280")])
-def test_a_step_of_training_each_way(tmp_path, quantized, gru, weights):
+@pytest.mark.parametrize(("quantized", "kind", "weights"), [
+    (False, "lstm", "966,656"), (True, "lstm", "966,656"), (False, "gru", "737,280"), (False, "subband", "32,130")])
+def test_a_step_of_training_each_way(tmp_path, quantized, kind, weights):
     """In this process, one step at the full widths."""
-    ours, plain = training.ours(tmp_path, quantized, gru, 1), training.plain(quantized, gru, 1)
+    ours, plain = training.ours(tmp_path, quantized, kind, 1), training.plain(quantized, kind, 1)
     first, other = ours(), plain()
     assert first.units == other.units and first.seconds > 0 and other.seconds > 0
     assert training.same_parameters(first.output, other.output) == f"both have {weights} weights"

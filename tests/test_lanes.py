@@ -49,6 +49,30 @@ def test_compiled_lanes_give_the_same_gradient(mixer, loss, quantized):
     assert cosine > 0.999
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_skip_rnn_s_graphs_are_compiled_where_the_others_are(mixer, monkeypatch, compiled):
+    """The loop gives every lane the same arguments, by position; one that is not told would be slow."""
+    asked, make = [], tf.function
+    monkeypatch.setattr(tf, "function", lambda run, **named: asked.append(named["jit_compile"]) or make(run, **named))
+    net = Network(tinylstm(128, (12,), (8,), 129))
+    budget = Budget(SkipPart(enabled=True), 0, 10)
+    GatedLanes(net, mixer, "compressed", 4, compiled, None, (1.0,), budget=budget).close()
+    assert asked == [compiled or None] * 4  # a plain step, the packed one, its updates, its masks
+
+
+def test_a_compiled_skip_rnn_gives_the_same_gradient(mixer):
+    net = Network(tinylstm(128, (12,), (8,), 129))
+    found = []
+    for compiled in (False, True):
+        budget = Budget(SkipPart(enabled=True), 0, 10)
+        lanes = GatedLanes(net, mixer, "compressed", 4, compiled, None, (1.0,), budget=budget)
+        found.append(gradient(lanes, 0))
+        lanes.close()
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-3)
+    cosine = np.dot(found[0][1], found[1][1]) / np.linalg.norm(found[0][1]) / np.linalg.norm(found[1][1])
+    assert cosine > 0.999
+
+
 def test_a_step_does_not_depend_on_what_was_drawn_ahead(mixer):
     net = network(mixer)
     lanes, fresh = (Lanes(net, mixer, "compressed", 4) for _ in range(2))

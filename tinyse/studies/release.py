@@ -112,7 +112,7 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
     """The run's recipe as ``make model`` can train it again.
 
     ``train.start`` names a place on the machine that trained it; here it becomes ``runs/OTHER``, which ``make model``
-    trains first, or ``models/OTHER`` where the run started from that released int8 model.
+    trains first, ``models/OTHER`` where the run started from that released int8 model, or a file of ``models/starts``.
 
     Raises:
         ModelError: no released model is what the run started from.
@@ -125,6 +125,7 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
               if (held := manifest_of(file.parent)).get("name", name) != name}
     places = [f"models/{other}" for other, held in others.items() if held.get("sha256", {}).get(INT8) == wanted]
     places += [f"runs/{other}" for other, held in others.items() if held.get("float") == wanted]
+    places += [f"models/starts/{file.name}" for file in sorted(models.glob("starts/*.npz")) if sha256(file) == wanted]
     if not places:  # the start may have been an int8 file's weights, kept as floats
         float_weights = Model.load(run / "float.npz")
         places = [f"models/{other}" for other in others if _same_weights(models / other / INT8, float_weights)]

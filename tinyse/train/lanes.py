@@ -74,7 +74,7 @@ class Lanes:
         if len(exits) not in (1, count):
             raise RecipeError(f"train.exits: {len(exits)} weights for {count} results", "one each, or one for all")
         self._exits = [weight / sum(exits) for weight in exits] if len(exits) == count else [1.0 / count] * count
-        self.network, self.mixer, self.loss = network, mixer, loss
+        self.network, self.mixer, self.loss, self.compiled = network, mixer, loss, compiled
         self.share, self.lanes = max(1, batch // LANES), 1 if whole else LANES
         self._lift = lifting(mixer.ends) if mixer.ends.result.kind == "gains" else None
         self._pool = ThreadPoolExecutor(LANES)

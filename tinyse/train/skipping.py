@@ -155,10 +155,9 @@ class GatedLanes(Lanes):
     def __init__(self, *given: Any, budget: Budget, **named: Any) -> None:
         super().__init__(*given, **named)
         self.budget = budget
-        compiled = bool(named.get("compiled"))
-        self._packed = tf.function(self._pack, jit_compile=compiled or None)
+        self._packed = tf.function(self._pack, jit_compile=self.compiled or None)
         self._gradient = self._lane_gradient
-        self._gated = Gated(self.network, compiled)
+        self._gated = Gated(self.network, self.compiled)
         self._sums: list[list[float]] = []
         self._lock = threading.Lock()
         self._saved = 0.0

@@ -23,8 +23,8 @@ from tinyse.core.progress import Progress, silent
 from tinyse.export.bundle import COMPILED, INT8
 
 ROUNDS = 5
-NAMES = ("train", "train-quantized", "train-cost", "train-gru", "train-gru-quantized", "export", "float", "int8", "npu",
-         "npu-numpy", "npu-tflm", "sequences")
+NAMES = ("train", "train-quantized", "train-cost", "train-gru", "train-gru-quantized", "train-subband",
+         "train-subband-quantized", "export", "float", "int8", "npu", "npu-numpy", "npu-tflm", "sequences")
 """Every contest, in the page's order."""
 FLOAT_DB, INT8_DB = 40.0, 20.0
 """How far below the sound the difference of two outputs must lie: in float, where tf_keras' LSTM has not tinyse's limit
@@ -98,10 +98,16 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
     plain_fake = Way("tf_keras model.fit, fake quantization", partial(training.plain, True), DEFAULT_THREADS)
     ours_float = Way("tinyse's step, mixing on the fly", partial(training.ours, scratch / "float", False), lanes)
     ours_grids = Way("tinyse's step on TFLM's integer grids", partial(training.ours, scratch / "grids", True), lanes)
-    plain_gru = Way("tf_keras model.fit, GRUs", partial(training.plain, False, True), DEFAULT_THREADS)
-    ours_gru = Way("tinyse's step, GRUs", partial(training.ours, scratch / "gru", False, True), lanes)
+    plain_gru = Way("tf_keras model.fit, GRUs", partial(training.plain, False, "gru"), DEFAULT_THREADS)
+    ours_gru = Way("tinyse's step, GRUs", partial(training.ours, scratch / "gru", False, "gru"), lanes)
     ours_gru_grids = Way("tinyse's step, GRUs on the integer grids",
-                         partial(training.ours, scratch / "gru-grids", True, True), lanes)
+                         partial(training.ours, scratch / "gru-grids", True, "gru"), lanes)
+    plain_bands = Way("tf_keras model.fit, GRUs of sub-bands", partial(training.plain, False, "subband"),
+                      DEFAULT_THREADS)
+    ours_bands = Way("tinyse's step, GRUs of sub-bands", partial(training.ours, scratch / "bands", False, "subband"),
+                     lanes)
+    ours_bands_grids = Way("tinyse's step, GRUs of sub-bands on the integer grids",
+                           partial(training.ours, scratch / "bands-grids", True, "subband"), lanes)
     same = training.same_parameters
     converter = Way("tf.lite.TFLiteConverter, then vela", partial(exporting.plain, trained, scratch / "plain"))
     export = Way("tinyse export", partial(exporting.ours, trained, scratch / "export"))
@@ -125,7 +131,10 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
             Contest("train-cost", "Training, quantization-aware against tinyse's float", ours_grids, ours_float, same),
             Contest("train-gru", "Training a GRU, float", ours_gru, plain_gru, same),
             Contest("train-gru-quantized", "Training a GRU, quantization-aware against tf_keras' float",
-                    ours_gru_grids, plain_gru, same)),
+                    ours_gru_grids, plain_gru, same),
+            Contest("train-subband", "Training GRUs of sub-bands, float", ours_bands, plain_bands, same),
+            Contest("train-subband-quantized", "Training GRUs of sub-bands, quantization-aware against tf_keras' float",
+                    ours_bands_grids, plain_bands, same)),
         "speed of export": (
             Contest("export", "Export", export, converter, exporting.same_weights, unit="exports"),),
         "speed of engines": (
