@@ -93,12 +93,16 @@ def test_an_exact_stream_of_raw_features_is_the_sequence(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", NETS)
 def test_training_arithmetic_stays_by_the_exact(kind: str) -> None:
-    """A step apart now and then, by a tie or a bent table; a recurrence carries it on for a while."""
+    """A step apart now and then, by a tie or a bent table; a recurrence carries it on for a while.
+
+    Counted in steps of the result. The logits of "everything" lie on a scale of 0.031, where one step is two of the
+    sigmoid's 1/256: a sixth of its logits are one step apart, 0.31 steps of the result on average (measured).
+    """
     model, given = quantized(kind)
     network, count = restore(model), FRAMES // 2
     last = network.twin(model.net.results[-1].node).out
     apart = np.abs(exact(kind)[-1][:count] - whole(network, given[:count])[-1]) / last.scale
-    assert apart.mean() < 0.4 and np.mean(apart > 2.5) < 0.02
+    assert apart.mean() < (0.35 if kind == "everything" else 0.3) and np.mean(apart > 2.5) < 0.02
 
 
 @pytest.fixture

@@ -205,7 +205,8 @@ def _costed(job: Job, chain: Chain, int8: Path, evaluation: Evaluation) -> Mappi
     """
     folder, rates = Path(job.folder) / "profile", scored_rates(evaluation, QUANTIZED)
     inputs = {"int8": model_sha256(int8), "target": sha256(load_target(job.target).path), "emulator": can_emulate(),
-              "devices": [sha256(load_target(each).path) for each in job.devices]}
+              "devices": [sha256(load_target(each).path) for each in job.devices],
+              **({"rates": list(rates.shares)} if rates else {})}
 
     def work() -> Outcome:
         from tinyse.measure.costs.pipeline import profile
