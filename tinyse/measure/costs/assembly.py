@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tinyse.core.artifacts import sha256, write_json
-from tinyse.export.bundle import MANIFEST, plan_json
+from tinyse.export.bundle import INT8, MANIFEST, part_file, plan_json
 from tinyse.export.targets import Target
 from tinyse.firmware.project import MODEL, Project, write_project
 from tinyse.measure.costs.locate import Located, manifest_target
@@ -34,6 +35,8 @@ def _write_sources(found: Located, target: Target, folder: Path) -> None:
     bundle = found.bundle()
     compiled = found.compiled if target.has_npu else ()
     folder.mkdir(parents=True)
+    for part, file in enumerate(bundle.files):
+        shutil.copyfile(file, folder / part_file(INT8, part, len(bundle.files)))
     write_c(bundle.plan, folder, bundle.files, compiled, bundle.ends, target, sha256(found.int8[0]))
     write_json(folder / MANIFEST, {"target": target.name, "ends": bundle.ends.as_dict(),
                                    "plan": plan_json(bundle.plan)})
