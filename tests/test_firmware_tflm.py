@@ -90,18 +90,19 @@ def test_a_tree_that_is_none_is_one_line(given, reason):
 @pytest.mark.parametrize(("name", "target", "reason"), [
     ("demo", NPU, "the TFLM build runs one part and this network has 2"),
     ("lone", NPU, "the TFLM build keeps the states of an LSTM only and this network has "),
-    ("still", "cortex-m55", "the TFLM build has no CONV_2D"),
+    ("mixed", "cortex-m55", "the TFLM build has no CONV_2D"),
 ])
 def test_a_network_that_it_cannot_run_is_one_line_before_anything_is_built(name, target, reason, tmp_path):
-    """Two parts; one part with a GRU's state; one part without states whose operator is not registered."""
+    """Two parts; one part with a GRU's state; one part with an operator that is not registered."""
     ends = load("demo").ends
     net = load("demo").net({}, ends)
     if name == "lone":
         b = Build(ends.shape)
         net = b.done(mask=b.dense(b.gru(b.reshape(b.x, (1, 1, 16)), 4, bits=8), 16, "sigmoid"))
-    elif name == "still":
+    elif name == "mixed":
         b = Build(ends.shape)
-        net = b.done(mask=b.conv(b.x, 1, (1, 3), (1, 1), "sigmoid"))
+        x = b.lstm(b.reshape(b.conv(b.x, 1, (1, 3), (1, 1), "relu"), (1, 1, 0)), 4)
+        net = b.done(mask=b.dense(x, 16, "sigmoid"))
     (tmp_path / "run").mkdir()
     replace(random_model(net), ends=ends).save(tmp_path / "run" / "model.npz")
     out = tmp_path / "out"
