@@ -318,7 +318,7 @@ def test_export_writes_a_project(tmp_path):
         "Makefile", "CMakeLists.txt", "sources.mk", "tflm.mk", "README.md", "LICENSE", "include", "src", "app",
         "boards", "model", "third_party"}
     assert (tmp_path / "fw" / "model" / "project.mk").read_text().splitlines()[1:] == [
-        "TARGET = cortex-m7", "NPU = 0", "BOARD ?= mps2-an500", "BACKEND ?= cpu"]
+        "TARGET = cortex-m7", "NPU = 0", "BOARD ?= mps2-an500", "BACKEND ?= cpu", "TFLM_LACKS = "]
     assert (tmp_path / "fw" / "third_party" / "cmsis-dsp" / "LICENSE").is_file()
     refused = CliRunner().invoke(main, [*arguments, "--board", "mps2-an500"])
     assert refused.exit_code == 2 and "--board says what a firmware project is for" in refused.stderr
