@@ -154,9 +154,9 @@ class Clips(Sequence[Clip]):
         names = self.names(name)
         return self.codes(name) == (names.index(value) if value in names else -1)
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> Clips:
-        """Those where bool[len(self)] is true."""
-        return self._some(self.rows[mask])
+    def where(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Clips:
+        """Those where bool[len(self)] is true, or those of these numbers, in their order."""
+        return self._some(self.rows[chosen])
 
     def groups(self, name: str) -> dict[str, Clips]:
         """The clips of each name in a coded column, sorted by name."""

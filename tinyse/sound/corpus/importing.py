@@ -112,6 +112,7 @@ def import_corpus(source: Path | str | None, folder: Path | str, layout: str = "
         _check(gathered, jobs, before, passed, strict, f"{source or rooms}", layout)
         if not add:
             _refuse_loss(folder, gathered.pieces)
+        del jobs, keys  # of a million files, half a gigabyte
         table, dealt = _catalogue(gathered.pieces, ledger, before, package, seed, ratios, bool(noise_source))
         meta: dict[str, Any] = {"tier": f"import-{layout}", "seed": seed, "ratios": list(ratios),
                                 "skipped": len(gathered.skipped), "doubles": len(gathered.doubles)}

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from tinyse.core.artifacts import cache_root, json_text, write_text, writing
 from tinyse.core.errors import CorpusError
-from tinyse.sound.corpus.clips import COLUMNS, NAMES, RATE, Clip, Clips, read_clips, table_of, write_table
+from tinyse.sound.corpus.clips import COLUMNS, MADE_AT_ONCE, NAMES, RATE, Clip, Clips, read_clips, table_of, write_table
 from tinyse.sound.corpus.pcm import Pcm, Samples, as_float, content, levels, to_int16
 from tinyse.sound.corpus.shards import ShardReader, ShardWriter, shards
 
@@ -255,9 +255,12 @@ def corpus_dir(tier: str = "small", root: Path | str | None = None) -> Path:
 def corpus_hash(clips: Clips) -> str:
     """SHA-256 over what matters of every clip, in any order of writing."""
     digest = hashlib.sha256()
-    columns = [clips.texts(name) for name in ("id", "kind", "split", "source", "sha256")]
-    for index in sorted(range(len(clips)), key=columns[0].__getitem__):
-        digest.update(("\t".join(column[index] for column in columns) + "\n").encode(*NAMES))
+    ids = clips.texts("id")
+    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+    for at in range(0, len(order), MADE_AT_ONCE):
+        some = clips.where(order[at:at + MADE_AT_ONCE])
+        for row in zip(*(some.texts(name) for name in ("id", "kind", "split", "source", "sha256")), strict=True):
+            digest.update(("\t".join(row) + "\n").encode(*NAMES))
     return digest.hexdigest()
 
 
