@@ -19,13 +19,17 @@ from npu_models import Tflm, compile_model, noisy_frames
 
 from tinyse.core.errors import ModelError
 from tinyse.export import limits
+from tinyse.export.checks import stream
 from tinyse.export.flatfile import unpack
+from tinyse.export.interpreted import Interpreters
 from tinyse.export.reader import read
 from tinyse.export.writer import STATES, write
 from tinyse.graph.graph import SIGMOID8, TANH8, Graph
 from tinyse.graph.grid import Grid
 from tinyse.graph.ops import Add, Depthwise, Requantize, Reshape, Sigmoid, Tanh
+from tinyse.graph.plan import Plan
 from tinyse.graph.reference import Reference
+from tinyse.graph.runner import Carried
 from tinyse.graph.tensor import State, Tensor
 from tinyse.npu import Machine
 
@@ -142,11 +146,13 @@ def test_a_released_model_read_and_written_is_the_same_network(path):
     again = write(graph)
     assert read(again) == graph
     assert compile_model(again) == path.with_name("model_vela.tflite").read_bytes()
-    reference, tflms = Reference(graph), (Tflm(data), Tflm(again))
-    for frame in noisy_frames(40, graph.inputs[0].channels):
-        ours = reference.run({graph.inputs[0].name: frame})[graph.outputs[0].name]
-        for tflm in tflms:
-            np.testing.assert_array_equal(tflm.run(frame), ours)
+    plan = Plan((graph,), (graph.outputs[0].name,))
+    frames = noisy_frames(40, int(np.prod(graph.inputs[0].shape))).reshape(40, -1)
+    reference = Reference(graph)
+    ours = stream(plan, lambda part, given: reference.run(given), frames)
+    for file in (data, again):
+        carried = Carried(plan, Interpreters(plan, [file], ["it"]).invoke)
+        np.testing.assert_array_equal(stream(plan, carried.run, frames), ours)
 
 
 def test_states_are_paired_by_the_file_itself_and_not_by_the_reader():

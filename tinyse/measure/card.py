@@ -171,8 +171,11 @@ def _reproduce(name: str, start: str | None) -> str:
     if start is None:
         return f"`make model NAME={name}` {does}"
     other = Path(start).name
+    if start.startswith("models/starts/"):
+        other = f"starts/{other}"
+    kind = "float" if "/starts/" in start else "int8"
     first = (f"float weights of [{other}](../{other}) and trains that first where `{start}` is not there"
-             if start.startswith("runs/") else f"released int8 weights of [{other}](../{other})")
+             if start.startswith("runs/") else f"released {kind} weights of [{other}](../{other})")
     return f"""`make model NAME={name}` {does}
 It starts from the {first}.
 With a dense run of your own: `tinyse train models/{name}/recipe.yaml --from RUN --out runs/{name}`."""
