@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,19 @@ from sweep_files import hand_made, point
 from tinyse.cli import main
 from tinyse.core.artifacts import sha256
 from tinyse.core.origin import Origin, Source
-from tinyse.export.bundle import INT8, model_of, model_sha256
+from tinyse.engines import load_engine
+from tinyse.export.bundle import INT8, model_of, model_sha256, part_files
 from tinyse.measure.costs.parts import PartCost, PartCosts, Rates
+from tinyse.measure.costs.pipeline import profile
 from tinyse.measure.scores.metrics import LABELS
 from tinyse.measure.scores.render import means_csv
 from tinyse.measure.scores.result import ClipScore, Evaluation, table_rows
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.studies.sweep.columns import sweep_columns
-from tinyse.studies.sweep.recommend import Limit
+from tinyse.studies.sweep.pipeline import _derived, plan_sweep
+from tinyse.studies.sweep.point import finished, run_job
+from tinyse.studies.sweep.recommend import Limit, released
+from tinyse.studies.sweep.spec import load_sweep
 
 FEW = """
 corpus: {tier: small}
@@ -43,6 +49,14 @@ def net() -> Net:
 RECIPES = {"demo": "name: demo\nfamily: demo\n" + FEW,
            "skip": "name: skip\nfamily_options: {lstm: [12], dense: [8]}\nskip: {enabled: true, rate: 0.5}\n" + FEW,
            "first": "name: first\nfamily: {file}\n" + FEW}
+SWEEP = """\
+name: tiny
+recipe: {recipe}
+from: {start}
+devices: []
+score: {{count: 1, validation: 1, seconds: 1, snrs: [0], metrics: [si_sdr, sdr]}}
+points: [{{name: other, set: {{train.compress_rate: 0.001}}}}]
+"""
 
 
 def did(*arguments: object) -> str:
@@ -92,6 +106,27 @@ def test_from_training_to_every_page(name: str, corpus: Path, tmp_path: Path) ->
         assert f"frames of the test split that run part {part}" in card
         assert f"| part {part} | {100 * rate:.1f} % |" in card
     assert model_of(models / name) == (models / name if len(rates) > 1 else models / name / INT8)
+    one, other = (load_engine(folder).plan for folder in (models / name, export))
+    assert [replace(part, name="") for part in one.parts] == [replace(part, name="") for part in other.parts]
+    assert (one.results, one.policy) == (other.results, other.policy)
+    assert profile(models / name, "ethos-u55-128").npu.cycles == sum(cycles)
+
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP.format(recipe=recipe, start=training))
+    plan = plan_sweep(load_sweep(file), tmp_path / "sweep", corpus)
+    run_job(plan.dense)
+    result = finished(plan.dense, plan.common.out)
+    assert result is not None and result.values["cycles"] == sum(cycles)
+    columns = sweep_columns(plan.spec.target, (), ("si_sdr", "sdr"), name == "skip", len(rates))
+    (whole,) = _derived([result], columns)[1]
+    assert {column.key for column in columns} <= set(whole.values)
+    shares = [whole.values[f"part_{part}_rate"] for part in range(len(rates))] if len(rates) > 1 else [
+        whole.values["update_rate"]]
+    assert whole.values["mean_cycles"] == pytest.approx(
+        sum(share * each for share, each in zip(shares, cycles, strict=True)))
+    assert released(result, models) == models / name
+    next(iter(part_files(Path(plan.dense.folder) / "export", INT8))).write_bytes(b"other")
+    assert finished(plan.dense, plan.common.out) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.floats(0, 1)), min_size=1, max_size=5))

@@ -27,7 +27,7 @@ from tinyse.sound import DEFAULT
 def profile(path: Path | str, target: str | None = None, firmware: Options | None = None) -> Profile:
     """Profile an export folder, a run folder, or a .tflite file.
 
-    A bare int8 .tflite needs ``target`` and is compiled by Vela into a temporary folder.
+    A bare int8 .tflite needs ``target``; without Vela's reports, it and a release are compiled into a temporary folder.
 
     Args:
         path: what to profile.
@@ -45,13 +45,11 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
         bundle = found.bundle()
         # TFLM and Vela say less of what they cannot read.
         graphs = bundle.graph_plan().graphs if found.int8 else ()
-        if found.reports is None and not found.compiled:
-            if found.target is None:
-                raise ModelError(f"{path}: says not what it was exported for",
-                                 "name a target: --target ethos-u55-128")
-            if found.target.has_npu:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinyse-profile-")))
-                found = _compile(found, found.target, folder)
+        if found.reports is None and not found.compiled and found.target is None:
+            raise ModelError(f"{path}: says not what it was exported for", "name a target: --target ethos-u55-128")
+        if found.reports is None and found.int8 and found.target is not None and found.target.has_npu:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinyse-profile-")))
+            found = _compile(found, found.target, folder)
         frames_per_second = bundle.ends.frames_per_second
         npus, reports, chosen = _npus(found, skipped, frames_per_second)
         npu, measured = whole_estimate(npus), _arena(found, skipped)
@@ -77,7 +75,7 @@ def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Loca
     from tinyse.export.vela import compile_model
 
     return replace(found, compiled=tuple(compile_model(path, target, folder).path for path in found.int8),
-                   reports=folder)
+                   reports=folder, vela="")
 
 
 def _npus(found: locate.Located, skipped: list[str],
