@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.measure.scores.pairs import Pair, corpus_pairs
+from tinyse.measure.scores.pairs import Pair, corpus_pairs, paired
 
 LEVELS_DB = (-55.0, -45.0, -35.0, -26.0, -15.0, -10.0)
 LEVEL_SNR = 3.0
@@ -17,12 +17,17 @@ Maker = Callable[[Path | str | None, str, Sequence[float], int, float, int], Ite
 
 def room_pairs(corpus: Path | str | None, split: str, snrs: Sequence[float], count: int, seconds: float, seed: int,
                ) -> Iterator[Pair]:
-    """Mixtures in simulated rooms; the reference is the speech with its room (`sound.corpus.distant`)."""
+    """Mixtures in simulated rooms; the reference is the speech with its room (`sound.corpus.distant`).
+
+    Raises:
+        ToolError: pyroomacoustics is not installed; at once, before a pair is asked for.
+    """
     from tinyse.sound.corpus.distant import room_mixtures
+    from tinyse.sound.corpus.simulated import pyroomacoustics
     from tinyse.sound.corpus.store import Corpus, corpus_dir
 
-    for mixture in room_mixtures(Corpus.open(corpus or corpus_dir("small")), split, snrs, count, seconds, seed):
-        yield Pair(mixture.name, mixture.snr, mixture.noisy, mixture.clean)
+    pyroomacoustics()
+    return paired(room_mixtures(Corpus.open(corpus or corpus_dir("small")), split, snrs, count, seconds, seed))
 
 
 def level_pairs(corpus: Path | str | None, split: str, snrs: Sequence[float], count: int, seconds: float, seed: int,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyse.core.errors import CorpusError
 from tinyse.measure.scores.metrics import Signal
+
+if TYPE_CHECKING:
+    from tinyse.sound.corpus.mix import Mixture
 
 FILE_ID = re.compile(r"fileid_\d+$")
 
@@ -33,7 +37,12 @@ def corpus_pairs(corpus: Path | str | None, split: str, snrs: Sequence[float], c
     from tinyse.sound.corpus.store import Corpus, corpus_dir
 
     opened = Corpus.open(corpus or corpus_dir("small"))
-    for mixture in test_mixtures(opened, split, tuple(snrs), count_per_snr, seconds, seed):
+    yield from paired(test_mixtures(opened, split, tuple(snrs), count_per_snr, seconds, seed))
+
+
+def paired(mixtures: Iterable[Mixture]) -> Iterator[Pair]:
+    """Mixtures of a corpus as pairs."""
+    for mixture in mixtures:
         yield Pair(mixture.name, mixture.snr, mixture.noisy, mixture.clean)
 
 

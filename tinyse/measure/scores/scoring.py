@@ -25,7 +25,6 @@ from tinyse.measure.scores.pairs import Pair, corpus_pairs, folder_pairs, over_n
 from tinyse.measure.scores.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.measure.scores.systems import System, describe, load, resolve
 from tinyse.sound import StreamingEnhancer
-from tinyse.sound.corpus.simulated import pyroomacoustics
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 ALL = tuple(name for name in METRICS if name != "composite")
@@ -189,8 +188,6 @@ def evaluate(
                  "seed": seed, "seconds": seconds}
     make: Maker = corpus_pairs
     total = len(snrs) * count_per_snr
-    if condition == "rooms":
-        pyroomacoustics()  # or say that it is missing before anything is loaded
     if condition != "mixtures":
         make, described["condition"] = CONDITIONS[condition], condition
         fixed: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.clips import RATE
 from tinyse.sound.corpus.mix import SNRS, SPEECH_LEVEL_DB, Mixture, active_level, mix_at_snr, test_mixtures
-from tinyse.sound.corpus.simulated import TRIES, pyroomacoustics
+from tinyse.sound.corpus.simulated import placed, pyroomacoustics
 from tinyse.sound.corpus.store import Corpus
 
 DISTANCES = (0.5, 4.0)
@@ -61,12 +61,11 @@ def room_responses(seed: int, number: int) -> tuple[NDArray[np.float32], NDArray
 
 
 def _place(rng: np.random.Generator, room: Any, microphone: NDArray[Any], height: float) -> NDArray[Any]:
-    for _ in range(TRIES):
-        way = rng.standard_normal(3) * [1.0, 1.0, 0.3]
-        place = microphone + way / np.linalg.norm(way) * np.exp(rng.uniform(*np.log(DISTANCES)))
-        if 0.3 < place[2] < height - 0.3 and all(room.is_inside(place + step) for step in np.eye(3)[:2] * 0.2):
-            return np.asarray(place)
-    raise CorpusError("no place for a source in a room", "another --seed")
+    found = placed(rng, microphone, DISTANCES, lambda at: 0.3 < at[2] < height - 0.3 and all(
+        room.is_inside(at + step) for step in np.eye(3)[:2] * 0.2))
+    if found is None:
+        raise CorpusError("no place for a source in a room", "another --seed")
+    return found
 
 
 def room_mixtures(corpus: Corpus, split: str = "test", snrs: Sequence[float] = SNRS, count_per_snr: int = 10,

@@ -7,6 +7,7 @@ method of pyroomacoustics; Schroeder 2011). Responses are written as WAV files, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,15 @@ WALL = 0.4
 TRIES = 200
 
 
-def _place(rng: np.random.Generator, size: NDArray[Any], microphone: NDArray[Any]) -> NDArray[Any]:
-    """A mouth in the room, at a distance drawn from ``DISTANCES``."""
-    low, high = np.array([WALL, WALL, 0.9]), size - WALL
+def placed(rng: np.random.Generator, microphone: NDArray[Any], distances: tuple[float, float],
+           fits: Callable[[NDArray[Any]], bool]) -> NDArray[Any] | None:
+    """A place [3] in metres that ``fits``, its distance drawn evenly in the logarithm; None where none is found."""
     for _ in range(TRIES):
         way = rng.standard_normal(3) * [1.0, 1.0, 0.3]
-        distance = np.exp(rng.uniform(*np.log(DISTANCES)))
-        place = microphone + way / np.linalg.norm(way) * distance
-        if np.all(place > low) and np.all(place < high):
-            return place
-    return np.asarray(rng.uniform(low, high))
+        place = microphone + way / np.linalg.norm(way) * np.exp(rng.uniform(*np.log(distances)))
+        if fits(place):
+            return np.asarray(place)
+    return None
 
 
 def pyroomacoustics() -> Any:
@@ -77,8 +77,10 @@ def responses(seed: int, index: int) -> list[NDArray[np.float32]]:
                    for name, wall in zip(names, walls, strict=True)})
     microphone = rng.uniform([WALL, WALL, 0.7], size - WALL)
     room.add_microphone(microphone)
+    low, high = np.array([WALL, WALL, 0.9]), size - WALL
     for _ in range(SOURCES):
-        room.add_source(_place(rng, size, microphone))
+        place = placed(rng, microphone, DISTANCES, lambda at: bool(np.all(at > low) and np.all(at < high)))
+        room.add_source(rng.uniform(low, high) if place is None else place)
     room.compute_rir()
     return [np.asarray(one, np.float32) for one in room.rir[0]]
 
