@@ -72,7 +72,7 @@ def recipe(folder: Path, text: str, **changes: object) -> object:
     return recipe_of({"name": "a", "family": str(folder / "mine.py"), **FEW, **changes}, "a")
 
 
-@pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed"])
+@pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed", "levelled"])
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_few_steps_lower_the_loss(kind: str, loss: str, corpus: Path, tmp_path: Path) -> None:
     plan = recipe(tmp_path, FAMILIES[kind])

@@ -147,7 +147,7 @@ def test_training_lowers_the_loss(corpus, tmp_path):
     assert values[-1] < 0.85 * values[0]
 
 
-@pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed"])
+@pytest.mark.parametrize("loss", ["compressed", "si_sdr", "mixed", "levelled"])
 def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss):
     mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1)
     network = Network(tinylstm(128, (16,), (16,), 128), 0.5, 0.4)

@@ -19,7 +19,7 @@ from tinyse.sound import DEFAULT
 from tinyse.train.distillation import Teacher
 from tinyse.train.ends import sounded, stft
 from tinyse.train.keras import tf
-from tinyse.train.loss import MIXED_WEIGHT, complex_spectral, compressed_spectral, lifting, si_sdr
+from tinyse.train.loss import MIXED_WEIGHT, complex_spectral, compressed_spectral, level_weights, lifting, si_sdr
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
 
@@ -114,15 +114,17 @@ class Lanes:
     def _recipe_loss(self, answer: Any, batch: tuple[Any, ...]) -> Any:
         _, clean, noisy, cosine, waves = batch[:5]
         ends, compressed = self.mixer.ends, 0.0
+        weights = level_weights(waves[1]) if self.loss == "levelled" else 1.0
         if self._lift is not None and self.loss != "si_sdr":
-            compressed = compressed_spectral(answer, clean, noisy, cosine, self._lift)
+            compressed = compressed_spectral(answer, clean, noisy, cosine, self._lift, weights)
         if self._lift is not None and self.loss == "compressed":
             return compressed
         estimate = sounded(stft(waves[0], ends.framing), tf.transpose(answer, (1, 0, 2)), ends)
         edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
         pair = estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]
         if self._lift is None and self.loss != "si_sdr":
-            compressed = complex_spectral(*(stft(wave, ends.framing if ends.synthesizes else WHOLE) for wave in pair))
+            framing = ends.framing if ends.synthesizes else WHOLE
+            compressed = complex_spectral(*(stft(wave, framing) for wave in pair), weights)
         if self.loss == "compressed":
             return compressed
         return MIXED_WEIGHT * compressed - tf.reduce_mean(si_sdr(*pair))

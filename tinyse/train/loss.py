@@ -23,6 +23,8 @@ EXPONENT = 0.3
 COMPLEX_WEIGHT = 0.113
 MIXED_WEIGHT = 200.0
 """Of the compressed loss beside SI-SDR in dB, where both are wanted: a tenth of it is then worth 0.7 dB (ours)."""
+LEVEL = 0.05
+"""RMS that ``levelled`` takes the clean speech of every mixture at, of full scale 1 (ours)."""
 MASK_FLOOR = 1e-5
 """Keeps the power's gradient finite where the lifted mask is zero (ours)."""
 
@@ -37,16 +39,24 @@ def enhanced_magnitude(mask: Any, noisy: Any, lift: Any) -> Any:
     return tf.pow(tf.tensordot(mask, lift, 1) + MASK_FLOOR, EXPONENT) * noisy
 
 
-def compressed_spectral(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any) -> Any:
+def level_weights(clean: Any) -> Any:
+    """What the compressed loss of clean waves [B, samples] is multiplied by to be that at ``LEVEL``, [B]."""
+    rms = tf.sqrt(tf.reduce_mean(tf.square(clean), -1))
+    return tf.pow(LEVEL / tf.maximum(rms, 0.002 * LEVEL), 2.0 * EXPONENT)
+
+
+def compressed_spectral(mask: Any, clean: Any, noisy: Any, cosine: Any, lift: Any, weights: Any = 1.0) -> Any:
     """The paper's loss, a scalar.
 
     Args:
+        weights: of the mixtures, [B], of arrays [T, B, bins].
         mask: mel mask [..., bands] in (0, 1).
         clean, noisy: |X|^0.3 and |N|^0.3, [..., bins].
         cosine: cos(arg X - arg N), [..., bins].
         lift: [bands, bins].
     """
-    return tf.reduce_mean(compressed_error(enhanced_magnitude(mask, noisy, lift), clean, cosine))
+    error = compressed_error(enhanced_magnitude(mask, noisy, lift), clean, cosine)
+    return tf.reduce_mean(error if isinstance(weights, float) else error * weights[:, tf.newaxis])
 
 
 def compressed_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
@@ -57,12 +67,13 @@ def compressed_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
     return (1.0 + COMPLEX_WEIGHT) * magnitude + COMPLEX_WEIGHT * turned
 
 
-def complex_spectral(enhanced: Any, clean: Any) -> Any:
-    """The paper's loss, a scalar, of complex spectra [..., bins]."""
+def complex_spectral(enhanced: Any, clean: Any, weights: Any = 1.0) -> Any:
+    """The paper's loss, a scalar, of complex spectra [B, T, bins]; ``weights`` of the mixtures, [B]."""
     sizes = [compress(magnitude(each), EXPONENT) for each in (enhanced, clean)]
     ours, theirs = (compress_complex(tf.math.real(each), tf.math.imag(each), EXPONENT) for each in (enhanced, clean))
     apart = tf.square(ours[0] - theirs[0]) + tf.square(ours[1] - theirs[1])
-    return tf.reduce_mean(tf.square(sizes[0] - sizes[1]) + COMPLEX_WEIGHT * apart)
+    error = tf.square(sizes[0] - sizes[1]) + COMPLEX_WEIGHT * apart
+    return tf.reduce_mean(error if isinstance(weights, float) else error * weights[:, tf.newaxis, tf.newaxis])
 
 
 def energy_error(enhanced: Any, clean: Any, cosine: Any) -> Any:

@@ -31,6 +31,8 @@ Wave = NDArray[np.float32]
 BANK = 160
 """Generated noises made at the start; six seconds each."""
 BANK_SECONDS = 6.0
+QUIET_DB = 20.0, 45.0
+"""SNRs of mixtures with next to nothing to take away (ours)."""
 PLACES = 64
 """Recordings with silent places of which it is remembered where they have sound."""
 
@@ -198,6 +200,8 @@ class Mixer:
         active = float(np.sqrt(np.mean(np.square(speech[loud])))) if loud.any() else 1.0
         level = 10.0 ** (rng.uniform(self.part.level_db[0], self.part.level_db[1]) / 20.0)
         ratio = 10.0 ** (-rng.uniform(self.part.snr_db[0], self.part.snr_db[1]) / 20.0)
+        if self.part.quiet and rng.random() < self.part.quiet:
+            ratio = 10.0 ** (-rng.uniform(*QUIET_DB) / 20.0)
         clean = speech * np.float32(level / max(active, 1e-6))
         mixed = clean + noise * np.float32(level * ratio)
         if self.part.narrow and rng.random() < self.part.narrow:

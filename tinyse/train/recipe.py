@@ -38,8 +38,9 @@ class MixingPart:
     """On-the-fly mixtures: lengths in seconds, levels in dB, shares in 0..1.
 
     ``voice``: of speech resampled to another voice. ``speech_eq_db``: depth of its equalizer. ``room``: of speech in a
-    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones. ``shares``: "PACKAGE=SHARE" lines,
-    of speech and of noise drawn from a package of the corpus, whatever its size.
+    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones. ``quiet``: of mixtures with next to
+    nothing to take away, 20 to 45 dB SNR. ``shares``: "PACKAGE=SHARE" lines, of speech and of noise drawn from a
+    package of the corpus, whatever its size.
     """
 
     seconds: float = within(0.25, 60, default=2.0)
@@ -56,12 +57,16 @@ class MixingPart:
     room: float = within(0, 1, default=0.0)
     narrow: float = within(0, 1, default=0.0)
     overload: float = within(0, 1, default=0.0)
+    quiet: float = within(0, 1, default=0.0)
     shares: tuple[str, ...] = field(metadata={"empty": True}, default=())
 
 
 @dataclass(frozen=True)
 class TrainPart:
     """Schedule of both phases; the compressed phase quantizes and prunes.
+
+    ``loss``: ``mixed`` is SI-SDR and the compressed spectrum, ``levelled`` the same with every mixture's spectrum taken
+    at one level: softer speech weighs as much as louder.
 
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
@@ -71,7 +76,7 @@ class TrainPart:
     weight of the distance to that model's output in the compressed phase's loss.
     """
 
-    loss: str = one_of("compressed", "si_sdr", "mixed", default="compressed")
+    loss: str = one_of("compressed", "si_sdr", "mixed", "levelled", default="compressed")
     float_steps: int = within(0, 10_000_000, default=1000)
     float_rate: float = within(1e-7, 1, default=1e-3)
     compress_steps: int = within(0, 10_000_000, default=200)
