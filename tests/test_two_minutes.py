@@ -12,9 +12,9 @@ from tinyse.engines import Engine, load_engine
 from tinyse.engines.integer import IntegerEngine
 from tinyse.engines.keras import KerasEngine
 from tinyse.export.bundle import open_bundle
-from tinyse.graph.dequantize import dequantized
 from tinyse.graph.grid import nearest
 from tinyse.sound import features, stft
+from tinyse.train.dense import bundled_model
 from tinyse.train.keras import tf
 from tinyse.train.network import Network, restore
 
@@ -42,7 +42,7 @@ def whole(network: Network, given: np.ndarray) -> np.ndarray:
 
 def test_a_stream_is_the_sequence() -> None:
     given, bundle = two_minutes(), open_bundle(MODEL)
-    model = dequantized(bundle.graph_plan().graphs[0], bundle.ends)
+    model = bundled_model(bundle)
     real = replace(model, ranges=None)
     np.testing.assert_allclose(streamed(KerasEngine(real), given), whole(restore(real), given), atol=1e-5)
 

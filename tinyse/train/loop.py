@@ -7,7 +7,6 @@ validation everything that decides the next step is in checkpoints/last.npz.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
 from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
-from tinyse.train.interrupt import interrupts
+from tinyse.train.interrupt import Stop, at_once, stop_if_asked
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import WORTH_COMPILING, Lanes
 from tinyse.train.mixer import Mixer
@@ -87,6 +86,7 @@ class Run:
         self.best_weights: list[Any] = []
         self.stale = 0
         self.recent: list[float] = []
+        self.due: list[str] = []
         self.ranges: dict[str, tuple[float, float]] | None = None
         self.pruning: PruningMethod | None = None
         self.budget: Budget | None = None
@@ -156,8 +156,10 @@ class Run:
         return {self.float_end + freeze // 2, self.float_end + freeze} if freeze > 1 else set()
 
     def _relearn(self) -> None:
-        self.ranges = learn_ranges(self.network, self.mixer, 16, self.step)
-        self.network.quantize(self.ranges)
+        with at_once():
+            ranges = learn_ranges(self.network, self.mixer, 16, self.step)
+        self.ranges = ranges
+        self.network.quantize(ranges)
 
     def _enter_compress(self) -> None:
         """Keep the best float weights, fold the normalizer, go on the grids, start pruning."""
@@ -207,12 +209,13 @@ class Run:
 
     # -- validation -------------------------------------------------------------------------------------
 
-    def _validate(self) -> float:
+    def _validate(self) -> None:
         with self.average.shown(self.network, self.pruning) if self.average is not None else nullcontext():
-            return self._score()
+            self._score()
 
-    def _score(self) -> float:
-        score = self.validation.si_sdr(self.network)
+    def _score(self) -> None:
+        with at_once():
+            self.score = score = self.validation.si_sdr(self.network)
         rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
@@ -226,7 +229,6 @@ class Run:
                 self.best_weights = self.network.get_weights()
             else:
                 self.stale += 1
-        return score
 
     # -- the whole ----------------------------------------------------------------------------------------
 
@@ -236,30 +238,38 @@ class Run:
         Raises:
             TrainingError: interrupted (the checkpoint is written first), or the loss is not finite.
         """
+        waits = True
         try:
-            with interrupts() as asked:
-                if self.phase == "float":
-                    self._run_phase(asked)
-                    self._enter_compress()
-                    save_run(self)
-                self._run_phase(asked)
+            if self.phase == "float":
+                self._run_phase()
+                self._enter_compress()
+                save_run(self)
+            self._run_phase()
             return self._finish()
+        except Stop as stop:
+            waits = False  # for threads that compile
+            raise stop.error(f"at step {self.step}" + "; the checkpoint is written" * bool(self.step)) from None
         except tf.errors.OpError as error:  # TensorBoard's writer on a full disk, or no memory for a batch
             raise TrainingError(f"{self.folder}: {str(error).splitlines()[0]}",
                                 "free some disk space or memory, then go on with --resume") from error
         finally:
-            self.lanes.close()
+            self.lanes.close(waits)
 
-    def _run_phase(self, asked: Callable[[], bool]) -> None:
+    def _run_phase(self) -> None:
+        try:
+            self._run_steps()
+        except Stop:
+            save_run(self)
+            raise
+
+    def _run_steps(self) -> None:
         train = self.recipe.train
         begin, end, _ = self._phase_bounds()
         started, first = time.perf_counter(), self.step
-        score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
+        self.score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
+        self._catch_up()
         while self.step < end and self.stale < train.patience:
-            if asked():
-                save_run(self)
-                raise TrainingError(f"stopped at step {self.step}; the checkpoint is written",
-                                    "go on with --resume")
+            stop_if_asked()
             self.recent = [*self.recent[1 - LOG_EVERY :], self._take_step()]
             self.step += 1
             if self.step == first + 1:
@@ -271,14 +281,24 @@ class Run:
                 self.records.add(step=self.step, phase=self.phase, loss=float(np.mean(self.recent)),
                                  rate=self._rate())
             if self.phase == "compress" and self.step in self._freeze_steps() and self.ranges:
+                self.due.append("ranges")
+            if self.step % train.validate_every == 0 or self.step == end:
+                self.due.append("score")
+            self._catch_up()
+            self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,
+                               values={"loss": self.recent[-1], "si_sdr": self.score,
+                                       "frames/s": self.speed.get(self.phase, 0.0)}))
+
+    def _catch_up(self) -> None:
+        """Do what is due after the last step; what a signal cuts off is due again when the run goes on."""
+        while self.due:
+            if self.due[0] == "ranges":
                 self._relearn()
                 self._trace()
-            if self.step % train.validate_every == 0 or self.step == end:
-                score = self._validate()
+            else:
+                self._validate()
+            if self.due.pop(0) == "score":
                 save_run(self)
-            self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,
-                               values={"loss": self.recent[-1], "si_sdr": score,
-                                       "frames/s": self.speed.get(self.phase, 0.0)}))
 
     def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
         return self.network.export(self.ends, ranges, meta, self.label)
