@@ -55,8 +55,8 @@ def test_a_run_that_is_stopped_everywhere_is_the_run_that_is_not(corpus, tmp_pat
     for place, name, step, number in PLACES:
         kept, reached, compiled = getattr(place, name), threading.Event(), threading.Event()
 
-        def ask(*given, kept=kept, reached=reached, compiled=compiled, number=number, step=step, **named):
-            if not reached.is_set() and (kept.__name__ != "add" or named["step"] == step):
+        def ask(*given, kept=kept, reached=reached, compiled=compiled, number=number, at=step, **named):
+            if not reached.is_set() and (kept.__name__ != "add" or named["step"] == at):
                 reached.set()
                 os.kill(os.getpid(), number)
                 if kept.__name__ == "_differentiate":
