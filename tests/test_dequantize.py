@@ -76,7 +76,7 @@ def test_every_released_model_gives_its_weights_back(folder):
 
 def test_another_network_is_refused_by_the_layer_that_differs():
     plan = branched("residual").plan()
-    with pytest.raises(ModelError, match=r"few: is not the network that it is said to be: features: is \[1, 1, 8, 2\], not"):
+    with pytest.raises(ModelError, match=r"few: is not the .* said to be: features: is \[1, 1, 8, 2\], not"):
         dequantized(plan, tinylstm(16, (4,), (), 8), Ends(), "few")
     with pytest.raises(ModelError, match="1 parts, and the family has 2"):
         dequantized(plan, NETS["exits"](), Ends())

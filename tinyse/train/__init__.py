@@ -15,7 +15,8 @@ from tinyse.train.interrupt import Stop, at_once, interrupts
 from tinyse.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from tinyse.train.loop import Run, TrainResult
+    from tinyse.train.loop import Run
+    from tinyse.train.result import TrainResult
 
 __all__ = ["train"]
 

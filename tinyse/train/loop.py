@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinyse.core.artifacts import atomic_path, write_manifest
 from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, Step
-from tinyse.graph.cluster import distinct_values
-from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net
-from tinyse.graph.snap import snap
 from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
 from tinyse.train.calibration import learn_ranges
@@ -34,6 +29,7 @@ from tinyse.train.prune import PruningMethod
 from tinyse.train.pruning import make_compression, zero_share
 from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
+from tinyse.train.result import TrainResult, finish
 from tinyse.train.resume import save_run
 from tinyse.train.skipping import Budget, GatedLanes
 from tinyse.train.start import Start, take_weights
@@ -42,25 +38,6 @@ from tinyse.train.validation import Validation
 LOG_EVERY = 10
 FINAL_RATE = 0.03
 """Share of the peak learning rate left at the end of a phase's cosine."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What training gives.
-
-    Attributes:
-        folder: the run folder.
-        float_model, model: paths of float.npz and model.npz.
-        si_sdr: validation SI-SDR in dB of the final model; ``noisy_si_sdr`` of the input.
-        frames_per_second: frames trained a second in the float and in the compressed phase.
-    """
-
-    folder: Path
-    float_model: Path
-    model: Path
-    si_sdr: float
-    noisy_si_sdr: float
-    frames_per_second: dict[str, float]
 
 
 class Run:
@@ -166,7 +143,7 @@ class Run:
         if self.best_weights:
             self.network.set_weights(self.best_weights)
         meta = {"phase": "float", "val_si_sdr": self.best["score"], "recipe": self.recipe.name}
-        self._model(None, meta).save(self.folder / "float.npz")
+        self.network.export(self.ends, None, meta, self.label).save(self.folder / "float.npz")
         self.network.fold_normalizer()
         self.network.fold_norms()
         self.phase, self.float_end, self.stale = "compress", self.step, 0
@@ -245,7 +222,7 @@ class Run:
                 self._enter_compress()
                 save_run(self)
             self._run_phase()
-            return self._finish()
+            return finish(self)
         except Stop as stop:
             waits = False  # for threads that compile
             raise stop.error(f"at step {self.step}" + "; the checkpoint is written" * bool(self.step)) from None
@@ -299,31 +276,3 @@ class Run:
                 self._validate()
             if self.due.pop(0) == "score":
                 save_run(self)
-
-    def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
-        return self.network.export(self.ends, ranges, meta, self.label)
-
-    def _finish(self) -> TrainResult:
-        if self.best_weights:
-            self.network.set_weights(self.best_weights)
-        score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(self.network)
-        updates = self.best.get("update_rate", self.validation.update_rate)
-        sparsity = self.pruning.sparsity() if self.pruning is not None else {}
-        prunes = self.pruning is not None and self.recipe.prune.method != "none"
-        meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
-                "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates}
-        model = snap(self._model(self.ranges, meta))
-        model.save(self.folder / "model.npz")
-        with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
-            np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.ends.inputs)[:4000])
-        self.records.write()
-        self.records.draw()
-        files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
-        files |= {own.name: self.folder / own.name for own in [self.recipe.own_family] if own}
-        write_manifest(self.folder, "train", files, {
-            "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
-            "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
-            "val_update_rate": updates, "distinct": distinct_values(model), "start_sha256": self.start_hash,
-            "distill": self.recipe.train.distill})
-        return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
-                           self.validation.noisy_db, self.speed)
