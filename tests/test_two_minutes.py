@@ -35,7 +35,7 @@ def streamed(engine: Engine, given: np.ndarray) -> np.ndarray:
 
 
 def whole(network: Network, given: np.ndarray) -> np.ndarray:
-    """The sequence at once; its 7,500 steps loop in a graph, which takes a tenth of the time."""
+    """The sequence at once, its 7,500 steps in a graph: step by step the whole test took 408 s, alone on two cores."""
     run = tf.function(lambda frames: network.run(frames, network.zero_states(1))[0][-1])
     return run(tf.constant(given[:, None])).numpy()[:, 0]
 

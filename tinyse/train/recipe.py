@@ -71,8 +71,8 @@ class TrainPart:
 
     ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
 
-    ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
-    weight of the distance to that model's output in the compressed phase's loss.
+    ``start``: a dense run's folder, a float model, or an int8 one beside its recipe, whose weights take the place of
+    the float phase. ``distill``: weight of the distance to that model's output in the compressed phase's loss.
     """
 
     loss: str = one_of("compressed", "si_sdr", "mixed", "levelled", default="compressed")
