@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.core.errors import ExportError, ModelError
+from tinyse.core.errors import ExportError, ModelError, RecipeError
 from tinyse.export.bundle import INT8, Bundle, open_bundle, part_files
 from tinyse.graph.dequantize import dequantized, floating
 from tinyse.graph.graph import Graph
@@ -45,7 +45,7 @@ def dense_model(file: Path, key: str) -> Model:
         return model
     try:
         return floating(bundled_model(open_bundle(file)))
-    except (ExportError, ModelError) as error:
+    except (ExportError, ModelError, RecipeError) as error:
         raise ModelError(f"{key}: {error}", error.hint) from error
 
 

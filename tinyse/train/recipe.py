@@ -16,7 +16,7 @@ import yaml
 
 from tinyse.core.artifacts import sha256, write_bytes, write_text
 from tinyse.core.errors import RecipeError
-from tinyse.core.sections import build, convert, merged, one_of, parse_shares, plain, within
+from tinyse.core.sections import build, convert, merged, one_of, parse_shares, plain, read_yaml, within
 from tinyse.families import load
 from tinyse.graph.net import Net
 from tinyse.sound.ends import Ends
@@ -276,16 +276,7 @@ def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) 
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key, or a value out of range.
     """
-    path = Path(source)
-    if not path.exists() and (BUILT_IN / f"{source}.yaml").exists():
-        path = BUILT_IN / f"{source}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(item.stem for item in BUILT_IN.glob("*.yaml")))
-        raise RecipeError(f"{source}: no such recipe", f"a YAML file, or a built-in name: {names}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
+    path, values = read_yaml(source, BUILT_IN, "recipe")
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: {type(values).__name__} instead of a mapping", "key: value lines")
     if "family" in (overrides or {}):  # its options are another's

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tinyse.core.errors import RecipeError
+from tinyse.core.sections import read_yaml
 from tinyse.export.targets import load_target
 from tinyse.export.targets.parsing import Section
 from tinyse.graph.groups import DEFAULT_BLOCK, Structure
@@ -151,16 +150,7 @@ def load_sweep(source: str | Path, start: str | None = None) -> SweepSpec:
     Raises:
         RecipeError: no such file, an unknown key, a value that is not accepted, or a point whose recipe is not.
     """
-    path = Path(source)
-    if not path.is_file() and (BUILT_IN / f"{source}.yaml").is_file():
-        path = BUILT_IN / f"{source}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(item.stem for item in BUILT_IN.glob("*.yaml")))
-        raise RecipeError(f"{source}: no such sweep", f"a YAML file, or a built-in name: {names}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
+    path, values = read_yaml(source, BUILT_IN, "sweep")
     return _sweep(path, values, start)
 
 
