@@ -1,12 +1,12 @@
 """An int8 network back in real units: what a released model, whose float weights nobody kept, is fine-tuned from.
 
 Its layers lower as ever, but of arrays whose values are places, and onto the operators that are there. Each operator
-then says what stands in its places, and the grid of the next one is the range that a layer asks for.
+then says what stands in its places, and the grid that it writes on is the range that its layer had asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,20 @@ class _Width(Exception):
 
     def __init__(self, share: float) -> None:
         self.share = share
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked(Grid):
+    """The grid of a range, of which nothing is known until an operator writes on it: until then the next one's."""
+
+    key: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Grid) and (self.scale, self.zero_point, self.bits) == (
+            other.scale, other.zero_point, other.bits)
+
+    def __hash__(self) -> int:
+        return hash((self.scale, self.zero_point, self.bits))
 
 
 class _Lifting(Lowering):
@@ -158,10 +172,10 @@ class _Lifting(Lowering):
         return alpha, 1.0
 
     def grid(self, key: str) -> Grid:
-        """What the next operator writes on: a layer asks for a range where it is about to need it."""
+        """To be known by what is written on it."""
         found = self._next().out.grid
         self.ranges[key] = found.range
-        return found
+        return _Asked(found.scale, found.zero_point, found.bits, key)
 
     def cell_grid(self, key: str) -> Grid:
         """The next operator's, of its cell."""
@@ -191,6 +205,9 @@ class _Lifting(Lowering):
         there = self._next()
         if type(op) is type(there) and op.out.channels != there.out.channels:
             raise _Width(there.out.channels / op.out.channels)
+        if isinstance(op.out.grid, _Asked):
+            self.ranges[op.out.grid.key] = there.out.grid.range
+            op = replace(op, out=replace(op.out, grid=there.out.grid))
         if _settings(op) != _settings(there) or op.ins != there.ins:
             raise ModelError(f"{self._node.name}: {there.kind} {there.out.name} is in its place")
         low, high = self._bounds.get(self._node.owner, (np.zeros(1), np.zeros(1)))

@@ -31,7 +31,7 @@ def write_signal(folder: Path, wav: Path | None = None) -> tuple[Path, str]:
     from tinyse.measure.report.page import wav_bytes
 
     path = folder / "signal.wav"
-    path.write_bytes(wav_bytes(generated() / 32767))
+    path.write_bytes(wav_bytes((generated() / 32767).astype(np.float32)))
     return path, GENERATED
 
 
