@@ -173,6 +173,8 @@ class _Lifting(Lowering):
 
     def grid(self, key: str) -> Grid:
         """To be known by what is written on it."""
+        if key not in self.net.ranges:
+            return super().grid(key)
         found = self._next().out.grid
         self.ranges[key] = found.range
         return _Asked(found.scale, found.zero_point, found.bits, key)
@@ -214,8 +216,8 @@ class _Lifting(Lowering):
         for (array, places, _), (_, integers, step) in zip(constants(op), constants(there), strict=True):
             at, steps = places.astype(np.int64), np.broadcast_to(step, integers.shape)
             below, above = (integers - 0.5) * steps, (integers + 0.5) * steps
-            if array.scale is not None:  # the largest sets the scale, so it is exact
-                below, above = (np.where(np.abs(integers) == 127, np.sign(integers) * peak(steps), side)
+            if array.scale is not None and (most := int(np.abs(integers).max())):  # it sets the scale, so it is exact
+                below, above = (np.where(np.abs(integers) == most, np.sign(integers) * peak(steps, most), side)
                                 for side in (below, above))
             np.maximum.at(low, at, below)
             np.minimum.at(high, at, above)

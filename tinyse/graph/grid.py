@@ -146,14 +146,13 @@ def weight_scale(weights: NDArray[Any], axis: int | None = None) -> NDArray[np.f
     return np.where(bound > 0, bound / 127.0, 1.0).astype(np.float32)
 
 
-def peak(scale: NDArray[Any]) -> NDArray[np.float32]:
-    """Magnitudes of which ``weight_scale`` makes ``scale``: 127 steps, or the float32 beside them."""
+def peak(scale: NDArray[Any], most: int = 127) -> NDArray[np.float32]:
+    """Magnitudes of ``most`` steps, or a float32 beside, of which ``weight_scale`` makes ``scale`` again."""
     scale = np.asarray(scale, np.float32)
-    found = near = np.float32(127) * scale
-    for way in (np.float32(np.inf), np.float32(0)):
-        other = np.nextafter(near, way)
-        found = np.where((other.astype(np.float64) / 127).astype(np.float32) == scale, other, found)
-    return np.where((near.astype(np.float64) / 127).astype(np.float32) == scale, near, found)
+    found = near = np.float32(most) * scale
+    for other in (np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(0)), near):
+        found = np.where((other.astype(np.float64) / most).astype(np.float32) == scale, other, found)
+    return np.asarray(found, np.float32)
 
 
 def quantize_weights(weights: NDArray[Any], scale: NDArray[Any] | float) -> NDArray[np.int8]:
