@@ -173,18 +173,14 @@ class _Lifting(Lowering):
 
     def grid(self, key: str) -> Grid:
         """To be known by what is written on it."""
-        if key not in self.net.ranges:
-            return super().grid(key)
-        found = self._next().out.grid
-        self.ranges[key] = found.range
-        return _Asked(found.scale, found.zero_point, found.bits, key)
+        there = self._next()
+        self.ranges[key] = there.out.grid.range
+        return _Asked(there.out.grid.scale, there.out.grid.zero_point, there.out.grid.bits, key)
 
     def cell_grid(self, key: str) -> Grid:
         """The next operator's, of its cell."""
         there = self._next()
-        if not isinstance(there, ops.Lstm):
-            raise ModelError(f"{self._node.name}: {there.kind} {there.out.name} is in its place")
-        found = Grid(there.cell_scale, 0, 16)
+        found = Grid(there.cell_scale if isinstance(there, ops.Lstm) else 1.0, 0, 16)
         self.ranges[key] = -found.high, found.high
         return found
 
