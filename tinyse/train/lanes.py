@@ -79,6 +79,8 @@ class Lanes:
         self._lift = lifting(mixer.ends) if mixer.ends.result.kind == "gains" else None
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
+        self._mean: Callable[..., Any] = tf.function(
+            lambda parts: [tf.add_n(same) / self.lanes for same in zip(*parts, strict=True)])
         self._ahead: tuple[int, list[Future[Any]]] | None = None
 
     @property
@@ -161,4 +163,4 @@ class Lanes:
         for name in results[0][2]:  # in lane order, here alone: no lane races another
             self.network.learn({name: tuple(tf.add_n(parts) / self.lanes for parts in zip(
                 *(result[2][name] for result in results), strict=True))})
-        return loss, [tf.add_n(parts) / self.lanes for parts in zip(*(r[1] for r in results), strict=True)]
+        return loss, self._mean([result[1] for result in results])
