@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, silent
 from tinyse.families import load
+from tinyse.train.interrupt import Stop, at_once, interrupts
 from tinyse.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from tinyse.train.loop import TrainResult
+    from tinyse.train.loop import Run
+    from tinyse.train.result import TrainResult
 
 __all__ = ["train"]
 
@@ -32,6 +34,17 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
         RecipeError: what cannot be trained or run later, before anything is. CorpusError: no corpus there.
         TrainingError: a run is there already, or was interrupted.
     """
+    with interrupts():
+        try:
+            with at_once():
+                run = _prepared(recipe, folder, corpus_dir, progress, resume, whole)
+        except Stop as stop:
+            raise stop.error("before training began") from None
+        return run.train()
+
+
+def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress, resume: bool,
+              whole: bool | None) -> Run:
     from tinyse.train.lanes import sees_gpu, use_lanes
 
     use_lanes()
@@ -60,4 +73,4 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
         run.start_from(given)
     recipe.write(folder)
     run.records.settings(run.identity)
-    return run.train()
+    return run

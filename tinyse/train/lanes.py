@@ -18,6 +18,7 @@ from tinyse.core.errors import RecipeError
 from tinyse.sound import DEFAULT
 from tinyse.train.distillation import Teacher
 from tinyse.train.ends import sounded, stft
+from tinyse.train.interrupt import at_once
 from tinyse.train.keras import tf
 from tinyse.train.loss import MIXED_WEIGHT, complex_spectral, compressed_spectral, level_weights, lifting, si_sdr
 from tinyse.train.mixer import Mixer
@@ -88,9 +89,9 @@ class Lanes:
         """Mixtures a step, over all lanes."""
         return self.share * LANES
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, wait: bool = True) -> None:
+        """Stop the threads; without waiting, those that are at work end when they can."""
+        self._pool.shutdown(wait, cancel_futures=True)
 
     def settle(self) -> None:
         """Wait for what is mixed ahead: nothing runs until the next step."""
@@ -157,7 +158,8 @@ class Lanes:
     def gradient_step(self, step: int) -> tuple[float, list[Any]]:
         """Loss and gradients of step ``step``."""
         drawn = self._ahead[1] if self._ahead is not None and self._ahead[0] == step else self._start(step)
-        results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
+        with at_once():
+            results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
         loss = sum(float(result[0]) for result in results) / self.lanes
         self._ahead = (step + 1, self._start(step + 1))
         for name in results[0][2]:  # in lane order, here alone: no lane races another
