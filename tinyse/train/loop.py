@@ -17,6 +17,7 @@ import numpy as np
 
 from tinyse.core.artifacts import atomic_path, write_manifest
 from tinyse.core.errors import TrainingError
+from tinyse.core.heap import release
 from tinyse.core.progress import Progress, Step
 from tinyse.graph.cluster import distinct_values
 from tinyse.graph.model import Model, Ranges
@@ -106,6 +107,10 @@ class Run:
     def _trace(self) -> None:
         train = self.recipe.train
         self.validation.forget()
+        if hasattr(self, "lanes"):  # a trace is 100 MB, and refers to itself
+            self.lanes.close()
+            del self.lanes, self._apply
+            release()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
                  self.teacher, train.exits, self.whole)
