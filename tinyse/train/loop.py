@@ -68,6 +68,9 @@ class TrainResult:
 class Run:
     """One training run in one folder, of a recipe's ``net``; ``label``: of its family."""
 
+    lanes: Lanes
+    _apply: Callable[[list[Any]], Any]
+
     def __init__(self, recipe: Recipe, net: Net, label: str, folder: Path, corpus: Corpus, progress: Progress,
                  whole: bool = False) -> None:
         self.recipe, self.label, self.folder, self.progress, self.whole = recipe, label, folder, progress, whole
