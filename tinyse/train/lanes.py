@@ -127,7 +127,8 @@ class Lanes:
         pair = estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]
         if self._lift is None and self.loss != "si_sdr":
             framing = ends.framing if ends.synthesizes else WHOLE
-            compressed = complex_spectral(*(stft(wave, framing) for wave in pair), weights)
+            ours, theirs = (stft(wave, framing) for wave in pair)
+            compressed = complex_spectral(ours, theirs, weights)
         if self.loss == "compressed":
             return compressed
         return MIXED_WEIGHT * compressed - tf.reduce_mean(si_sdr(*pair))
