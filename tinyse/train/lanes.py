@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.errors import RecipeError
+from tinyse.graph.net import Net
 from tinyse.sound import DEFAULT
 from tinyse.train.distillation import Teacher
 from tinyse.train.ends import sounded, stft
@@ -31,10 +32,15 @@ WORTH_COMPILING = 100
 """Steps of a phase from which XLA's compilation, seconds a trace, is repaid (docs/quantization.md)."""
 
 
-def use_lanes(lanes: int = LANES) -> None:
-    """One TensorFlow thread an operation, ``lanes`` operations at once; before TensorFlow's first operation."""
+def use_lanes(net: Net, lanes: int = LANES) -> None:
+    """``lanes`` operations at once, on a TensorFlow thread each; before TensorFlow's first operation.
+
+    XLA runs a compiled graph's independent kernels on the threads of operations: where there was one for both lanes, it
+    was half the speed of a network over maps, on grids. Others keep one thread, and their last bits.
+    """
+    maps = any(width > 1 for _, width, _ in net.shapes.values())
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(lanes if maps else 1)
         tf.config.threading.set_inter_op_parallelism_threads(lanes)
     except RuntimeError:
         pass  # already running: slower, not wrong

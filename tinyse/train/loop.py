@@ -7,6 +7,7 @@ validation everything that decides the next step is in checkpoints/last.npz.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
