@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.errors import RecipeError
+from tinyse.graph.net import Net
 from tinyse.sound import DEFAULT
 from tinyse.train.distillation import Teacher
 from tinyse.train.ends import sounded, stft
@@ -31,10 +32,15 @@ WORTH_COMPILING = 100
 """Steps of a phase from which XLA's compilation, seconds a trace, is repaid (docs/quantization.md)."""
 
 
-def use_lanes(lanes: int = LANES) -> None:
-    """One TensorFlow thread an operation, ``lanes`` operations at once; before TensorFlow's first operation."""
+def use_lanes(net: Net, lanes: int = LANES) -> None:
+    """``lanes`` operations at once, on a TensorFlow thread each; before TensorFlow's first operation.
+
+    XLA runs a compiled graph's independent kernels on the threads of operations: where there was one for both lanes, it
+    was half the speed of a network over maps, on grids. Others keep one thread, and their last bits.
+    """
+    maps = any(width > 1 for _, width, _ in net.shapes.values())
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(lanes if maps else 1)
         tf.config.threading.set_inter_op_parallelism_threads(lanes)
     except RuntimeError:
         pass  # already running: slower, not wrong
@@ -80,6 +86,8 @@ class Lanes:
         self._lift = lifting(mixer.ends) if mixer.ends.result.kind == "gains" else None
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
+        self._mean: Callable[..., Any] = tf.function(
+            lambda parts: [tf.add_n(same) / self.lanes for same in zip(*parts, strict=True)])
         self._ahead: tuple[int, list[Future[Any]]] | None = None
 
     @property
@@ -125,7 +133,8 @@ class Lanes:
         pair = estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]
         if self._lift is None and self.loss != "si_sdr":
             framing = ends.framing if ends.synthesizes else WHOLE
-            compressed = complex_spectral(*(stft(wave, framing) for wave in pair), weights)
+            ours, theirs = (stft(wave, framing) for wave in pair)
+            compressed = complex_spectral(ours, theirs, weights)
         if self.loss == "compressed":
             return compressed
         return MIXED_WEIGHT * compressed - tf.reduce_mean(si_sdr(*pair))
@@ -163,4 +172,4 @@ class Lanes:
         for name in results[0][2]:  # in lane order, here alone: no lane races another
             self.network.learn({name: tuple(tf.add_n(parts) / self.lanes for parts in zip(
                 *(result[2][name] for result in results), strict=True))})
-        return loss, [tf.add_n(parts) / self.lanes for parts in zip(*(r[1] for r in results), strict=True)]
+        return loss, self._mean([result[1] for result in results])

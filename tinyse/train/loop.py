@@ -7,6 +7,7 @@ validation everything that decides the next step is in checkpoints/last.npz.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.errors import TrainingError
+from tinyse.core.heap import release
 from tinyse.core.progress import Progress, Step
 from tinyse.graph.net import Net
 from tinyse.sound.corpus.store import Corpus
@@ -42,6 +44,9 @@ FINAL_RATE = 0.03
 
 class Run:
     """One training run in one folder, of a recipe's ``net``; ``label``: of its family."""
+
+    lanes: Lanes
+    _apply: Callable[[list[Any]], Any]
 
     def __init__(self, recipe: Recipe, net: Net, label: str, folder: Path, corpus: Corpus, progress: Progress,
                  whole: bool = False) -> None:
@@ -83,6 +88,10 @@ class Run:
     def _trace(self) -> None:
         train = self.recipe.train
         self.validation.forget()
+        if hasattr(self, "lanes"):  # a trace is 100 MB, and refers to itself
+            self.lanes.close()
+            del self.lanes, self._apply
+            release()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
                  self.teacher, train.exits, self.whole)

@@ -101,7 +101,7 @@ class Mixer:
         # Square roots keep one long speaker, or one long recording, from drowning the rest.
         shares = parse_shares(part.shares, "mixing.shares")
         self._speaker_share = _shared([float(spoken.sizes.sum()) for spoken in self._speech],
-                                      [clips[0].package for clips in speakers.values()], shares)
+                                      [clips[:1].texts("package")[0] for clips in speakers.values()], shares)
         longest = 60 * ends.framing.rate
         self._noise_share = _shared(np.minimum(self._noise.sizes, longest), noise.texts("package"), shares)
         for name in shares:
