@@ -87,11 +87,7 @@ class Run:
 
     def _trace(self) -> None:
         train = self.recipe.train
-        self.validation.forget()
-        if hasattr(self, "lanes"):  # a trace is 100 MB, and refers to itself
-            self.lanes.close()
-            del self.lanes, self._apply
-            release()
+        self._let_go()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
                  self.teacher, train.exits, self.whole)
@@ -104,6 +100,14 @@ class Run:
             return norm
 
         self._apply = apply
+
+    def _let_go(self, wait: bool = True) -> None:
+        """Of what was traced of the network as it was: each is 100 MB, and refers to itself."""
+        self.validation.forget()
+        if hasattr(self, "lanes"):
+            self.lanes.close(wait)
+            del self.lanes, self._apply
+        release()
 
     def _phase_bounds(self) -> tuple[int, int, float]:
         train = self.recipe.train
@@ -142,6 +146,7 @@ class Run:
         return {self.float_end + freeze // 2, self.float_end + freeze} if freeze > 1 else set()
 
     def _relearn(self) -> None:
+        self._let_go()
         with at_once():
             ranges = learn_ranges(self.network, self.mixer, 16, self.step)
         self.ranges = ranges
@@ -239,7 +244,7 @@ class Run:
             raise TrainingError(f"{self.folder}: {str(error).splitlines()[0]}",
                                 "free some disk space or memory, then go on with --resume") from error
         finally:
-            self.lanes.close(waits)
+            self._let_go(waits)
 
     def _run_phase(self) -> None:
         try:
