@@ -54,7 +54,8 @@ class Run:
         self.identity = recipe.identity()  # of a family's file as it is now
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
-        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends)
+        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends,
+                                     recipe.train.validate_apart)
         self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
         features = self.mixer.batch(0, 999, 16).features
         self.network = Network(net, float(features.mean()), float(features.std()))

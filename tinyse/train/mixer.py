@@ -172,7 +172,13 @@ class Mixer:
                 wave = self._recorded(samples, index, rng)
         if rng.random() < self.part.equalize:
             wave = augment.equalized(wave, rng, 12.0)
+        if self.part.noise_room and self._rooms and rng.random() < self.part.noise_room:
+            wave = self._in_one_of_the_rooms(wave, rng)
         return _unit(wave)
+
+    def _in_one_of_the_rooms(self, wave: Wave, rng: np.random.Generator) -> Wave:
+        room = self._rooms[int(rng.integers(len(self._rooms)))]
+        return augment.in_this_room(wave, room.read(int(rng.integers(len(room.sizes)))))
 
     def _voice(self, rng: np.random.Generator) -> Wave:
         part = self.part  # a share of 0 draws nothing: older recipes hear what they heard
@@ -188,8 +194,7 @@ class Mixer:
             return speech
         if not self._rooms:
             return augment.in_a_room(speech, rng)
-        room = self._rooms[int(rng.integers(len(self._rooms)))]
-        return augment.in_this_room(speech, room.read(int(rng.integers(len(room.sizes)))))
+        return self._in_one_of_the_rooms(speech, rng)
 
     def mixture(self, rng: np.random.Generator) -> tuple[Wave, Wave]:
         """One mixture and its clean speech, float32 [samples]; peaks stay below one."""

@@ -37,9 +37,9 @@ class MixingPart:
     """On-the-fly mixtures: lengths in seconds, levels in dB, shares in 0..1.
 
     ``voice``: of speech resampled to another voice. ``speech_eq_db``: depth of its equalizer. ``room``: of speech in a
-    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones. ``quiet``: of mixtures with next to
-    nothing to take away, 20 to 45 dB SNR. ``shares``: "PACKAGE=SHARE" lines, of speech and of noise drawn from a
-    package of the corpus, whatever its size.
+    room; ``noise_room``: of noise in a room of the corpus. ``narrow``: of mixtures through a low pass. ``overload``: of
+    clipped ones. ``quiet``: of mixtures with next to nothing to take away, 20 to 45 dB SNR. ``shares``: "PACKAGE=SHARE"
+    lines, of speech and of noise drawn from a package of the corpus, whatever its size.
     """
 
     seconds: float = within(0.25, 60, default=2.0)
@@ -57,6 +57,7 @@ class MixingPart:
     narrow: float = within(0, 1, default=0.0)
     overload: float = within(0, 1, default=0.0)
     quiet: float = within(0, 1, default=0.0)
+    noise_room: float = within(0, 1, default=0.0)
     shares: tuple[str, ...] = field(metadata={"empty": True}, default=())
 
 
@@ -67,6 +68,7 @@ class TrainPart:
     ``loss``: ``mixed`` is SI-SDR and the compressed spectrum, ``levelled`` the same with every mixture's spectrum taken
     at one level: softer speech weighs as much as louder.
 
+    ``validate_apart``: each validation mixture has a speech and a noise of its own, in place of the same at each SNR.
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
     ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
@@ -84,6 +86,7 @@ class TrainPart:
     clip_norm: float = within(1e-3, 1e6, default=1.0)
     validate_every: int = within(1, 1_000_000, default=100)
     validate_count: int = within(1, 10_000, default=36)
+    validate_apart: bool = False
     patience: int = within(1, 10_000, default=10)
     average: float = within(0, 0.99999, default=0.0)
     exits: tuple[float, ...] = within(0, 1000, default=(1.0,))
