@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 from tinyse.core.errors import ExportError
 from tinyse.graph import ops
 from tinyse.graph.graph import SIGMOID8, SIGMOID16, TANH8, TANH16, Graph
-from tinyse.graph.grid import Grid, bias_steps, quantize_weights, weight_scale
+from tinyse.graph.grid import STEP, Grid, bias_steps, quantize_weights, weight_scale
 from tinyse.graph.net import Net
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Fused, State, Tensor, Weights
 
 Real = NDArray[np.float32]
 Ranges = Mapping[str, tuple[float, float]]
-STEP = Grid(1.0, 126)
-"""0 and 1 in int8: a fused ReLU leaves 126 and 127."""
-
 
 def lower(net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> Plan:
     """The integer graphs of a trained network.

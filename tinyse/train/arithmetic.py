@@ -183,13 +183,18 @@ def curved(name: str, value: Any, grid: Grid, exact: bool) -> Any:
     return ste(tf.cast(steps, value.dtype) * out.scale, function(value))
 
 
+def step_slope(value: Any) -> Any:
+    """What stands for the slope of a step at 1/2: 1 / (|value - 1/2| + 1)^2."""
+    return 1.0 / tf.square(tf.abs(value - 0.5) + 1.0)
+
+
 def heaviside(value: Any, rounded: Any = None) -> Any:
-    """1 where ``value`` >= 1/2, else 0, or ``rounded`` where given; the gradient is g / (|value - 1/2| + 1)^2."""
+    """1 where ``value`` >= 1/2, else 0, or ``rounded`` where given; its gradient is ``step_slope``."""
 
     @tf.custom_gradient
     def run(value: Any) -> Any:
         def grad(d: Any) -> Any:
-            return d / tf.square(tf.abs(value - 0.5) + 1.0)
+            return d * step_slope(value)
 
         return (tf.cast(value >= 0.5, value.dtype) if rounded is None else tf.identity(rounded)), grad
 
