@@ -207,7 +207,7 @@ def test_recipes_of_the_family() -> None:
     assert narrow.net().macs() == pytest.approx(open_macs(random_model(gated.net()).plan().graphs[0], dict.fromkeys(
         (node.name for node in gate_nodes(gated.net())), 0.25)), rel=1e-3)
     assert plain.train == gated.train == narrow.train and plain.mixing == gated.mixing == narrow.mixing
-    with pytest.raises(RecipeError, match="gates.share: 1.5: outside"):
+    with pytest.raises(RecipeError, match="gates: share: 1.5 is out of range"):
         load_recipe("fsenet-gated", {"gates.share": "1.5"})
     with pytest.raises(RecipeError, match="gates.share: a Skip RNN has a budget of its own"):
         recipe_of({"name": "a", "skip": {"enabled": True}, "gates": {"share": 0.5}}, "x")

@@ -54,12 +54,12 @@ def gates(graph: Graph) -> tuple[ChannelGate, ...]:
             continue
         before = next((op for op in graph.ops if op.out == mul.x), None)
         after = _reader(graph, mul.out)
+        if not isinstance(before, Depthwise) or not isinstance(after, Conv | MatMul) or isinstance(after, Depthwise):
+            continue
         alone = _reader(graph, mul.x) is mul and not kept & {mul.x.name, mul.out.name}
-        pointwise = isinstance(after, MatMul) or (isinstance(after, Conv) and after.kernel == (1, 1))
         whole = mul.ins[1].size == mul.ins[1].channels == mul.out.channels
-        if alone and whole and isinstance(before, Depthwise) and pointwise and isinstance(after, Conv | MatMul):
-            if not isinstance(after, Depthwise):
-                found.append(ChannelGate(mul.ins[1], before, mul, after))
+        if alone and whole and (isinstance(after, MatMul) or after.kernel == (1, 1)):
+            found.append(ChannelGate(mul.ins[1], before, mul, after))
     return tuple(found)
 
 

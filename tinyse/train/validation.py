@@ -32,8 +32,9 @@ def _whole(network: Network, features: Any) -> tuple[Any, Any]:
     """The last result, and where there are gates their share of open channels, [B] times."""
     seen: dict[str, Any] = {}
     results, _ = network.run(features, network.zero_states(features.shape[1]), seen)
-    gates = network.channel_gates
-    return results[-1], tf.fill((features.shape[1],), tf.reduce_mean(by_channel(seen, "open", gates))) if gates else None
+    if not (gates := network.channel_gates):
+        return results[-1], None
+    return results[-1], tf.fill((features.shape[1],), tf.reduce_mean(by_channel(seen, "open", gates)))
 
 
 class Validation:
