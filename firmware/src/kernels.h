@@ -118,7 +118,7 @@ typedef struct tinyse_gated {
 #if defined(TINYSE_KERNELS_MVE)
 #define TINYSE_PICKED 14u
 #elif defined(TINYSE_KERNELS_DSP)
-#define TINYSE_PICKED 7u
+#define TINYSE_PICKED 11u
 #else
 #define TINYSE_PICKED 14u
 #endif
