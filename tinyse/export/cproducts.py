@@ -119,10 +119,8 @@ def product(made: COperator, op: MatMul | Conv) -> None:
     patch, direct = _patch(op), _direct(op)
     if patch.step >= 2**16 or patch.width >= 2**16:
         raise Refusal("a map of more than 65535 positions")
-    if made.bits == 8:
-        starts = padded(start(op, weights.astype(np.int64)), len(rows))
-    else:
-        starts = np.zeros(len(rows), np.int64)
+    taps = weights.astype(np.int64)
+    starts = padded(start(op, taps), len(rows)) if made.bits == 8 else np.zeros(len(rows), np.int64)
     matrix = made.matrix("weights", rows, starts, made.bits == 8)
     fields = [matrix, output(made, op, len(rows)), str(patch), str(int(not direct))]
     made.call(f"tinyse_product{made.bits}", made.struct("product", fields), made.pointer(op.x), made.pointer(op.out),
