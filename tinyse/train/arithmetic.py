@@ -261,8 +261,8 @@ class Matrix:
     def of(kernel: Any, bias: Any, x: Grid, exact: bool) -> Matrix:
         """Round kernel [in, out] and bias [out] for an input on ``x``."""
         peak, size = (tf.stop_gradient(part) for part in (tf.reduce_max(tf.abs(kernel), axis=0), tf.abs(bias)))
-        alone = tf.where(size > 0.0, size / (x.scale * 2.0**30), tf.ones_like(size))  # as lowering has it
-        scale = tf.where(peak > 0.0, peak / 127.0, alone)
+        alone = size / (x.scale * 2.0**30)  # as lowering has it
+        scale = tf.where(peak > 0.0, tf.maximum(peak / 127.0, alone), tf.where(size > 0.0, alone, tf.ones_like(size)))
         rounded = ste(tf.round(kernel / scale) * scale, kernel)
         dtype = carrier(int(kernel.shape[0]), x, exact, kernel.dtype)
         unit = tf.cast(scale, dtype) * x.scale
