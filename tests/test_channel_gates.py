@@ -8,6 +8,7 @@ from twin_nets import frames, random_model
 
 from tinyse.core.errors import ModelError, RecipeError
 from tinyse.engines import load_engine
+from tinyse.export.cnetwork import c_network
 from tinyse.export.pipeline import export_run
 from tinyse.families import load
 from tinyse.graph.build import Build
@@ -25,7 +26,7 @@ from tinyse.train.budget import Budget
 from tinyse.train.channels import ChannelLanes
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.mixer import Mixer
-from tinyse.train.network import Network
+from tinyse.train.network import Network, restore
 from tinyse.train.recipe import load_recipe, recipe_of
 
 SMALL = {"channels": 12, "hidden": 24, "stacks": 1, "gates": True}
@@ -232,3 +233,26 @@ def test_a_run_reaches_its_share_and_its_export_opens_the_same_channels(corpus, 
         reference.run({graph.inputs[0].name: graph.inputs[0].grid.quantize(row).reshape(graph.inputs[0].shape)})
         shares.append(np.mean([is_open(reference.taps[gate.opened.name]).mean() for gate in gates(graph)]))
     assert np.mean(shares) == pytest.approx(0.25, abs=0.15) and np.std(shares) > 0.01
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-9, 1e-6, -1e-5])
+def test_a_gate_s_weight_next_to_nothing_is_exported_and_is_its_bias(weight: float) -> None:
+    """Weights that the optimizer takes through zero are no reason to fail when all is trained."""
+    b = Build((1, 1, 4))
+    over = b.depthwise(b.dense(b.x, 5, "relu"), (2, 1), activation="relu")
+    model = random_model(b.done(result=b.dense(b.join("mul", over, b.threshold(b.dense(b.x, 5))), 3)))
+    name = gate_nodes(model.net)[0].name
+    bias = np.array([2.0, -2.0, 0.7, 0.3, 1.0], np.float32)
+    changed = {f"{name}/kernel": np.full((1, 1, 5), weight, np.float32), f"{name}/bias": bias}
+    model = Model(model.net, {**model.arrays, **changed}, model.ends, model.ranges)
+    graph, network = model.plan().graphs[0], restore(model, exact=True)
+    source = graph.inputs[0]
+    values = source.grid.quantize(frames(model.net, 6))
+    reference, wanted = Reference(graph), []
+    for row in values:
+        reference.run({source.name: row.reshape(source.shape)})
+        assert is_open(reference.taps[name]).reshape(-1).tolist() == (bias >= 0.5).tolist()
+        wanted.append(reference.taps[graph.outputs[0].name].reshape(-1))
+    result, _ = network.run(tf.constant(source.grid.dequantize(values)[:, None]), network.zero_states(1))
+    np.testing.assert_array_equal(graph.outputs[0].grid.quantize(result[-1].numpy()[:, 0]), wanted)
+    c_network(graph)

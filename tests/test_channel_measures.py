@@ -141,7 +141,7 @@ def test_gates_that_open_for_sound_tell_voice_from_pauses(export: Path) -> None:
     assert found.features == 48 and found.frames == 6 * (1 + (32000 - 512) // 256)
     assert found.gates.balanced > 0.8 and found.gates.accuracy > found.constant
     text = lines(found, "these", "those")
-    assert text[0].startswith("voice activity by a linear probe, fitted on these, scored on those, measured (host): 744 ")
+    assert text[0].startswith("voice activity by a linear probe, fitted on these, scored on those, measured (host)")
     assert len(text) == 4 and text[1].startswith("  48 channel gates: ")
     with pytest.raises(CorpusError, match="nothing to fit a probe on"):
         probe(engine, [], [pair(0)])
