@@ -12,6 +12,7 @@ from twin_nets import channel_gates, frames, random_arrays
 
 from tinyse.export.cnetwork import c_network
 from tinyse.export.csource import integers
+from tinyse.graph.build import Build
 from tinyse.graph.floating import Floating, calibrate
 from tinyse.graph.gates import gates, is_open
 from tinyse.graph.graph import Graph
@@ -94,3 +95,29 @@ def test_a_gate_that_the_kernel_does_not_take_is_computed_whole(tmp_path) -> Non
     for one, answers in zip((wide, sparse), run([wide, sparse], "sanitized", tmp_path), strict=True):
         for got, wanted in zip(answers, one.expected(), strict=True):
             np.testing.assert_array_equal(got[-1], wanted[-1])
+
+
+@pytest.mark.parametrize(("machine", "quarter", "whole"), [
+    pytest.param("mve", 0.69, 1.05, marks=pytest.mark.qemu), pytest.param("dsp", 0.69, 1.10, marks=pytest.mark.qemu)])
+def test_instructions_fall_with_the_open_channels(machine: str, quarter: float, whole: float, tmp_path) -> None:
+    """Of one block at the paper's size: with no gates, and with a quarter and all of the channels open."""
+    def block(share: float | None) -> Case:
+        b = Build((1, 1, 128))
+        x = b.dense(b.x, 256, "relu")
+        over = b.depthwise(x, (3, 1), activation="relu")
+        net = b.done(result=b.dense(over if share is None else b.join("mul", over, b.threshold(x)), 128))
+        arrays, features = random_arrays(net), frames(net, 40)
+        if share is not None:
+            opens = np.random.default_rng(0).permutation(256) < 256 * share
+            arrays |= {"depthwise_1/bias": np.where(opens, 50, -50).astype(np.float32),
+                       "depthwise_1/kernel": np.full((1, 1, 256), 0.2, np.float32)}
+        model = Model(net, arrays, Ends())
+        graph = snap(replace(model, ranges=calibrate(model, features))).plan().graphs[0]
+        given = graph.inputs[0].grid.quantize(features[:1])
+        return Case(graph, [{graph.inputs[0].name: given.reshape(graph.inputs[0].shape)}])
+
+    blocks = [block(share) for share in (None, 0.25, 1.0)]
+    assert [np.mean(shares(one)) for one in blocks[1:]] == [0.25, 1.0]
+    run(blocks, machine, tmp_path)
+    plain, some, every = np.fromfile(tmp_path / "ticks.bin", np.uint32)[::2].astype(float)
+    assert some / plain < quarter and every / plain < whole

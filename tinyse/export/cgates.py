@@ -34,10 +34,8 @@ class Gated:
     """
 
     def __init__(self, graph: Graph, pack: Pack) -> None:
-        order = {op.out.name: at for at, op in enumerate(graph.ops)}
         self.ruled: Mapping[str, ChannelGate] = {
-            gate.product.out.name: gate for gate in gates(graph)
-            if _takes(gate, pack) and order.get(gate.opened.name, -1) < order[gate.depthwise.out.name]}
+            gate.product.out.name: gate for gate in gates(graph) if _takes(gate, pack)}
         self.silent = {op.out.name for gate in self.ruled.values() for op in (gate.depthwise, gate.mul)}
 
     def holds(self, op: Op) -> tuple[Tensor, ...]:
