@@ -31,7 +31,8 @@ from tinyse.train.network import StreamingNetwork, restore
 
 FRAMES, QUICK = 200, 30
 """Of a host's and of an emulated run."""
-SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)}}
+SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)},
+         "fsenet": {"channels": 12, "hidden": 21, "stacks": 1, "gates": True}}
 """Options that make a family small enough for a test; a family that is not here is taken as it is."""
 FIRST = "everything, first exit"
 FAMILIES = [name for name in families.names() if name not in NETS]

@@ -7,13 +7,14 @@ from tinyse.graph.model import tinylstm
 from tinyse.sound import Ends
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.train.budget import Budget
 from tinyse.train.calibration import learn_ranges
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
-from tinyse.train.recipe import SkipPart, load_recipe
-from tinyse.train.skipping import Budget, GatedLanes
+from tinyse.train.recipe import load_recipe
+from tinyse.train.skipping import GatedLanes
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_a_skip_rnn_s_graphs_are_compiled_where_the_others_are(mixer, monkeypatc
     asked, make = [], tf.function
     monkeypatch.setattr(tf, "function", lambda run, **named: asked.append(named["jit_compile"]) or make(run, **named))
     net = Network(tinylstm(128, (12,), (8,), 129))
-    budget = Budget(SkipPart(enabled=True), 0, 10)
+    budget = Budget(0.5, 0, 4)
     GatedLanes(net, mixer, "compressed", 4, compiled, None, (1.0,), budget=budget).close()
     assert asked == [compiled or None] * 4  # a plain step, the packed one, its updates, its masks
 
@@ -64,7 +65,7 @@ def test_a_compiled_skip_rnn_gives_the_same_gradient(mixer):
     net = Network(tinylstm(128, (12,), (8,), 129))
     found = []
     for compiled in (False, True):
-        budget = Budget(SkipPart(enabled=True), 0, 10)
+        budget = Budget(0.5, 0, 4)
         lanes = GatedLanes(net, mixer, "compressed", 4, compiled, None, (1.0,), budget=budget)
         found.append(gradient(lanes, 0))
         lanes.close()
@@ -113,7 +114,7 @@ def test_a_gpu_computes_in_whole_float32():
 def test_the_plain_step_of_a_skip_rnn_is_its_lanes_step(mixer):
     tf_keras.utils.set_random_seed(1)
     net = Network(tinylstm(128, (12,), (8,), 129))
-    budgets = [Budget(SkipPart(enabled=True, rate=0.5), 0, 100) for _ in range(2)]
+    budgets = [Budget(0.5, 0, 40) for _ in range(2)]
     lanes, plain = (GatedLanes(net, mixer, "compressed", 4, whole=whole, budget=budget)
                     for whole, budget in zip((False, True), budgets, strict=True))
     alike(lanes, plain)

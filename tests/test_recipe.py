@@ -28,7 +28,7 @@ def test_overrides_change_one_key():
     [
         ("name: a\nsped: 1",
          "unknown key 'sped' (value 1) (one of: name, seed, corpus, family, family_options, ends, mixing, train, "
-         "prune, cluster, quantize, skip)"),
+         "prune, cluster, quantize, skip, gates)"),
         ("name: a\ntrain: {float_steps: many}",
          "train: float_steps: 'many' is not a whole number (give a whole number)"),
         ("name: a\ntrain: {loss: mse}",
@@ -53,7 +53,7 @@ def test_errors_name_file_key_value_and_remedy(text, line, tmp_path):
 def test_a_missing_recipe_names_the_built_in_ones():
     with pytest.raises(RecipeError) as caught:
         load_recipe("nope")
-    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: demo, full, ")
+    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: demo, fsenet, ")
 
 
 def test_set_errors():

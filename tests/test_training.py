@@ -227,7 +227,8 @@ def test_train_command(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, full, quick, subband)\n"),
+        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, fsenet, "
+          "fsenet-gated, fsenet-narrow, full, quick, subband)\n"),
         (["quick", "--set", "seed"], "Error: --set seed: no value (section.key=value)\n"),
     ],
 )

@@ -31,6 +31,16 @@ def gru(reset: str, bits: int, joint: bool = False) -> Net:
     return of((1, 4, 3), make)
 
 
+def channel_gates(hidden: int, channels: int, rank: int = 0, dilation: int = 2) -> Net:
+    """A gated block: gates by the channels themselves, or by a matrix over so many units."""
+    def make(b: Build) -> str:
+        x = b.dense(b.x, hidden, "relu")
+        by = b.dense(b.dense(b.x, rank, "relu"), hidden, "step") if rank else b.threshold(x)
+        over = b.depthwise(x, (3, 1), activation="relu", dilation=(dilation, 1))
+        return b.dense(b.join("mul", over, by), channels)
+    return of((1, 1, 6), make)
+
+
 def everything() -> Net:
     """Convolutions over time and frequency, a GRU, upsampling, a skip, a gate, a PReLU, a norm, two exits."""
     b = Build((1, 8, 1))
@@ -64,6 +74,8 @@ NETS: dict[str, Callable[[], Net]] = {
     "pool": lambda: of((2, 6, 3), lambda b: b.pool(b.pool(b.x, (1, 2)), (0, 2), (1, 1))),
     "reshape": lambda: of((2, 3, 4), lambda b: b.dense(b.reshape(b.x, (1, 2, 0)), 3)),
     "gate": lambda: of((1, 3, 4), lambda b: b.gate(b.x, b.dense(b.pool(b.x, (0, 0)), 3))),
+    "threshold": lambda: of((1, 3, 4), lambda b: b.join("mul", b.x, b.threshold(b.x))),
+    "channel-gates": lambda: channel_gates(21, 9),
     "everything": everything,
     **{f"gru-{reset}-{bits}": lambda reset=reset, bits=bits: gru(reset, bits)
        for reset in ("none", "before", "after") for bits in (8, 16)},

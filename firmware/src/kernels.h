@@ -94,6 +94,35 @@ typedef struct tinyse_depthwise {
   tinyse_patch patch;
 } tinyse_depthwise;
 
+/* 0 and 1 (126, 127) by every channel itself: 1 where x lies within low..high, both [channels]. */
+typedef struct tinyse_steps {
+  const int8_t *low;
+  const int8_t *high;
+  uint32_t positions;
+  uint32_t channels;
+} tinyse_steps;
+
+/* A depthwise convolution at one position, times a gate of 126 and 127, times a matrix. Of a channel whose gate is 126
+ * nothing is computed, and none of its weights is read. The convolution's zero point is -128, as a ReLU's. */
+typedef struct tinyse_gated {
+  tinyse_depthwise depthwise;
+  const uint8_t *weights; /* [rows][columns]: 128 more than they are */
+  const int32_t *start;   /* [rows] */
+  tinyse_scaling output;
+  uint16_t rows;    /* a multiple of 8 */
+  uint16_t columns; /* a multiple of 16, at most 256 */
+} tinyse_gated;
+
+/* Open channels of 16 up to which their weights are picked; above, rows are read whole. By instructions counted: with
+ * MVE and plain C picking is never dearer by much (docs/channel-gates.md). */
+#if defined(TINYSE_KERNELS_MVE)
+#define TINYSE_PICKED 14u
+#elif defined(TINYSE_KERNELS_DSP)
+#define TINYSE_PICKED 11u
+#else
+#define TINYSE_PICKED 14u
+#endif
+
 /* Rows of both matrices: [8 units][gate i, f, g, o][unit]. */
 typedef struct tinyse_lstm {
   tinyse_matrix kernel;
@@ -190,6 +219,7 @@ typedef struct tinyse_cursor {
 /* Operators that take several kernels: operators.c. Scratch is as large as tinyse/export/cproducts.py says. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
+void tinyse_gated8(const tinyse_gated *gated, const int8_t *x, const int8_t *gate, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);
 void tinyse_add8(const tinyse_binary *op, const int8_t *a, const int8_t *b, int8_t *y);
 void tinyse_add16(const tinyse_binary *op, const int16_t *a, const int16_t *b, int16_t *y);
@@ -212,6 +242,26 @@ void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int
 
 /* y = clamp(rescaled sums + zero point) for every channel. */
 void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y);
+
+/* The same of sums that are each too large by `less`. */
+void tinyse_kernel_scale_less(const tinyse_scaling *output, const int32_t *sums, int32_t less, int8_t *y);
+
+/* Channel gates: kernels_gate_*.c. The numbers of open channels into `list`, zeros up to a multiple of 16; how many. */
+uint32_t tinyse_kernel_open(const int8_t *gate, uint32_t channels, uint8_t *list);
+
+/* Those channels' values, 128 more than they are, zeros up to a multiple of 16; their sum. */
+uint32_t tinyse_kernel_depthwise_open(const tinyse_depthwise *op, const int8_t *x, const uint8_t *list, uint32_t count,
+                                      uint8_t *values);
+
+/* sums = start + the stored weights times values: of the channels in `list`, or of all columns. */
+void tinyse_kernel_multiply_open(const tinyse_gated *gated, const uint8_t *list, const uint8_t *values, uint32_t count,
+                                 int32_t *sums);
+void tinyse_kernel_multiply_all(const tinyse_gated *gated, const uint8_t *values, int32_t *sums);
+
+/* all[list[i]] = values[i] */
+void tinyse_kernel_spread(const uint8_t *list, const uint8_t *values, uint32_t count, uint8_t *all);
+
+void tinyse_step8(const tinyse_steps *op, const int8_t *x, int8_t *y);
 
 /* LSTM: kernels_lstm_*.c. Gates, cell and hidden state of `units` units, a multiple of 8. `input` and `hidden` are
  * [units / 8][gate][8]; `input` is overwritten. The order of values inside `c` is the kernel's own. */

@@ -172,21 +172,30 @@ void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int
   }
 }
 
-void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y) {
+INLINE void scale(const tinyse_scaling *output, const int32_t *sums, int32_t less, int8_t *y) {
   const tinyse_scaling by = *output; /* y could be anything */
   const int32x4_t low = vdupq_n_s32(by.low), high = vdupq_n_s32(by.high);
   uint32_t row = 0;
   for (; row + 4 <= by.channels; row += 4) {
     const int32x4_t value =
-      rescale_lanes(vldrwq_s32(sums + row), vldrwq_s32(by.mantissa + row), vldrwq_s32(by.shift + row));
+      rescale_lanes(vsubq_n_s32(vldrwq_s32(sums + row), less), vldrwq_s32(by.mantissa + row),
+                    vldrwq_s32(by.shift + row));
     vstrbq_s32(y + row, vminq_s32(vmaxq_s32(vqaddq_n_s32(value, by.zero_point), low), high));
   }
   if (row < by.channels) {
     const mve_pred16_t rest = vctp32q(by.channels - row);
-    const int32x4_t value = rescale_lanes(vldrwq_s32(sums + row), vldrwq_z_s32(by.mantissa + row, rest),
-                                          vldrwq_z_s32(by.shift + row, rest));
+    const int32x4_t value = rescale_lanes(vsubq_n_s32(vldrwq_s32(sums + row), less),
+                                          vldrwq_z_s32(by.mantissa + row, rest), vldrwq_z_s32(by.shift + row, rest));
     vstrbq_p_s32(y + row, vminq_s32(vmaxq_s32(vqaddq_n_s32(value, by.zero_point), low), high), rest);
   }
+}
+
+void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y) {
+  scale(output, sums, 0, y);
+}
+
+void tinyse_kernel_scale_less(const tinyse_scaling *output, const int32_t *sums, int32_t less, int8_t *y) {
+  scale(output, sums, less, y);
 }
 
 #else

@@ -6,8 +6,13 @@
 #define TILE 16u
 
 void tinyse_kernel_scale(const tinyse_scaling *output, const int32_t *sums, int8_t *y) {
+  tinyse_kernel_scale_less(output, sums, 0, y);
+}
+
+void tinyse_kernel_scale_less(const tinyse_scaling *output, const int32_t *sums, int32_t less, int8_t *y) {
   for (uint32_t row = 0; row < output->channels; ++row) {
-    const int32_t out = tinyse_rescale(sums[row], output->mantissa[row], output->shift[row]) + output->zero_point;
+    const int32_t sum = (int32_t)((uint32_t)sums[row] - (uint32_t)less);
+    const int32_t out = tinyse_rescale(sum, output->mantissa[row], output->shift[row]) + output->zero_point;
     y[row] = (int8_t)tinyse_clamp(out, output->low, output->high);
   }
 }

@@ -79,6 +79,24 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
   }
 }
 
+/* Stored weights are 128 too large: what that adds is the same in every row. */
+void tinyse_gated8(const tinyse_gated *gated, const int8_t *x, const int8_t *gate, int8_t *y, uint8_t *scratch) {
+  int32_t *sums = (int32_t *)(void *)scratch;
+  uint8_t *list = (uint8_t *)(sums + gated->rows);
+  uint8_t *values = list + gated->columns;
+  const uint32_t count = tinyse_kernel_open(gate, gated->depthwise.output.channels, list);
+  const uint32_t sum = tinyse_kernel_depthwise_open(&gated->depthwise, x, list, count, values);
+  if (count * TILE <= TINYSE_PICKED * gated->columns) {
+    tinyse_kernel_multiply_open(gated, list, values, count, sums);
+  } else {
+    uint8_t *all = values + gated->columns;
+    memset(all, 0, gated->columns);
+    tinyse_kernel_spread(list, values, count, all);
+    tinyse_kernel_multiply_all(gated, all, sums);
+  }
+  tinyse_kernel_scale_less(&gated->output, sums, (int32_t)(128u * sum), y);
+}
+
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch) {
   const tinyse_patch *patch = &product->patch;
   const tinyse_scaling output = product->output;

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from tinyse.cli import ENGINES
 
 if TYPE_CHECKING:
+    from tinyse.core.progress import Progress
     from tinyse.measure.scores.result import Evaluation
 
 METRIC_NAMES = "si_sdr,sdr,pesq,stoi,dnsmos"
@@ -44,12 +45,15 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--clean", type=click.Path(path_type=Path), help="Their clean partners, same names.")
 @click.option("--metrics", metavar="NAME,...",
               help=f"What to score [{METRIC_NAMES}; of own pairs {PAPER_NAMES}].")
+@click.option("--voice-activity", is_flag=True,
+              help="Score a linear probe of its channel gates too, fitted on the validation split.")
 @click.option("--quick", is_flag=True, help="SI-SDR and PESQ on 4 mixtures per SNR.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write JSON, CSV and a plot to this folder.")
 def command(model: Path, engine: str | None, against: str | None, corpus: Path | None, split: str,
             snr: tuple[float, ...], count: int, seconds: float, seed: int, condition: str, noisy: Path | None,
-            clean: Path | None, metrics: str | None, quick: bool, workers: int, out: Path | None) -> None:
+            clean: Path | None, metrics: str | None, voice_activity: bool, quick: bool, workers: int,
+            out: Path | None) -> None:
     """Score MODEL's streamed output beside the noisy input.
 
     MODEL is a run folder, an export folder, a .npz or a .tflite. Every number is measured on the host.
@@ -72,6 +76,8 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
         raise click.UsageError(f"--{given[0]} is of mixtures, and --noisy gives your own")
     if condition in ("levels", "clean") and "snr" in given:
         raise click.UsageError(f"--snr is not for {condition}: levels are at 3 dB, clean speech has no noise")
+    if voice_activity and (noisy is not None or condition != "mixtures" or split == "validation"):
+        raise click.UsageError("--voice-activity is of mixtures of the test or train split")
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None
@@ -83,10 +89,26 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
             evaluation = scoring.evaluate(model, engine, corpus, split, snr, count, seed,
                                           against=other, metrics=chosen, seconds=seconds,
                                           workers=workers, progress=progress, condition=condition)
+        probed = _probe(model, corpus, split, snr, count, seconds, seed, progress) if voice_activity else []
     show(evaluation)
+    for line in probed:
+        click.echo(line)
     if out is not None:
         render.write_evaluation(evaluation, out)
         click.echo(f"wrote {out}/evaluation.json, evaluation.csv, clips.csv, files.csv, evaluation.png")
+
+
+def _probe(model: Path, corpus: Path | None, split: str, snr: tuple[float, ...], count: int, seconds: float, seed: int,
+           progress: Progress) -> list[str]:
+    from tinyse.engines.base import find_model
+    from tinyse.engines.integer import IntegerEngine
+    from tinyse.measure import probe
+    from tinyse.measure.scores.pairs import corpus_pairs
+
+    engine = IntegerEngine.load(find_model(model, "tflm")[1])
+    fitted, scored = (corpus_pairs(corpus, each, snr, count, seconds, seed) for each in ("validation", split))
+    found = probe.probe(engine, fitted, scored, 2 * count * len(snr), progress)
+    return probe.lines(found, "validation mixtures", f"the same of {split}")
 
 
 def show(evaluation: Evaluation) -> None:

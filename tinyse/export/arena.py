@@ -11,10 +11,12 @@ data can lie in place costs no copy: inputs are written where the output is, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tinyse.graph.graph import Graph
+from tinyse.graph.grid import STEP
 from tinyse.graph.ops import Concat, Conv, Depthwise, Lstm, MatMul, Op, Reshape, Slice
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import State, Tensor
@@ -71,9 +73,19 @@ class Arena:
         return self._offsets[RESULT]
 
 
-def plan_arena(plan: Plan, scratch: Callable[[Op], int]) -> Arena:
+class Fused(Protocol):
+    """Operators of one part that a kernel takes into one call, where the last of them stands."""
+
+    def holds(self, op: Op) -> tuple[Tensor, ...]:
+        """What must last until ``op``."""
+
+    def scratch(self, op: Op) -> int | None:
+        """Bytes that the call at ``op`` wants; None where it is no such call."""
+
+
+def plan_arena(plan: Plan, scratch: Callable[[Op], int], fused: Sequence[Fused] = ()) -> Arena:
     """Plan the memory of every part; ``scratch`` says how many bytes an operator wants while it runs."""
-    return _Planner(plan, scratch).arena()
+    return _Planner(plan, scratch, fused).arena()
 
 
 def contiguous(op: Op) -> int | None:
@@ -98,8 +110,8 @@ def pieces(op: Concat) -> list[int] | None:
 
 
 class _Planner:
-    def __init__(self, plan: Plan, scratch: Callable[[Op], int]) -> None:
-        self.plan, self.scratch = plan, scratch
+    def __init__(self, plan: Plan, scratch: Callable[[Op], int], fused: Sequence[Fused]) -> None:
+        self.plan, self.scratch, self.fused = plan, scratch, fused
         self.ends = [0]  # of parts, in operators; each part has one tick more for its states
         for graph in plan.graphs:
             self.ends.append(self.ends[-1] + len(graph.ops) + 1)
@@ -134,10 +146,13 @@ class _Planner:
         for time, op in enumerate(graph.ops, start):
             for tensor in op.ins:
                 self._use(part, tensor, time, tensor.bytes + _overread(op, tensor))
+            wanted = self.fused[part].scratch(op) if self.fused else None
+            for tensor in self.fused[part].holds(op) if self.fused else ():
+                self._use(part, tensor, time, _up(tensor.bytes, TILE))  # whose kernel reads sixteens
             units = _up(op.out.channels, GROUP)
             self._use(part, op.out, time, units if isinstance(op, Lstm) else 0)
-            if self.scratch(op):
-                self.places[(part, op.out.name + SCRATCH)] = _Place(self.scratch(op), time, time)
+            if size := self.scratch(op) if wanted is None else wanted:
+                self.places[(part, op.out.name + SCRATCH)] = _Place(size, time, time)
             if isinstance(op, Lstm):
                 self.places[(part, op.out.name + HIDDEN)] = _Place(_up(units, TILE), persists=True)
                 self.places[(part, op.out.name + CELL)] = _Place(2 * units, persists=True)
@@ -256,7 +271,7 @@ def reads_words(op: Op) -> bool:
 def _overread(op: Op, tensor: Tensor) -> int:
     """Bytes that a kernel may read past the end of an operand: up to its last tile's or vector's."""
     if isinstance(op, Depthwise):
-        return -tensor.channels % GROUP * tensor.grid.dtype.itemsize
+        return -tensor.channels % (TILE if op.out.grid == STEP else GROUP) * tensor.grid.dtype.itemsize
     if isinstance(op, Lstm):
         values = tensor.channels
     elif isinstance(op, MatMul | Conv):

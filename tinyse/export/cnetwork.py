@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tinyse.core.artifacts import versions
 from tinyse.core.errors import ModelError
 from tinyse.export.arena import HIDDEN, Arena, plan_arena
+from tinyse.export.cgates import Gated
 from tinyse.export.coperator import COperator, Pack
 from tinyse.export.coperators import coperator
 from tinyse.export.cproducts import scratch
@@ -195,15 +196,21 @@ def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_mat
         ModelError: a kernel cannot do what an operator wants; the message names part, operator and tensor.
     """
     plan = given if isinstance(given, Plan) else Plan((given,), (given.outputs[0].name,))
-    arena = plan_arena(plan, scratch)
+    gates = [Gated(graph, pack) for graph in plan.graphs]
+    arena = plan_arena(plan, scratch, gates)
     seen: Counter[str] = Counter()
     parts = []
     for part, graph in enumerate(plan.graphs):
         made = []
         for index, op in enumerate(graph.ops):
             label = LABELS.get(op.kind, op.kind)
+            name, called = f"{prefix}_{part}_{index}", f"{label}_{seen[label]}"
             try:
-                made.append(coperator(op, f"{prefix}_{part}_{index}", f"{label}_{seen[label]}", part, arena, pack))
+                if op.out.name in gates[part].silent:
+                    made.append(COperator(op, name, called, part, arena, pack))
+                else:
+                    ruled = gates[part].ruled.get(op.out.name)
+                    made.append(coperator(op, name, called, part, arena, pack, ruled))
             except ModelError as error:
                 raise ModelError(f"{graph.name}: {error}", error.hint) from None
             seen[label] += 1

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from tinyse.core.errors import ModelError
 from tinyse.export.arena import Arena
+from tinyse.export.cgates import gated, is_step, step
 from tinyse.export.cmaps import binary, concat, curve, maximum, prelu, requantize, reshape, slices
 from tinyse.export.coperator import COperator, Pack, Refusal
 from tinyse.export.cproducts import depthwise, lstm, maxpool, product
 from tinyse.export.packing import pack_matrix
 from tinyse.graph import ops
+from tinyse.graph.gates import ChannelGate
 from tinyse.graph.graph import Graph
 from tinyse.graph.ops import Op
 
@@ -21,8 +23,8 @@ _KINDS: dict[type[Op], Callable[..., None]] = {
 
 
 def coperator(op: Op, name: str, label: str, part: int = 0, arena: Arena | None = None,
-              pack: Pack = pack_matrix) -> COperator:
-    """An operator in C.
+              pack: Pack = pack_matrix, gate: ChannelGate | None = None) -> COperator:
+    """An operator in C; ``gate``: the channel gate that it takes into its call.
 
     Raises:
         ModelError: its kernel cannot do it; the message names operator and tensor.
@@ -30,7 +32,12 @@ def coperator(op: Op, name: str, label: str, part: int = 0, arena: Arena | None 
     made = COperator(op, name, label, part, arena, pack)
     try:
         _limited(op)
-        _KINDS[type(op)](made, op)
+        if gate is not None:
+            gated(made, gate)
+        elif isinstance(op, ops.Depthwise) and is_step(op):
+            step(made, op)
+        else:
+            _KINDS[type(op)](made, op)
     except Refusal as refusal:
         raise ModelError(f"{op.kind} {op.out.name}: {refusal}", "what the C library runs: docs/kernels.md") from None
     return made

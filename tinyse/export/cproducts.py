@@ -77,8 +77,8 @@ def _patch(op: MatMul | Conv | MaxPool) -> _Patch:
     return _Patch(out.shape[1], out.shape[2], x.shape[2], step, op.kernel, op.stride, dilation, *pad, zero)
 
 
-def _output(made: COperator, op: MatMul | Conv, padded: int) -> str:
-    """tinyse_scaling of a product; arrays padded to ``padded`` rows."""
+def output(made: COperator, op: MatMul | Conv, rows: int) -> str:
+    """tinyse_scaling of a product; arrays padded to ``rows``."""
     mantissa, shift = (np.array(part, np.int64) for part in zip(*map(quantize_multiplier, reals(op)), strict=True))
     bias = "0"
     if op.x.grid.bits > 8:
@@ -86,54 +86,61 @@ def _output(made: COperator, op: MatMul | Conv, padded: int) -> str:
             raise Refusal("its output's scale is below a 128th of its sums'")
         mantissa = np.where(mantissa < 0x7FFF0000, (mantissa + (1 << 15)) >> 16, 0x7FFF)
         shift = 15 - shift
-        bias = made.array("int64_t", "bias", _padded(op.weights.bias, padded))
-    names = [made.array("int32_t", "mantissa", _padded(mantissa, padded)),
-             made.array("int32_t", "shift", _padded(shift, padded)), bias]
+        bias = made.array("int64_t", "bias", padded(op.weights.bias, rows))
+    names = [made.array("int32_t", "mantissa", padded(mantissa, rows)),
+             made.array("int32_t", "shift", padded(shift, rows)), bias]
     zero = op.out.grid.zero_point if op.out.grid.bits <= 8 else 0
     return f"{{ {', '.join(names)}, {zero}, {', '.join(map(str, limits(op.out.grid, op.fused)))}, {op.out.channels} }}"
 
 
-def _padded(values: NDArray, count: int) -> NDArray:
+def padded(values: NDArray, count: int) -> NDArray:
+    """With zeros behind, ``count`` in all."""
     return np.pad(values, (0, count - len(values)))
 
 
-def _start(op: MatMul | Conv, taps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What int8 sums start at, so that kernels multiply raw inputs; ``taps`` int64 [out, in]."""
-    start = op.weights.bias - op.x.grid.zero_point * taps.sum(axis=1)
-    largest = np.abs(start) + 128 * np.abs(taps).sum(axis=1)
+def start(op: MatMul | Conv, taps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What int8 sums start at, so that kernels multiply raw inputs; ``taps`` int64 [out, in].
+
+    Raises:
+        Refusal: a sum could leave 31 bits.
+    """
+    first = op.weights.bias - op.x.grid.zero_point * taps.sum(axis=1)
+    largest = np.abs(first) + 128 * np.abs(taps).sum(axis=1)
     shift = np.array([max(quantize_multiplier(real)[1], 0) for real in reals(op)])
     if np.any(largest >= 2**31) or np.any(largest >= 2.0 ** (31 - shift)):
         raise Refusal("its sums leave 31 bits: its weights are tiny beside its bias")
-    return start
+    return first
 
 
 def product(made: COperator, op: MatMul | Conv) -> None:
     """FULLY_CONNECTED, CONV_2D: packed tiles."""
     weights = op.weights.values.reshape(op.out.channels, -1)
-    padded = pad_rows(weights)
+    rows = pad_rows(weights)
     patch, direct = _patch(op), _direct(op)
     if patch.step >= 2**16 or patch.width >= 2**16:
         raise Refusal("a map of more than 65535 positions")
-    if made.bits == 8:
-        start = _padded(_start(op, weights.astype(np.int64)), len(padded))
-    else:
-        start = np.zeros(len(padded), np.int64)
-    matrix = made.matrix("weights", padded, start, made.bits == 8)
-    fields = [matrix, _output(made, op, len(padded)), str(patch), str(int(not direct))]
+    taps = weights.astype(np.int64)
+    starts = padded(start(op, taps), len(rows)) if made.bits == 8 else np.zeros(len(rows), np.int64)
+    matrix = made.matrix("weights", rows, starts, made.bits == 8)
+    fields = [matrix, output(made, op, len(rows)), str(patch), str(int(not direct))]
     made.call(f"tinyse_product{made.bits}", made.struct("product", fields), made.pointer(op.x), made.pointer(op.out),
               f"arena + {made.at(op.out, SCRATCH)}")
 
 
 def depthwise(made: COperator, op: Depthwise) -> None:
     """DEPTHWISE_CONV_2D."""
-    taps = op.weights.values.reshape(-1, op.out.channels)
-    padded = _up(op.out.channels, GROUP)  # kernels read vectors of eight channels
-    names = [made.array("int8_t", "weights", _padded(taps.reshape(-1), taps.size + GROUP), 32), "0"]
-    if made.bits == 8:
-        names[1] = made.array("int32_t", "start", _padded(_start(op, taps.T.astype(np.int64)), padded))
-    fields = [", ".join(names), _output(made, op, padded), str(_patch(op))]
-    made.call(f"tinyse_depthwise{made.bits}", made.struct("depthwise", fields), made.pointer(op.x),
+    made.call(f"tinyse_depthwise{made.bits}", made.struct("depthwise", depthwise_fields(made, op)), made.pointer(op.x),
               made.pointer(op.out))
+
+
+def depthwise_fields(made: COperator, op: Depthwise) -> list[str]:
+    """What tinyse_depthwise holds."""
+    taps = op.weights.values.reshape(-1, op.out.channels)
+    channels = _up(op.out.channels, GROUP)  # kernels read vectors of eight channels
+    names = [made.array("int8_t", "weights", padded(taps.reshape(-1), taps.size + GROUP), 32), "0"]
+    if made.bits == 8:
+        names[1] = made.array("int32_t", "start", padded(start(op, taps.T.astype(np.int64)), channels))
+    return [", ".join(names), output(made, op, channels), str(_patch(op))]
 
 
 def lstm(made: COperator, op: Lstm) -> None:

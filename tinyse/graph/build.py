@@ -120,6 +120,10 @@ class Build:
         """``x`` times 0 or 1 a channel: the step of a matrix over ``by``, which has one position."""
         return self.join("mul", x, self.dense(by, self.shape(x)[2], "step"))
 
+    def threshold(self, x: str) -> str:
+        """0 or 1 for every channel of ``x`` by itself: what a ``join("mul", ...)`` takes as a gate."""
+        return self.add(DepthwiseLayer(1, activation="step"), x)
+
     def pool(self, x: str, kernel: Pair, stride: Pair | None = None) -> str:
         """The largest of each window."""
         return self.add(PoolLayer(kernel, stride or (max(kernel[0], 1), max(kernel[1], 1))), x)
@@ -128,9 +132,9 @@ class Build:
         """The same elements otherwise."""
         return self.add(ReshapeLayer(to), x)
 
-    def norm(self, x: str) -> str:
-        """Batch normalisation, folded before the grids."""
-        return self.add(NormLayer(), x)
+    def norm(self, x: str, activation: str = "linear") -> str:
+        """Batch normalisation, folded before the grids, and "relu" after it."""
+        return self.add(NormLayer(activation), x)
 
     def shape(self, x: str) -> Shape:
         """(rows, width, channels) of a node so far."""

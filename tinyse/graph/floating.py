@@ -238,7 +238,7 @@ def _reshape(layer: ReshapeLayer, arrays: dict[str, Real], ins: list[Real], note
 
 def _norm(layer: NormLayer, arrays: dict[str, Real], ins: list[Real], note: Note) -> Real:
     scale = arrays["gamma"] / np.sqrt(arrays["variance"] + np.float32(EPSILON))
-    return np.asarray((ins[0] - arrays["mean"]) * scale + arrays["beta"], np.float32)
+    return np.asarray(ACTIVATIONS[layer.activation]((ins[0] - arrays["mean"]) * scale + arrays["beta"]), np.float32)
 
 
 FORWARD: dict[type[Any], Callable[..., Real]] = {

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the product before it: the grids know no norms."""
+"""Batch normalisation, and the ReLU after it, folded into the product before it: the grids know no norms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinyse.core.errors import ModelError
-from tinyse.graph.layers import NormLayer
+from tinyse.graph.layers import Layer, NormLayer
 from tinyse.graph.layers.plain import EPSILON
 from tinyse.graph.model import Model
 from tinyse.graph.net import Node
@@ -19,7 +19,7 @@ def fold(model: Model) -> Model:
     Raises:
         ModelError: before a norm is no linear product, or somebody else reads that product or shares its weights.
     """
-    arrays, gone = dict(model.arrays), dict[str, str]()
+    arrays, gone, changed = dict(model.arrays), dict[str, str](), dict[str, Layer]()
     for node in model.net.nodes:
         if not isinstance(node.layer, NormLayer):
             continue
@@ -31,9 +31,11 @@ def fold(model: Model) -> Model:
         arrays[kernel] = (arrays[kernel] * scale).astype(np.float32)  # "unit" is the last axis of every product
         arrays[bias] = ((arrays[bias] - mean) * scale + beta).astype(np.float32)
         gone[node.name] = into.name
+        if node.layer.activation == "relu":
+            changed[into.name] = replace(into.layer, activation="relu")  # type: ignore[call-arg]
     if not gone:
         return model
-    net = model.net
+    net = model.net.with_layers(changed)
     nodes = tuple(replace(node, ins=tuple(gone.get(name, name) for name in node.ins))
                   for node in net.nodes if node.name not in gone)
     results, extra = (tuple(replace(each, node=gone.get(each.node, each.node)) for each in given)

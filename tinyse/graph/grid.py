@@ -172,3 +172,7 @@ def bias_steps(bias: NDArray[Any], x_scale: float, scale: NDArray[Any], bits: in
     if not np.isfinite(steps).all() or np.any(np.abs(steps) >= 2.0**bits):
         raise ExportError(f"{name}: a bias leaves {bits + 1} bits", "its weights are tiny beside it; train it again")
     return np.asarray(steps, np.int64)
+
+
+STEP = Grid(1.0, 126)
+"""0 and 1 in int8: a fused ReLU leaves 126 and 127."""

@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 from tinyse.core.errors import ExportError
 from tinyse.graph import ops
 from tinyse.graph.graph import SIGMOID8, SIGMOID16, TANH8, TANH16, Graph
-from tinyse.graph.grid import Grid, bias_steps, quantize_weights, weight_scale
+from tinyse.graph.grid import STEP, Grid, bias_steps, quantize_weights, weight_scale
 from tinyse.graph.net import Net, Node
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Fused, State, Tensor, Weights
 
 Real = NDArray[np.float32]
 Ranges = Mapping[str, tuple[float, float]]
-STEP = Grid(1.0, 126)
-"""0 and 1 in int8: a fused ReLU leaves 126 and 127."""
-
 
 def lower(net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> Plan:
     """The integer graphs of a trained network.
@@ -126,10 +123,11 @@ class Lowering:
     def weights(self, kernel: Real, bias: Real, x: Grid, name: str, axis: int = 0) -> Weights:
         """Integers of a kernel with a scale for every index of ``axis``, the output channels."""
         rows = np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)
-        # A bias without weights would lose its fraction at scale 1; the converter gives it 30 bits.
+        # A bias without weights would lose its fraction at scale 1; the converter gives it 30 bits. So is one whose
+        # weights are next to nothing, which would leave 32 bits.
         alone = np.abs(np.asarray(bias, np.float64)) / (x.scale * 2.0**30)
         bare = ~rows.any(axis=1) & (alone > np.finfo(np.float32).tiny)
-        scales = np.where(bare, alone, weight_scale(rows, axis=1)).astype(np.float32)
+        scales = np.where(bare, alone, np.maximum(weight_scale(rows, axis=1), alone)).astype(np.float32)
         shape = [1] * kernel.ndim
         shape[axis] = -1
         values = quantize_weights(kernel, scales.reshape(shape))

@@ -183,13 +183,18 @@ def curved(name: str, value: Any, grid: Grid, exact: bool) -> Any:
     return ste(tf.cast(steps, value.dtype) * out.scale, function(value))
 
 
+def step_slope(value: Any) -> Any:
+    """What stands for the slope of a step at 1/2: 1 / (|value - 1/2| + 1)^2."""
+    return 1.0 / tf.square(tf.abs(value - 0.5) + 1.0)
+
+
 def heaviside(value: Any, rounded: Any = None) -> Any:
-    """1 where ``value`` >= 1/2, else 0, or ``rounded`` where given; the gradient is g / (|value - 1/2| + 1)^2."""
+    """1 where ``value`` >= 1/2, else 0, or ``rounded`` where given; its gradient is ``step_slope``."""
 
     @tf.custom_gradient
     def run(value: Any) -> Any:
         def grad(d: Any) -> Any:
-            return d / tf.square(tf.abs(value - 0.5) + 1.0)
+            return d * step_slope(value)
 
         return (tf.cast(value >= 0.5, value.dtype) if rounded is None else tf.identity(rounded)), grad
 
@@ -256,8 +261,8 @@ class Matrix:
     def of(kernel: Any, bias: Any, x: Grid, exact: bool) -> Matrix:
         """Round kernel [in, out] and bias [out] for an input on ``x``."""
         peak, size = (tf.stop_gradient(part) for part in (tf.reduce_max(tf.abs(kernel), axis=0), tf.abs(bias)))
-        alone = tf.where(size > 0.0, size / (x.scale * 2.0**30), tf.ones_like(size))  # as lowering has it
-        scale = tf.where(peak > 0.0, peak / 127.0, alone)
+        alone = size / (x.scale * 2.0**30)  # as lowering has it
+        scale = tf.where(peak > 0.0, tf.maximum(peak / 127.0, alone), tf.where(size > 0.0, alone, tf.ones_like(size)))
         rounded = ste(tf.round(kernel / scale) * scale, kernel)
         dtype = carrier(int(kernel.shape[0]), x, exact, kernel.dtype)
         unit = tf.cast(scale, dtype) * x.scale

@@ -20,7 +20,9 @@ from tinyse.core.progress import Progress, Step
 from tinyse.graph.net import Net
 from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
+from tinyse.train.budget import Budget
 from tinyse.train.calibration import learn_ranges
+from tinyse.train.channels import ChannelLanes
 from tinyse.train.distillation import Teacher
 from tinyse.train.interrupt import Stop, at_once, stop_if_asked
 from tinyse.train.keras import tf, tf_keras
@@ -33,7 +35,7 @@ from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
 from tinyse.train.result import TrainResult, finish
 from tinyse.train.resume import save_run
-from tinyse.train.skipping import Budget, GatedLanes
+from tinyse.train.skipping import GatedLanes
 from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import Validation
 
@@ -73,6 +75,7 @@ class Run:
         self.ranges: dict[str, tuple[float, float]] | None = None
         self.pruning: PruningMethod | None = None
         self.budget: Budget | None = None
+        self.budget_gates()
         self.average = Average(recipe.train.average) if recipe.train.average else None
         self.speed: dict[str, float] = {}
         self.records = Records(folder, [])
@@ -92,7 +95,12 @@ class Run:
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
                  self.teacher, train.exits, self.whole)
-        self.lanes = Lanes(*given) if self.budget is None else GatedLanes(*given, budget=self.budget)
+        if self.budget is None:
+            self.lanes = Lanes(*given)
+        elif self.recipe.skip.enabled:
+            self.lanes = GatedLanes(*given, budget=self.budget, price=self.recipe.skip.price)
+        else:
+            self.lanes = ChannelLanes(*given, budget=self.budget)
 
         @tf.function
         def apply(gradients: list[Any]) -> Any:
@@ -174,7 +182,15 @@ class Run:
         """What the recipe prunes, clusters and skips."""
         steps = self.recipe.train.compress_steps
         self.pruning = make_compression(self.recipe, self.network, self.float_end, steps)
-        self.budget = Budget(self.recipe.skip, self.float_end, steps) if self.recipe.skip.enabled else None
+        if (part := self.recipe.skip).enabled:
+            begin, end = (self.float_end + int(share * steps) for share in (part.begin, part.end))
+            self.budget = Budget(part.rate, begin, end, part.cost)
+
+    def budget_gates(self) -> None:
+        """The budget of channel gates, which holds in both phases."""
+        part, steps = self.recipe.gates, self.float_end + self.recipe.train.compress_steps
+        if part.share is not None:
+            self.budget = Budget(part.share, int(part.begin * steps), int(part.end * steps), part.cost)
 
     def learn_from(self, given: Start) -> None:
         """Take the dense model of the start as the teacher."""
@@ -187,12 +203,11 @@ class Run:
         self.start_hash = given.sha256
         self.best["score"] = given.model.meta.get("val_si_sdr", -1e9)
         self.float_end = 0
+        self.budget_gates()
 
     def _settled(self) -> bool:
         """Whether masks and ranges are final, so that a validation may choose this model."""
-        if self.phase == "float":
-            return True
-        last = max([*self._freeze_steps(), self.float_end])
+        last = -1 if self.phase == "float" else max([*self._freeze_steps(), self.float_end])
         if self.pruning is not None:
             last = max(last, self.pruning.last)
         if self.budget is not None:
@@ -212,12 +227,15 @@ class Run:
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
             row["sparsity"] = zero_share(self.network)
-        if self.budget is not None:
+        if rate is not None and self.budget is not None:
             row["update_rate"] = rate
+        if self.validation.open_share is not None:
+            row["open_share"] = self.validation.open_share
         self.records.add(step=self.step, phase=self.phase, **row)
         if self._settled():
             if score > self.best["score"]:
-                self.best, self.stale = {"score": score, "step": self.step, "update_rate": rate}, 0
+                self.best, self.stale = {"score": score, "step": self.step, "update_rate": rate,
+                                         "open_share": self.validation.open_share}, 0
                 self.best_weights = self.network.get_weights()
             else:
                 self.stale += 1

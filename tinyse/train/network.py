@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.fold import fold
+from tinyse.graph.gates import gate_nodes
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net
@@ -57,6 +58,8 @@ class Network(tf_keras.Model):
             fold(self.export(None, None, {}))  # refuses what could not be folded, before it is trained
         if net.skip is not None:
             open_gate(self)
+        for twin in self.channel_gates:
+            open_channels(twin)
         self.built = True
 
     def _build(self, net: Net) -> None:
@@ -84,6 +87,11 @@ class Network(tf_keras.Model):
         return self.twin(node), self.net.skip.at
 
     @property
+    def channel_gates(self) -> list[Twin]:
+        """The twins that open channels."""
+        return [self.twin(node.name) for node in gate_nodes(self.net)]
+
+    @property
     def has_norms(self) -> bool:
         """Whether ``fold_norms`` has anything to do."""
         return any(isinstance(twin, NormTwin) for twin in self.twins)
@@ -107,8 +115,8 @@ class Network(tf_keras.Model):
 
         Args:
             features: [T, B, inputs], raw. states: from ``zero_states`` or the pass before.
-            observe: receives every activation whose range is learnt, by its range's name, and by tensor name what a
-                policy reads.
+            observe: receives every activation whose range is learnt, by its range's name, by tensor name what a
+                policy reads, and of every step "node.open", 0 or 1, and "node.slope".
             statistics: receives each norm's batch mean and variance, which it then uses.
             held: from ``held``.
 
@@ -230,6 +238,13 @@ def open_gate(network: Network) -> None:
     weights[..., at], biases[at] = 0.0, GATE_BIAS
     kernel.assign(weights)
     bias.assign(biases)
+
+
+def open_channels(twin: Twin) -> None:
+    """Let a channel gate open nearly every channel at first; one by itself opens for what is large."""
+    kernel = twin.array("kernel")
+    kernel.assign(tf.ones_like(kernel) if twin.layer.fixed_units else 0.1 * kernel)
+    twin.array("bias").assign(tf.ones(twin.units))
 
 
 def restore(model: Model, exact: bool = False) -> Network:

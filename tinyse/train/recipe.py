@@ -145,6 +145,20 @@ class SkipPart:
 
 
 @dataclass(frozen=True)
+class GatesPart:
+    """Channel gates of a family that has them; begin and end are shares of all steps.
+
+    ``share``: of channels that should be open, on the mean over gates and frames, reached at ``end`` by a controller
+    and held there; none: as the loss alone has it. ``cost``: of open channels, by hand in place of the controller.
+    """
+
+    share: float | None = within(0.01, 1, default=None)
+    cost: float | None = within(0, 1e6, default=None)
+    begin: float = within(0, 1, default=0.1)
+    end: float = within(0, 1, default=0.4)
+
+
+@dataclass(frozen=True)
 class QuantizePart:
     """Quantization-aware training."""
 
@@ -172,6 +186,7 @@ class Recipe:
     cluster: ClusterPart = ClusterPart()
     quantize: QuantizePart = QuantizePart()
     skip: SkipPart = SkipPart()
+    gates: GatesPart = GatesPart()
 
     def net(self) -> Net:
         """The network that is trained.
@@ -266,6 +281,8 @@ def recipe_of(values: Any, where: str) -> Recipe:
         raise RecipeError(f"{where}: prune.structure: 'unit' is not for method magnitude", "method: threshold")
     if recipe.skip.enabled and prune.method == "magnitude":
         raise RecipeError(f"{where}: skip.enabled: TF-MOT's magnitudes would prune the gate", "prune.method: threshold")
+    if recipe.gates.share is not None and recipe.skip.enabled:
+        raise RecipeError(f"{where}: gates.share: a Skip RNN has a budget of its own", "leave skip or gates out")
     if recipe.cluster.values % 2:
         raise RecipeError(f"{where}: cluster.values: {recipe.cluster.values} is odd", "half of the values are negative")
     return recipe

@@ -41,10 +41,13 @@ def finish(run: Run) -> TrainResult:
         run.network.set_weights(run.best_weights)
     score = run.best["score"] if run.best["step"] >= 0 else run.validation.si_sdr(run.network)
     updates = run.best.get("update_rate", run.validation.update_rate)
+    share = run.best.get("open_share", run.validation.open_share)
+    opened = {} if share is None else {"val_open_share": share}
     sparsity = run.pruning.sparsity() if run.pruning is not None else {}
     prunes = run.pruning is not None and run.recipe.prune.method != "none"
     meta = {"phase": run.phase, "val_si_sdr": score, "recipe": run.recipe.name, "sparsity": sparsity,
-            "structure": run.recipe.prune.structure if prunes else None, "val_update_rate": updates}
+            "structure": run.recipe.prune.structure if prunes else None, "val_update_rate": updates,
+            **opened}
     model = snap(run.network.export(run.ends, run.ranges, meta, run.label))
     model.save(run.folder / "model.npz")
     with atomic_path(run.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
@@ -56,7 +59,7 @@ def finish(run: Run) -> TrainResult:
     write_manifest(run.folder, "train", files, {
         "corpus": run.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
         "val_si_sdr_db": score, "val_noisy_si_sdr_db": run.validation.noisy_db, "sparsity": sparsity,
-        "val_update_rate": updates, "distinct": distinct_values(model), "start_sha256": run.start_hash,
-        "distill": run.recipe.train.distill})
+        "val_update_rate": updates, **opened, "distinct": distinct_values(model),
+        "start_sha256": run.start_hash, "distill": run.recipe.train.distill})
     return TrainResult(run.folder, files["float.npz"], files["model.npz"], score,
                        run.validation.noisy_db, run.speed)

@@ -27,75 +27,17 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.skip import FULL
+from tinyse.train.budget import Budget
 from tinyse.train.gated import Gated, Updates, pick
 from tinyse.train.keras import tf
 from tinyse.train.lanes import Lanes, gradients
 from tinyse.train.loss import compressed_error, energy_error, enhanced_magnitude
-from tinyse.train.recipe import SkipPart
 
-SMOOTH_PRICE, SMOOTH_RATE = 0.95, 0.8
-"""Of the running means of price and update rate."""
-GAIN, LIMIT = 4.0, 1.0
-"""How the cost leaves the price, e^(GAIN log(rate / wanted)), by a factor e^LIMIT at most."""
-SHIFT, SHIFT_LIMIT = 0.1, 0.1
-"""Part of the missing log rate that the bias makes good in one step, and at most how much."""
 DECIBEL = 10.0 / float(np.log(10.0))
 """dB of SDR for a share of the error's energy."""
 SPEED = 10.0
 """Steps of p~'s weights are so many times those of others: Adam's are alike for all, and these have a short phase to
 come from zero in (docs/skip.md)."""
-
-
-class Budget:
-    """The cost of an update, which leads the share of updates to ``skip.rate``.
-
-    Attributes:
-        price: running mean of the cost at which nothing pushes; None before the first step.
-        rate: running mean of the share of updates.
-    """
-
-    def __init__(self, part: SkipPart, first: int, steps: int) -> None:
-        self.part = part
-        self.begin, self.end = first + int(part.begin * steps), first + int(part.end * steps)
-        self.price: float | None = None
-        self.rate = 1.0
-
-    @property
-    def last(self) -> int:
-        """The step from which the wanted rate stays."""
-        return self.end
-
-    def wanted(self, step: int) -> float:
-        """Share of updates wanted after step ``step``."""
-        done = min(1.0, max(0.0, (step - self.begin) / max(1, self.end - self.begin)))
-        return 1.0 - (1.0 - self.part.rate) * done
-
-    def cost(self, step: int) -> float:
-        """Cost of an update at step ``step``: loss a unit of mean(g)."""
-        if self.part.cost is not None:
-            return self.part.cost
-        push = GAIN * float(np.log(self.rate / self.wanted(step)))
-        return max(self.price or 0.0, 0.0) * float(np.exp(np.clip(push, -LIMIT, LIMIT)))
-
-    def after_step(self, step: int, price: float | None, rate: float, gate: tuple[Any, int]) -> None:
-        """Note what a step saw; move the bias of p~, output ``gate[1]`` of the twin ``gate[0]``."""
-        if price is not None:
-            self.price = price if self.price is None else SMOOTH_PRICE * self.price + (1 - SMOOTH_PRICE) * price
-        self.rate = SMOOTH_RATE * self.rate + (1 - SMOOTH_RATE) * rate
-        if self.part.cost is None and step >= self.begin:
-            missed = float(np.log(self.wanted(step) / self.rate)) * SHIFT
-            variable = gate[0].array("bias")
-            bias = variable.numpy()
-            bias[gate[1]] += np.clip(missed, -SHIFT_LIMIT, SHIFT_LIMIT)
-            variable.assign(bias)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"price": self.price, "rate": self.rate}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take it up again."""
-        self.price, self.rate = state["price"], state["rate"]
 
 
 def delays(masks: Any, frames: Any, spectra: tuple[Any, Any, Any], lift: Any,
@@ -149,12 +91,12 @@ class GatedLanes(Lanes):
     """Gradients of a Skip RNN: packed to its updates, with the push on p~.
 
     Attributes:
-        budget: sets the cost.
+        budget: sets the cost. price: what a delay is measured by, "loss" or "energy".
     """
 
-    def __init__(self, *given: Any, budget: Budget, **named: Any) -> None:
+    def __init__(self, *given: Any, budget: Budget, price: str = "loss", **named: Any) -> None:
         super().__init__(*given, **named)
-        self.budget = budget
+        self.budget, self.price = budget, price
         self._packed = tf.function(self._pack, jit_compile=self.compiled or None)
         self._gradient = self._lane_gradient
         self._gated = Gated(self.network, self.compiled)
@@ -178,7 +120,7 @@ class GatedLanes(Lanes):
 
     def _delays(self, masks: Any, frames: Any, governor: Any, spectra: Any, loss: Any) -> tuple[Any, Any]:
         """``delays`` in units of the loss."""
-        if self.budget.part.price == "loss":
+        if self.price == "loss":
             return delays(masks, frames, spectra, self._lift)
         clean, noisy, cosine = spectra
         heard = enhanced_magnitude(pick(masks, governor), noisy, self._lift)
@@ -215,4 +157,5 @@ class GatedLanes(Lanes):
         delay, weight, rate = (sum(column) for column in zip(*sorted(self._sums), strict=True))
         rate /= self.lanes
         price = delay / weight / rate if weight > 0 else None
-        self.budget.after_step(step, price, rate, (twin, at))
+        bias = twin.array("bias")
+        bias.assign(bias + self.budget.after_step(step, price, rate) * tf.one_hot(at, bias.shape[0]))

@@ -11,6 +11,7 @@ from tinyse.core.errors import RecipeError, TinyseError
 from tinyse.export.checks import check_npu
 from tinyse.export.coperators import check_c
 from tinyse.graph.fold import fold
+from tinyse.graph.gates import gate_nodes
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
 from tinyse.graph.plan import Exit, Route
@@ -104,6 +105,9 @@ def check_losses(recipe: Recipe, net: Net) -> None:
         raise RecipeError(f"family: {recipe.family}: a router's choice has no loss", "exits, or a budget")
     if isinstance(net.policy, Exit):
         raise RecipeError(f"family: {recipe.family}: the scores of exits have no loss", "exits without scores")
+    if recipe.gates.share is not None and not gate_nodes(net):
+        raise RecipeError(f"gates.share: {recipe.gates.share:g}: {recipe.family} has no channel gates here",
+                          "a family with gates, such as fsenet with family_options: {gates: true}")
     kind = recipe.ends.result.kind
     for key, wanted in (("skip.enabled", recipe.skip.enabled), ("train.distill", recipe.train.distill)):
         if wanted and kind != "gains":

@@ -11,6 +11,7 @@ from tinyse.core.errors import CorpusError
 from tinyse.sound import Ends, rows, sounded, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
+from tinyse.train.channels import by_channel
 from tinyse.train.gated import Gated
 from tinyse.train.keras import tf
 from tinyse.train.network import Network
@@ -27,6 +28,15 @@ def _si_sdr(estimate: NDArray[Any], clean: NDArray[Any]) -> NDArray[Any]:
     return 10.0 * np.log10((np.square(target).sum(-1) + 1e-9) / noise)
 
 
+def _whole(network: Network, features: Any) -> tuple[Any, Any]:
+    """The last result, and where there are gates their share of open channels, [B] times."""
+    seen: dict[str, Any] = {}
+    results, _ = network.run(features, network.zero_states(features.shape[1]), seen)
+    if not (gates := network.channel_gates):
+        return results[-1], None
+    return results[-1], tf.fill((features.shape[1],), tf.reduce_mean(by_channel(seen, "open", gates)))
+
+
 class Validation:
     """The validation split's mixtures, their features computed once.
 
@@ -34,6 +44,7 @@ class Validation:
         noisy_db: mean SI-SDR of the unprocessed mixtures in dB, without removing means.
         features: [T, N, bands] float32.
         update_rate: share of frames that ran a Skip RNN at the last score; None for other networks.
+        open_share: of the channels of all gates, at the last score; None where there are none.
     """
 
     def __init__(self, corpus: Corpus, count: int, seed: int, ends: Ends, apart: bool = False) -> None:
@@ -53,6 +64,7 @@ class Validation:
         edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
         self._run: Any = None
         self.update_rate: float | None = None
+        self.open_share: float | None = None
         self._inside = slice(edge, length - edge)
         self.noisy_db = float(_si_sdr(noisy[:, self._inside], self.clean[:, self._inside]).mean())
 
@@ -66,13 +78,14 @@ class Validation:
             if network.net.skip is not None:
                 self._run = Gated(network).masks
             else:
-                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0][-1])
-                self._run = lambda f: (dense(f), None)
+                self._run = tf.function(lambda f: _whole(network, f))
         parts = [self._run(tf.constant(self.features[:, at : at + ROWS]))
                  for at in range(0, self.features.shape[1], ROWS)]
         masks = np.concatenate([part[0].numpy() for part in parts], 1)
         if network.net.skip is not None:
             self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
+        elif network.channel_gates:
+            self.open_share = float(np.concatenate([part[1].numpy() for part in parts]).mean())
         scores = []
         for index, spectrum in enumerate(self.spectra):
             wave = sounded(spectrum, masks[:, index], self.ends)

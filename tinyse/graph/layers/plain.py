@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyse.core.errors import ModelError
 from tinyse.graph import ops
-from tinyse.graph.grid import Grid
+from tinyse.graph.grid import STEP, Grid
 from tinyse.graph.layers.base import Array, Layer, Shape, in_step, positive, refuse
 from tinyse.graph.tensor import Tensor, window
 
@@ -107,8 +107,8 @@ class JoinLayer(Layer):
         return ins[0]
 
     def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
-        """A product's scale goes with the first map's; maps of one grid keep it side by side, and none is copied."""
-        if self.how == "concat" and len(set(ins)) == 1:
+        """A product's scale goes with the first map's; a gate, like maps of one grid side by side, keeps it."""
+        if (self.how == "concat" and len(set(ins)) == 1) or (self.how == "mul" and ins[1:] == (STEP,)):
             return ins[0].low, ins[0].high
         return in_step(low, high, ins[0]) if self.how == "mul" else (low, high)
 
@@ -219,10 +219,19 @@ class ReshapeLayer(Layer):
 
 @dataclass(frozen=True)
 class NormLayer(Layer):
-    """Batch normalisation over channels, after a product without activation; folded into it before the grids."""
+    """Batch normalisation over channels, after a product without activation; folded into it before the grids.
+
+    Attributes:
+        activation: what follows, "linear" or "relu"; the product's once it is folded.
+    """
 
     kind: ClassVar[str] = "norm"
     fixed_units: ClassVar[bool] = True
+    activation: str = "linear"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ("linear", "relu"):
+            raise refuse(self, f"activation = {self.activation!r}", "linear or relu")
 
     def shape(self, *ins: Shape) -> Shape:
         """As the input."""

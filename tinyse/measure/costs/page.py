@@ -10,6 +10,7 @@ from tinyse.core.artifacts import versions
 from tinyse.core.figure import blank_figure, png_of
 from tinyse.core.origin import Source
 from tinyse.export.targets import Target
+from tinyse.measure.costs.channels import channel_figure
 from tinyse.measure.costs.firmware import STAGE_NAMES
 from tinyse.measure.costs.results import Profile
 from tinyse.measure.costs.roofline import draw_roofline
@@ -32,6 +33,9 @@ def html(profiles: Sequence[Profile], tables: Sequence[Table], target: Target | 
     if any(profile.budget for profile in profiles):
         figures["The frame budget: where the hop goes. Pale: the range that the assumed cycles an instruction leave "
                 "open."] = budget_figure(profiles)
+    for profile in profiles:
+        if profile.channels is not None:
+            figures[f"Open channels of {profile.name} on {profile.channels.signal}."] = channel_figure(profile.channels)
     if len(profiles) == 1 and profiles[0].npu is not None:
         with tempfile.TemporaryDirectory() as folder:
             draw_roofline(profiles[0], Path(folder) / "roofline.png", target)

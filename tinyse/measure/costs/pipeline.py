@@ -15,7 +15,9 @@ from tinyse.core.origin import Origin, Source
 from tinyse.export import hostarena
 from tinyse.export.hostarena import HostArena
 from tinyse.export.targets import Target, load_target
+from tinyse.graph.gates import gates
 from tinyse.measure.costs import layers, locate, simulated, sizes, vela
+from tinyse.measure.costs.channels import channel_cost
 from tinyse.measure.costs.execution import Executed, Options, execute
 from tinyse.measure.costs.parts import UNKNOWN as UNKNOWN_PARTS
 from tinyse.measure.costs.parts import counted_rates, part_costs, whole_arena, whole_estimate, whole_simulation
@@ -61,6 +63,8 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
         skip = skip_cost(ran.firmware, npu, simulation, frames_per_second) if skips else None
         if skip is not None and skip.rate is None:
             skipped.append(UNKNOWN)
+        gated = any(gates(graph) for graph in graphs)
+        channels = channel_cost(bundle, firmware.wav if firmware is not None else None) if gated else None
         parts = part_costs(counted_rates(ran.firmware), graphs, npus, simulations)
         if parts.several and parts.rates is None:
             skipped.append(UNKNOWN_PARTS)
@@ -68,7 +72,7 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
     return Profile(name=found.name, target=chosen.name if chosen else "", sha256=hashes, npu=npu,
                    arena=measured, sizes=counted, simulation=simulation, skipped=tuple(skipped),
                    firmware=ran.firmware, memory=ran.memory, budget=ran.budget, runner=ran.runner, skip=skip,
-                   parts=parts, frames_per_second=frames_per_second)
+                   parts=parts, channels=channels, frames_per_second=frames_per_second)
 
 
 def _compile(found: locate.Located, target: Target, folder: Path) -> locate.Located:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from tinyse.core.artifacts import versions
+from tinyse.measure.costs.channels import channel_table
 from tinyse.measure.costs.parts import PartCosts
 from tinyse.measure.costs.render_firmware import firmware_tables, rate_note
 from tinyse.measure.costs.results import NpuEstimate, OperatorCost, Profile, Simulation, Sizes
@@ -17,14 +18,17 @@ __all__ = ["SCHEMA", "Table", "mean_tables", "npu_tables", "operator_row", "perc
            "size_table", "tables", "to_json"]
 
 FRAME, UPDATE = "frame", "frame that runs the network"
-SCHEMA = 4
+SCHEMA = 5
 """Raised with the layout of the JSON; 2 added ``firmware``, ``memory``, ``budget`` and ``runner``, 3 ``skip``, 4
-``parts``."""
+``parts``, 5 ``channels``."""
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
     """The whole profile as JSON values; the same profile gives the same bytes."""
-    return {"schema": SCHEMA, "kind": "profile", "versions": versions(), **asdict(profile)}
+    made = {"schema": SCHEMA, "kind": "profile", "versions": versions(), **asdict(profile)}
+    if profile.channels is not None:
+        del made["channels"]["wave"]
+    return made
 
 
 def tables(profile: Profile, operators: bool = False) -> list[Table]:
@@ -38,6 +42,8 @@ def tables(profile: Profile, operators: bool = False) -> list[Table]:
         found += mean_tables(profile.skip)
     if profile.parts is not None and profile.parts.several:
         found += part_tables(profile.parts)
+    if profile.channels is not None:
+        found.append(channel_table(profile.channels))
     if profile.arena is not None:
         arena = profile.arena
         found.append(Table(f"TFLM arena of the int8 file, {arena.origin.label} ({arena.origin.tool})", notes=(

@@ -11,6 +11,7 @@ from tinyse.export.hostarena import HostArena
 from tinyse.sound.ends import DEFAULT
 
 if TYPE_CHECKING:
+    from tinyse.measure.costs.channels import ChannelCost
     from tinyse.measure.costs.firmware import FirmwareMemory, FirmwareRun, FrameBudget, RunnerRun
     from tinyse.measure.costs.parts import PartCosts
     from tinyse.measure.costs.skipping import SkipCost
@@ -253,6 +254,7 @@ class Profile:
         frames_per_second: of sound, by the model's ends.
         parts: the costs of each part, and at the rates at which they ran. ``npu`` and ``simulation`` are of a frame
             that runs all of them.
+        channels: what channel gates open and save on the signal; None where there are none.
         skip: what a Skip RNN costs on average; None for a network that runs on every frame. ``npu`` and ``simulation``
             are then of a frame that runs it.
     """
@@ -271,4 +273,5 @@ class Profile:
     runner: RunnerRun | None = None
     skip: SkipCost | None = None
     parts: PartCosts | None = None
+    channels: ChannelCost | None = None
     frames_per_second: float = DEFAULT.frames_per_second

@@ -150,7 +150,8 @@ class NormTwin(Twin):
         if seen.statistics is not None:
             mean, variance = tf.nn.moments(x, (0, 1, 2, 3))
             seen.statistics[self.name] = mean, variance
-        return (x - mean) * (tf.math.rsqrt(variance + EPSILON) * self.array("gamma")) + self.array("beta"), ()
+        y = (x - mean) * (tf.math.rsqrt(variance + EPSILON) * self.array("gamma")) + self.array("beta")
+        return (tf.nn.relu(y) if self.layer.activation == "relu" else y), ()
 
     def learn(self, mean: Any, variance: Any) -> None:
         """Move the running mean and variance towards a batch's."""

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.graph import SIGMOID8, TANH8
-from tinyse.graph.grid import Grid
+from tinyse.graph.grid import STEP, Grid
 from tinyse.graph.layers import ConvLayer
-from tinyse.graph.lowering import STEP
-from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste, whole
+from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste, step_slope, whole
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 
@@ -85,7 +84,10 @@ class ProductTwin(Twin):
         """The activation of products, and their clamp."""
         how = self.layer.activation
         if how == "step":
-            return heaviside(real, None if steps is None else tf.cast(tf.clip_by_value(steps, 0.0, 1.0), real.dtype))
+            y = heaviside(real, None if steps is None else tf.cast(tf.clip_by_value(steps, 0.0, 1.0), real.dtype))
+            self.note(seen, "open", y)
+            self.note(seen, "slope", step_slope(real))
+            return y
         if steps is None or self.pre is None:
             y = tf.nn.relu(real) if how == "relu" else real
         else:

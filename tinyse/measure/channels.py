@@ -1,0 +1,57 @@
+"""Which channels a network's gates open, frame by frame: by the integer reference, whose bits every engine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.core.errors import ModelError
+from tinyse.engines.integer import IntegerEngine
+from tinyse.graph.gates import ChannelGate, gates, is_open
+from tinyse.sound import Real, rows, stft
+
+Masks = dict[str, NDArray[np.bool_]]
+
+
+def gates_of(engine: IntegerEngine) -> tuple[tuple[int, ChannelGate], ...]:
+    """Every gate with its part."""
+    return tuple((part, gate) for part, graph in enumerate(engine.plan.graphs) for gate in gates(graph))
+
+
+def opened(engine: IntegerEngine, wave: Real) -> Masks:
+    """Open channels of every gate, by its tensor, bool [frames, channels]; all closed where its part does not run.
+
+    Args:
+        engine: is reset first. wave: float32 [samples] at the ends' rate.
+
+    Raises:
+        ModelError: the network has no channel gates, or the signal is shorter than a frame.
+    """
+    found = gates_of(engine)
+    if not found:
+        raise ModelError(f"{engine.label}: has no channel gates", "a network of fsenet trained with gates: true")
+    framing = engine.ends.framing
+    if len(wave) < framing.frame:
+        raise ModelError(f"{engine.label}: {len(wave)} samples are no frame of {framing.frame}", "a longer signal")
+    engine.reset()
+    made: dict[str, list[NDArray[np.bool_]]] = {gate.opened.name: [] for _, gate in found}
+    for row in rows(wave, stft(wave, framing), engine.ends):
+        engine.mask(row)
+        for part, gate in found:
+            values = is_open(engine.references[part].taps[gate.opened.name]).reshape(-1)
+            made[gate.opened.name].append(values & (part in engine.runner.ran))
+    return {name: np.stack(each) for name, each in made.items()}
+
+
+def joined(masks: Masks) -> NDArray[np.bool_]:
+    """All gates beside each other, [frames, channels]."""
+    return np.concatenate(list(masks.values()), 1)
+
+
+def frame_levels(wave: Real, frame: int, hop: int) -> NDArray[np.float64]:
+    """Energy of every frame in dB of full scale, -120 for silence, [frames]."""
+    seen: Iterable[NDArray[np.float32]] = np.lib.stride_tricks.sliding_window_view(np.asarray(wave, np.float32), frame)
+    energy = np.square(np.asarray(seen)[::hop].astype(np.float64)).mean(-1)
+    return np.asarray(10.0 * np.log10(np.maximum(energy, 1e-12)))
