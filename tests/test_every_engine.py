@@ -31,7 +31,8 @@ from tinyse.train.network import StreamingNetwork, restore
 
 FRAMES, QUICK = 200, 30
 """Of a host's and of an emulated run."""
-SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)}}
+SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)},
+         "nsnet2": {"first": 6, "gru": (5, 4), "dense": (6, 5), "exits": (1, 3), "topology": "split"}}
 """Options that make a family small enough for a test; a family that is not here is taken as it is."""
 FIRST = "everything, first exit"
 FAMILIES = [name for name in families.names() if name not in NETS]
