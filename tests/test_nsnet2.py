@@ -22,7 +22,7 @@ def test_the_paper_s_network_has_its_2_78_million_weights() -> None:
     assert matrices == net.macs() == 257 * 400 + 2 * 3 * 400 * 800 + 400 * 600 + 600 * 600 + 600 * 257 == 2_777_000
     assert round(net.parameters / 1e6, 2) == 2.78 and len(net.results) == 1
     assert net.shapes[net.input.name] == net.shapes[net.results[-1].node] == (1, 1, 257)
-    assert net.states == {"gru_0.h": (1, 1, 400), "gru_1.h": (1, 1, 400)}
+    assert net.states == {"layer_2.h": (1, 1, 400), "layer_3.h": (1, 1, 400)}
     assert made().parameters == 342_081
 
 

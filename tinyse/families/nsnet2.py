@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.build import Build
+from tinyse.graph.layers import DenseLayer, GruLayer
 from tinyse.graph.net import Net
 from tinyse.sound import Bands, Ends, Feature
 
@@ -28,29 +29,28 @@ def net(first: int = 128, gru: tuple[int, ...] = (128, 128), dense: tuple[int, .
     ``topology``: "plain", or "split", where the layer before an exit is there twice.
     """
     b, split = Build(ends.shape), topology == "split"
-    layers = [("dense", first), *(("gru", units) for units in gru), *(("relu", units) for units in dense)]
+    layers = [("linear", first), *(("gru", units) for units in gru), *(("relu", units) for units in dense)]
     if topology not in ("plain", "split"):
         raise ModelError(f"topology: {topology!r} is not known", "plain or split")
     if sorted({*exits} & {*range(1, len(layers))}) != list(exits):
         raise ModelError(f"exits: {list(exits)} are not layers in order", f"some of 1 to {len(layers) - 1}, each once")
 
-    def layer(number: int, x: str) -> str:
+    def layer(number: int, x: str, name: str = "layer") -> str:
         kind, units = layers[number - 1]
-        if kind == "gru":
-            return b.gru(x, units, reset=reset, bits=bits)
-        return b.dense(x, units, "relu" if kind == "relu" else "linear")
+        made = GruLayer(units, reset, bits) if kind == "gru" else DenseLayer(units, kind)
+        return b.add(made, x, name=f"{name}_{number}")
 
-    def mask(x: str) -> str:
-        return b.dense(x, ends.outputs, "sigmoid")
+    def gains(x: str, name: str) -> str:
+        return b.add(DenseLayer(ends.outputs, "sigmoid"), x, name=name)
 
     x = b.x
     for number in range(1, len(layers) + 1):
         if number in exits and split:
             if number > 1:
                 b.part()
-            b.exit(mask(layer(number, x)))
+            b.exit(gains(layer(number, x, "double"), f"gains_{number}"))
         x = layer(number, x)
         if number in exits and not split:
             b.part()
-            b.exit(mask(x))
-    return b.done(mask=mask(x))
+            b.exit(gains(x, f"gains_{number}"))
+    return b.done(mask=gains(x, "gains"))
