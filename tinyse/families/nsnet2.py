@@ -8,7 +8,8 @@ exit has a sigmoid layer of its own::
     plain    layer -+-> next layer            split   +-> layer --> next layer
                     +-> mask                          +-> its double --> mask
 
-Each mask is a part of its own, and so is what lies between two exits: a frame computes its own mask alone.
+Each mask is a part of its own, and so is what lies between two exits: a frame computes its own mask alone, by default
+the last.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tinyse.core.errors import ModelError
 from tinyse.graph.build import Build
 from tinyse.graph.layers import DenseLayer, GruLayer
 from tinyse.graph.net import Net
+from tinyse.graph.plan import Budget
 from tinyse.sound import Bands, Ends, Feature
 
 ENDS = Ends(bands=Bands("none"), feature=Feature("log_power"))
@@ -53,4 +55,4 @@ def net(first: int = 128, gru: tuple[int, ...] = (128, 128), dense: tuple[int, .
         if number in exits and not split:
             b.part()
             b.exit(gains(x, f"gains_{number}"))
-    return b.done(mask=gains(x, "gains"))
+    return b.done(Budget(len(exits) + 1), mask=gains(x, "gains"))

@@ -59,11 +59,13 @@ class Runner:
             self._until_sure(policy, run, inputs)
         elif isinstance(policy, Route):
             self._part(0, run, inputs)
-            chosen = 1 + int(np.argmax(self._held[policy.choice]))
-            for part in range(1 if policy.nested else chosen, chosen + 1):
-                self._part(part, run, inputs)
+            chosen = self.plan.choices[int(np.argmax(self._held[policy.choice]))]
+            for part in self.plan.needs[chosen]:
+                if part:
+                    self._part(part, run, inputs)
         else:
-            for part in range(policy.count if isinstance(policy, Budget) else count):
+            due = self.plan.needs[self.plan.exits[policy.exit - 1]] if isinstance(policy, Budget) else range(count)
+            for part in due:
                 self._part(part, run, inputs)
         if self.gate is not None and self.ran and isinstance(policy, Skip):
             self.gate.ran(self._steps(policy.tensor, policy.at) - self.plan.tensor(policy.tensor).grid.zero_point)
