@@ -154,7 +154,8 @@ class CNetwork:
             yield "return 1u;"
             return
         yield f"static const uint32_t needs[{len(plan.exits)}] = {needs(plan)};"
-        yield f"{'' if isinstance(policy, Route) else 'const '}uint32_t due = at != 0u ? needs[at - 1u] : {planned(plan)}u;"
+        constant = "" if isinstance(policy, Route) else "const "
+        yield f"{constant}uint32_t due = at != 0u ? needs[at - 1u] : {planned(plan)}u;"
         for part in range(count):
             yield f"if ((due & {1 << part}u) != 0u) {{"
             yield from (f"  {line}" for line in self._go(part))

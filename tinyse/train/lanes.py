@@ -124,7 +124,7 @@ class Lanes:
         pair = estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]
         if self._lift is None and self.loss != "si_sdr":
             framing = ends.framing if ends.synthesizes else WHOLE
-            compressed = complex_spectral(*(stft(wave, framing) for wave in pair), weights)
+            compressed = complex_spectral(stft(pair[0], framing), stft(pair[1], framing), weights)
         if self.loss == "compressed":
             return compressed
         return MIXED_WEIGHT * compressed - tf.reduce_mean(si_sdr(*pair))
