@@ -14,12 +14,15 @@ from twin_nets import random_model
 
 from tinyse import families
 from tinyse.cli import main
+from tinyse.core.origin import Origin, Source
 from tinyse.engines import load_engine
 from tinyse.engines.enhance import enhance_signal
 from tinyse.engines.exits import affordable, exit_costs, stop_at
 from tinyse.export.bundle import INT8, part_file, plan_json
 from tinyse.export.writer import write
 from tinyse.graph.plan import Budget
+from tinyse.measure.costs.parts import Rates, part_costs
+from tinyse.measure.costs.render import exit_tables
 
 OPTIONS = {"first": 4, "gru": (6, 5), "dense": (7, 6), "exits": (1, 2), "topology": "split", "bits": 8}
 CYCLES = [900, 200, 1500, 3000]
@@ -109,6 +112,28 @@ def test_evaluate_scores_an_exit(model: Path, tmp_path: Path) -> None:
     assert found["1"]["clips"][0]["parts"]["enhanced"] == [1, 0, 0, 0]
     assert found["1"]["clips"][0]["values"]["enhanced"] != found["3"]["clips"][0]["values"]["enhanced"]
     assert found["1"]["provenance"]["models"][0]["exit"] == "1"
+
+
+@pytest.mark.parametrize("policy", ["budget", "route"])
+def test_a_profile_has_what_a_frame_takes_at_each_exit_at_worst_and_in_the_mean(policy: str) -> None:
+    family = families.load("nsnet2")
+    net = family.net({**OPTIONS, **({"router": 3} if policy == "route" else {})}, family.ends)
+    plan, router = random_model(net).plan(), net.macs(0) if policy == "route" else 0
+    macs = [graph.macs for graph in plan.graphs]
+    shares = (1.0, 0.5, 0.5, 0.25, 0.25) if router else (0.5, 0.5, 0.25, 0.25)
+    rates = Rates(Origin(Source.MEASURED, "here", "host"), "noise", shares)
+    found = part_costs(rates, plan if router else plan.under(Budget(2)), plan.graphs, [], [])
+    (name, origin, rows), *_ = found.stopping()
+    mean = sum(share * each for share, each in zip(shares, macs, strict=True))
+    exits = [float(each) for each in net.exit_macs]
+    assert (name, origin.source) == ("MACs", Source.EXACT) and sum(macs) == net.macs()
+    assert dict(rows) == {"exit 1": exits[0], "exit 2": exits[1], "exit 3": exits[2], "mean": mean,
+                          "worst case": exits[2] if router else exits[1]}
+    table, *_ = exit_tables(found, 62.5)
+    assert table.rows[0] == ("exit 1", f"{exits[0]:,.0f}", f"{62.5 * exits[0]:,.0f}")
+    assert [row[0] for row in table.rows] == ["exit 1", "exit 2", "exit 3", "worst case", "mean"]
+    assert part_costs(None, random_model(family.net({"first": 4, "gru": (3,), "dense": (3,)}, family.ends)).plan(),
+                      [], [], []).stopping() == []
 
 
 def test_a_skip_rnn_has_no_exits(tmp_path: Path) -> None:

@@ -41,11 +41,21 @@ def test_exits_add_masks_and_split_doubles_their_layer(topology: str, exits: tup
         name for node in net.nodes for name in node.ins if net[name].part != node.part}, "a mask's part is read"
 
 
+def test_a_router_is_a_part_of_its_own_and_leaves_the_others_as_they_are() -> None:
+    plain, net = made(exits=(1, 2), topology="plain"), made(exits=(1, 2), topology="plain", router=8)
+    assert [node.name for node in net.nodes if node.part == 0] == ["features", "router_in", "router", "choice"]
+    assert net.macs(0) == 257 * 8 + 2 * 8 * 16 + 8 * 3 and net.shapes["choice"] == (1, 1, 3)
+    assert net.needs == ((0,), (1,), (1, 2), (1, 3), (1, 3, 4), (1, 3, 5)) and net.exits == (2, 4, 5)
+    assert plain.needs == ((0,), (0, 1), (0, 2), (0, 2, 3), (0, 2, 4)) and plain.exits == (1, 3, 4)
+    assert {name: array for name, array in net.arrays.items() if net[name.split("/")[0]].part} == plain.arrays
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ({"exits": [2, 1]}, "exits: [2, 1] are not layers in order (some of 1 to 4, each once)"),
     ({"exits": [5]}, "exits: [5] are not layers in order (some of 1 to 4, each once)"),
     ({"exits": [0]}, "exits: [0] are not layers in order (some of 1 to 4, each once)"),
     ({"exits": [2, 2]}, "exits: [2, 2] are not layers in order (some of 1 to 4, each once)"),
+    ({"router": 4}, "router: 4 units choose among exits, and there is one (exits: [1, 2, 3])"),
     ({"topology": "double"}, "topology: 'double' is not known (plain or split)"),
     ({"bits": 4}, "gru: bits = 4 (8 or 16)"),
 ])

@@ -23,7 +23,7 @@ read. The result of a frame is the ``results`` tensor of the last part that ran;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -118,6 +118,14 @@ def policy_of(values: Mapping[str, Any]) -> Policy:
     return made
 
 
+def needed(read: Sequence[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
+    """For each part, itself and the parts that it needs, in order, from those before it that each reads."""
+    found: list[set[int]] = []
+    for number, others in enumerate(read):
+        found.append({number}.union(*(found[other] for other in others)))
+    return tuple(tuple(sorted(each)) for each in found)
+
+
 @dataclass(frozen=True)
 class Plan:
     """Parts and a policy.
@@ -185,13 +193,12 @@ class Plan:
     @cached_property
     def needs(self) -> tuple[tuple[int, ...], ...]:
         """For each part, itself and the parts that write what it or they read, in order."""
-        found: list[set[int]] = []
+        read: list[set[int]] = []
         writers: dict[str, int] = {}
         for number, part in enumerate(self.parts):
-            read = {writers[tensor.name] for tensor in part.inputs if tensor.name in writers}
-            found.append({number}.union(*(found[other] for other in read)))
+            read.append({writers[tensor.name] for tensor in part.inputs if tensor.name in writers})
             writers |= {tensor.name: number for tensor in part.outputs}
-        return tuple(tuple(sorted(each)) for each in found)
+        return needed(read)
 
     def tensor(self, name: str) -> Tensor:
         """An output of any part by name.

@@ -23,6 +23,8 @@ LOGIT_LIMIT = 6.0
 GATE_LIMIT, NEW_LIMIT = 4.0, 2.5
 """Where the ranges of an 8-bit GRU's z and r, and of its n, end: beyond them sigmoid and tanh are flat, and the grid is
 finer for it. A z below sigmoid(-4) moves an 8-bit state by less than it can hold (docs/subband.md)."""
+CHOICE_LIMIT = 4.0
+"""Of a router's logits, which are given their range: they are hardly trained when ranges are learnt (ours)."""
 BATCHES = 8
 
 
@@ -52,6 +54,8 @@ def learn_ranges(network: Network, mixer: Mixer, size: int, first_batch: int) ->
             features = pick(features, found.frames[: found.shortest])
         for name, (low, high) in run(features).items():
             limits.setdefault(name, []).append((float(low), float(high)))
+    choices = {f"{result.node}.out" for result in network.net.extra
+               if network.net.route is not None and result.tensor == network.net.route.choice}
     logits = {f"{result.node}.out" for result in network.net.results
               if result.node and getattr(network.net[result.node].layer, "activation", "") == "sigmoid"}
     gates = {f"{node.name}.{gate}": NEW_LIMIT if gate == "n" else GATE_LIMIT for node in network.net.nodes
@@ -64,6 +68,8 @@ def learn_ranges(network: Network, mixer: Mixer, size: int, first_batch: int) ->
             low, high = -peak, peak
         elif name in gates:
             low, high = max(low, -gates[name]), min(high, gates[name])
+        elif name in choices:
+            low, high = -CHOICE_LIMIT, CHOICE_LIMIT
         elif name in logits:
             low, high = max(low, -LOGIT_LIMIT), min(high, LOGIT_LIMIT)
         ranges[name] = (min(low, 0.0), max(high, 0.0))

@@ -36,7 +36,9 @@ from tinyse.train.pruning import make_compression, zero_share
 from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
 from tinyse.train.resume import save_run
+from tinyse.train.routing import RoutedLanes, Toll
 from tinyse.train.skipping import Budget, GatedLanes
+from tinyse.train.stages import Stages
 from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import Validation
 
@@ -90,6 +92,7 @@ class Run:
         self.ranges: dict[str, tuple[float, float]] | None = None
         self.pruning: PruningMethod | None = None
         self.budget: Budget | None = None
+        self.stages = Stages(net, recipe.train.float_steps) if recipe.train.order == "layerwise" else None
         self.average = Average(recipe.train.average) if recipe.train.average else None
         self.speed: dict[str, float] = {}
         self.records = Records(folder, [])
@@ -108,8 +111,11 @@ class Run:
         self.validation.forget()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
-                 self.teacher, train.exits, self.whole)
-        self.lanes = Lanes(*given) if self.budget is None else GatedLanes(*given, budget=self.budget)
+                 self.teacher, self._staged.weights if self._staged else train.exits, self.whole)
+        if isinstance(self.budget, Toll):
+            self.lanes: Lanes = RoutedLanes(*given, budget=self.budget)
+        else:
+            self.lanes = Lanes(*given) if self.budget is None else GatedLanes(*given, budget=self.budget)
 
         @tf.function
         def apply(gradients: list[Any]) -> Any:
@@ -125,8 +131,38 @@ class Run:
             return 0, self.float_end, train.float_rate
         return self.float_end, self.float_end + train.compress_steps, train.compress_rate
 
+    @property
+    def _staged(self) -> Stages | None:
+        """The stages where they are being trained."""
+        return self.stages if self.phase == "float" else None
+
+    def _next_stage(self) -> None:
+        """Keep the best weights of the stage that ended, and begin the next one."""
+        assert self.stages is not None
+        self.stages.at += 1
+        self._restart()
+        self.begin_phase()
+
+    def _restart(self) -> None:
+        """Go on from the best weights, and choose anew."""
+        if self.best_weights:
+            self.network.set_weights(self.best_weights)
+        self.stale, self.best, self.best_weights = 0, {"score": -1e9, "step": -1}, []
+        if self.average is not None:
+            self.average.forget()
+
+    def _goes_on(self, end: int) -> bool:
+        """Whether there is a step to take before ``end``; a stage that no longer gains gives way to the next."""
+        stages = self._staged
+        if stages is not None and not stages.last and (
+                self.step >= stages.bounds[1] or self.stale >= self.recipe.train.patience):
+            self.step = stages.bounds[1]
+            self._next_stage()
+        return self.step < end and self.stale < self.recipe.train.patience
+
     def _rate(self) -> float:
         begin, end, peak = self._phase_bounds()
+        begin, end = self._staged.bounds if self._staged else (begin, end)
         done = self.step - begin
         warm = min(1.0, (done + 1) / max(1, self.recipe.train.warmup))
         share = done / max(1, end - begin)
@@ -138,6 +174,8 @@ class Run:
         if not np.isfinite(loss):
             raise TrainingError(f"step {self.step}: the loss is {loss}",
                                 "lower train.float_rate; the last checkpoint is kept")
+        if self._staged is not None:
+            gradients = self._staged.gradients(self.network, gradients)
         if self.pruning is not None:
             gradients = self.pruning.gradients(self.step, gradients)
         with self.lanes.around(self.step):
@@ -167,10 +205,8 @@ class Run:
         self._model(None, meta).save(self.folder / "float.npz")
         self.network.fold_normalizer()
         self.network.fold_norms()
-        self.phase, self.float_end, self.stale = "compress", self.step, 0
-        self.best, self.best_weights = {"score": -1e9, "step": -1}, []
-        if self.average is not None:
-            self.average.forget()
+        self.phase, self.float_end, self.best_weights = "compress", self.step, []
+        self._restart()
         self.setup_compress()
         if self.recipe.quantize.enabled and self.recipe.train.compress_steps:
             self._relearn()
@@ -180,7 +216,10 @@ class Run:
         """What the recipe prunes, clusters and skips."""
         steps = self.recipe.train.compress_steps
         self.pruning = make_compression(self.recipe, self.network, self.float_end, steps)
-        self.budget = Budget(self.recipe.skip, self.float_end, steps) if self.recipe.skip.enabled else None
+        if self.network.net.route is not None:
+            self.budget = Toll(self.recipe.route, self.network.net, self.float_end, steps)
+        elif self.recipe.skip.enabled:
+            self.budget = Budget(self.recipe.skip, self.float_end, steps)
 
     def learn_from(self, given: Start) -> None:
         """Take the dense model of the start as the teacher."""
@@ -212,13 +251,13 @@ class Run:
             return self._score()
 
     def _score(self) -> float:
-        score = self.validation.si_sdr(self.network)
+        score = self.validation.si_sdr(self.network, self._staged.exit if self._staged else -1, self.budget is not None)
         rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
             row["sparsity"] = zero_share(self.network)
         if self.budget is not None:
-            row["update_rate"] = rate
+            row["update_rate" if self.recipe.skip.enabled else "cost"] = rate
         self.records.add(step=self.step, phase=self.phase, **row)
         if self._settled():
             if score > self.best["score"]:
@@ -255,7 +294,7 @@ class Run:
         begin, end, _ = self._phase_bounds()
         started, first = time.perf_counter(), self.step
         score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
-        while self.step < end and self.stale < train.patience:
+        while self._goes_on(end):
             if asked():
                 save_run(self)
                 raise TrainingError(f"stopped at step {self.step}; the checkpoint is written",
@@ -273,7 +312,8 @@ class Run:
             if self.phase == "compress" and self.step in self._freeze_steps() and self.ranges:
                 self._relearn()
                 self._trace()
-            if self.step % train.validate_every == 0 or self.step == end:
+            ends = (end, self._staged.bounds[1]) if self._staged else (end,)
+            if self.step % train.validate_every == 0 or self.step in ends:
                 score = self._validate()
                 save_run(self)
             self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,
@@ -286,7 +326,8 @@ class Run:
     def _finish(self) -> TrainResult:
         if self.best_weights:
             self.network.set_weights(self.best_weights)
-        score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(self.network)
+        score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(
+            self.network, routed=self.budget is not None)
         updates = self.best.get("update_rate", self.validation.update_rate)
         sparsity = self.pruning.sparsity() if self.pruning is not None else {}
         prunes = self.pruning is not None and self.recipe.prune.method != "none"

@@ -14,7 +14,7 @@ from tinyse.core.artifacts import atomic_path, write_text
 from tinyse.core.sections import flat
 from tinyse.train.keras import tf
 
-COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate")
+COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate", "cost")
 
 
 class Records:

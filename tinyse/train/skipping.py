@@ -83,11 +83,14 @@ class Budget:
             self.price = price if self.price is None else SMOOTH_PRICE * self.price + (1 - SMOOTH_PRICE) * price
         self.rate = SMOOTH_RATE * self.rate + (1 - SMOOTH_RATE) * rate
         if self.part.cost is None and step >= self.begin:
-            missed = float(np.log(self.wanted(step) / self.rate)) * SHIFT
-            variable = gate[0].array("bias")
-            bias = variable.numpy()
-            bias[gate[1]] += np.clip(missed, -SHIFT_LIMIT, SHIFT_LIMIT)
-            variable.assign(bias)
+            self.move(float(np.log(self.wanted(step) / self.rate)), gate)
+
+    def move(self, missed: float, gate: tuple[Any, int]) -> None:
+        """Move the bias of p~ by what of the log rate is missed."""
+        variable = gate[0].array("bias")
+        bias = variable.numpy()
+        bias[gate[1]] += np.clip(missed * SHIFT, -SHIFT_LIMIT, SHIFT_LIMIT)
+        variable.assign(bias)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -14,6 +14,8 @@ from tinyse.sound.corpus.store import Corpus
 from tinyse.train.gated import Gated
 from tinyse.train.keras import tf
 from tinyse.train.network import Network
+from tinyse.train.routing import exit_costs
+from tinyse.train.routing import routed as route
 
 SNRS = (-6, -3, 0, 3, 6, 9)
 SECONDS = 4.0
@@ -33,7 +35,8 @@ class Validation:
     Attributes:
         noisy_db: mean SI-SDR of the unprocessed mixtures in dB, without removing means.
         features: [T, N, bands] float32.
-        update_rate: share of frames that ran a Skip RNN at the last score; None for other networks.
+        update_rate: share of frames that ran a Skip RNN at the last score, or mean cost of a routed frame
+            (``tinyse.train.routing``); None for other networks.
     """
 
     def __init__(self, corpus: Corpus, count: int, seed: int, ends: Ends) -> None:
@@ -57,18 +60,22 @@ class Validation:
         """Trace the network anew at the next score: its grids have changed."""
         self._run = None
 
-    def si_sdr(self, network: Network) -> float:
-        """Mean SI-SDR in dB of the network's output."""
+    def si_sdr(self, network: Network, at: int = -1, routed: bool = False) -> float:
+        """Mean SI-SDR in dB of the network's output, of part ``at``; ``routed``: where its router has frames stop."""
         if self._run is None:
             if network.net.skip is not None:
                 self._run = Gated(network).masks
+            elif network.net.route is not None and routed:
+                costs = tf.constant(exit_costs(network.net))
+                choose = tf.function(lambda f: route(network, f))
+                self._run = lambda f: (lambda masks, choice: (masks, tf.tensordot(choice, costs, 1)))(*choose(f))
             else:
-                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0][-1])
+                dense = tf.function(lambda f: network.run(f, network.zero_states(f.shape[1]))[0][at])
                 self._run = lambda f: (dense(f), None)
         parts = [self._run(tf.constant(self.features[:, at : at + ROWS]))
                  for at in range(0, self.features.shape[1], ROWS)]
         masks = np.concatenate([part[0].numpy() for part in parts], 1)
-        if network.net.skip is not None:
+        if parts[0][1] is not None:
             self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
         scores = []
         for index, spectrum in enumerate(self.spectra):

@@ -61,7 +61,7 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
         skip = skip_cost(ran.firmware, npu, simulation, frames_per_second) if skips else None
         if skip is not None and skip.rate is None:
             skipped.append(UNKNOWN)
-        parts = part_costs(counted_rates(ran.firmware), graphs, npus, simulations)
+        parts = part_costs(counted_rates(ran.firmware), bundle.plan, graphs, npus, simulations)
         if parts.several and parts.rates is None:
             skipped.append(UNKNOWN_PARTS)
         hashes = {file.name: sha256(file) for file in (*found.int8, *found.compiled)}
