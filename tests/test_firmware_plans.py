@@ -263,7 +263,7 @@ def test_firmware_with_fast_scratch_apart_is_the_same() -> None:
 @needs_qemu
 @pytest.mark.qemu
 def test_firmware_without_such_a_part_says_so() -> None:
-    with pytest.raises(Exception, match="the network has no such part"):
+    with pytest.raises(Exception, match="the network has no such exit"):
         emulated("cpu", 3)
 
 

@@ -25,6 +25,7 @@ from tinyse.train.layers.gru import GruTwin, sequence
 from tinyse.train.network import Network, restore
 from tinyse.train.recipe import RoutePart, load_recipe
 from tinyse.train.routing import Toll, choose, chosen, exit_costs, routed
+from tinyse.train.start import load_start
 
 OPTIONS = {"first": 5, "gru": (6, 4), "dense": (5, 6), "exits": (1, 2), "router": 3}
 
@@ -140,7 +141,7 @@ def test_the_toll_leads_a_mean_cost_to_what_is_wanted() -> None:
 
 
 SHORT = {"family": "nsnet2", "mixing.seconds": "0.4", "mixing.batch": "8", "mixing.generated": "0",
-         "train.validate_every": "4", "train.validate_count": "6", "train.warmup": "2"}
+         "train.validate_every": "4", "train.validate_count": "6", "train.warmup": "2", "prune.method": "none"}
 
 
 @pytest.mark.parametrize("loss", ["compressed", pytest.param("levelled", marks=pytest.mark.slow)])
@@ -199,6 +200,15 @@ def test_what_cannot_be_trained_is_one_line(changes: dict[str, str], said: str, 
     with pytest.raises(RecipeError) as caught:
         train(load_recipe("quick", {**SHORT, "route.cost": "0.9", **changes}), tmp_path / "run", corpus)
     assert said in caught.value.line() and "\n" not in caught.value.line() and not (tmp_path / "run").exists()
+
+
+def test_a_router_trained_for_other_exits_is_one_line(tmp_path: Path) -> None:
+    random_model(net(), quantized=False).save(tmp_path / "float.npz")
+    for exits, said in (((1, 2, 3), "choice/kernel: [3, 4], but"), ((1, 3), "gains_3/kernel: [4, 257], but")):
+        with pytest.raises(RecipeError, match="train.start: ") as caught:
+            load_start(str(tmp_path), net(exits=exits))
+        assert said in caught.value.line()
+    assert load_start(str(tmp_path), net()).model.net.route is not None
 
 
 def test_a_build_names_its_router_s_choice() -> None:

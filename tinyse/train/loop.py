@@ -328,11 +328,13 @@ class Run:
             self.network.set_weights(self.best_weights)
         score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(
             self.network, routed=self.budget is not None)
-        updates = self.best.get("update_rate", self.validation.update_rate)
+        rate = self.best.get("update_rate", self.validation.update_rate)
+        updates, cost = (rate, None) if self.recipe.skip.enabled else (None, rate)
         sparsity = self.pruning.sparsity() if self.pruning is not None else {}
         prunes = self.pruning is not None and self.recipe.prune.method != "none"
         meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
-                "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates}
+                "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates,
+                **({"val_cost": cost} if cost is not None else {})}
         model = snap(self._model(self.ranges, meta))
         model.save(self.folder / "model.npz")
         with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
@@ -344,7 +346,7 @@ class Run:
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
             "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
-            "val_update_rate": updates, "distinct": distinct_values(model), "start_sha256": self.start_hash,
-            "distill": self.recipe.train.distill})
+            "val_update_rate": updates, "val_cost": cost, "distinct": distinct_values(model),
+            "start_sha256": self.start_hash, "distill": self.recipe.train.distill})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)
