@@ -16,6 +16,7 @@ from tinyse.train import train
 from tinyse.train.loop import Run
 from tinyse.train.recipe import Recipe, load_recipe
 from tinyse.train.resume import resume_run
+from tinyse.train.stages import goes_on
 
 
 def recipe(**more: str) -> Recipe:
@@ -41,7 +42,7 @@ def test_a_stage_trains_what_its_exit_adds_and_nothing_else(average: str, corpus
     before = run.network.arrays()
     for stage, trained in enumerate(needs):
         for step in range(3):
-            assert run._goes_on(9)
+            assert goes_on(run, 9)
             if step == 0:  # the best weights of the stage before are taken up
                 before = run.network.arrays()
             assert run.stages is not None and (run.stages.at, run.step) == (stage, 3 * stage + step)
@@ -50,7 +51,7 @@ def test_a_stage_trains_what_its_exit_adds_and_nothing_else(average: str, corpus
         run._validate()
         after = run.network.arrays()
         assert {name.split("/")[0] for name in before if (before[name] != after[name]).any()} == trained
-    assert not run._goes_on(9)
+    assert not goes_on(run, 9)
     run.lanes.close()
 
 
@@ -75,8 +76,8 @@ def test_a_stage_that_no_longer_gains_gives_way(corpus: Path, tmp_path: Path) ->
     made = recipe(**{"train.patience": "1"})
     run = Run(made, made.net(), "nsnet2", tmp_path, Corpus.open(corpus), lambda step: None)
     run.step, run.stale = 1, 1
-    assert run._goes_on(9) and run.stages is not None and (run.step, run.stages.at, run.stale) == (3, 1, 0)
+    assert goes_on(run, 9) and run.stages is not None and (run.step, run.stages.at, run.stale) == (3, 1, 0)
     run.step, run.stale, run.stages.at = 7, 1, 2
-    assert not run._goes_on(9)
+    assert not goes_on(run, 9)
     assert resume_run(run) is False
     run.lanes.close()

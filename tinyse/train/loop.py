@@ -38,7 +38,7 @@ from tinyse.train.records import Records
 from tinyse.train.resume import save_run
 from tinyse.train.routing import RoutedLanes, Toll
 from tinyse.train.skipping import Budget, GatedLanes
-from tinyse.train.stages import Stages
+from tinyse.train.stages import Stages, goes_on, restart
 from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import Validation
 
@@ -111,7 +111,7 @@ class Run:
         self.validation.forget()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
-                 self.teacher, self._staged.weights if self._staged else train.exits, self.whole)
+                 self.teacher, self.staged.weights if self.staged else train.exits, self.whole)
         if isinstance(self.budget, Toll):
             self.lanes: Lanes = RoutedLanes(*given, budget=self.budget)
         else:
@@ -132,37 +132,13 @@ class Run:
         return self.float_end, self.float_end + train.compress_steps, train.compress_rate
 
     @property
-    def _staged(self) -> Stages | None:
+    def staged(self) -> Stages | None:
         """The stages where they are being trained."""
         return self.stages if self.phase == "float" else None
 
-    def _next_stage(self) -> None:
-        """Keep the best weights of the stage that ended, and begin the next one."""
-        assert self.stages is not None
-        self.stages.at += 1
-        self._restart()
-        self.begin_phase()
-
-    def _restart(self) -> None:
-        """Go on from the best weights, and choose anew."""
-        if self.best_weights:
-            self.network.set_weights(self.best_weights)
-        self.stale, self.best, self.best_weights = 0, {"score": -1e9, "step": -1}, []
-        if self.average is not None:
-            self.average.forget()
-
-    def _goes_on(self, end: int) -> bool:
-        """Whether there is a step to take before ``end``; a stage that no longer gains gives way to the next."""
-        stages = self._staged
-        if stages is not None and not stages.last and (
-                self.step >= stages.bounds[1] or self.stale >= self.recipe.train.patience):
-            self.step = stages.bounds[1]
-            self._next_stage()
-        return self.step < end and self.stale < self.recipe.train.patience
-
     def _rate(self) -> float:
         begin, end, peak = self._phase_bounds()
-        begin, end = self._staged.bounds if self._staged else (begin, end)
+        begin, end = self.staged.bounds if self.staged else (begin, end)
         done = self.step - begin
         warm = min(1.0, (done + 1) / max(1, self.recipe.train.warmup))
         share = done / max(1, end - begin)
@@ -174,8 +150,8 @@ class Run:
         if not np.isfinite(loss):
             raise TrainingError(f"step {self.step}: the loss is {loss}",
                                 "lower train.float_rate; the last checkpoint is kept")
-        if self._staged is not None:
-            gradients = self._staged.gradients(self.network, gradients)
+        if self.staged is not None:
+            gradients = self.staged.gradients(self.network, gradients)
         if self.pruning is not None:
             gradients = self.pruning.gradients(self.step, gradients)
         with self.lanes.around(self.step):
@@ -206,7 +182,7 @@ class Run:
         self.network.fold_normalizer()
         self.network.fold_norms()
         self.phase, self.float_end, self.best_weights = "compress", self.step, []
-        self._restart()
+        restart(self)
         self.setup_compress()
         if self.recipe.quantize.enabled and self.recipe.train.compress_steps:
             self._relearn()
@@ -251,7 +227,7 @@ class Run:
             return self._score()
 
     def _score(self) -> float:
-        score = self.validation.si_sdr(self.network, self._staged.exit if self._staged else -1, self.budget is not None)
+        score = self.validation.si_sdr(self.network, self.staged.exit if self.staged else -1, self.budget is not None)
         rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
@@ -294,7 +270,7 @@ class Run:
         begin, end, _ = self._phase_bounds()
         started, first = time.perf_counter(), self.step
         score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
-        while self._goes_on(end):
+        while goes_on(self, end):
             if asked():
                 save_run(self)
                 raise TrainingError(f"stopped at step {self.step}; the checkpoint is written",
@@ -312,7 +288,7 @@ class Run:
             if self.phase == "compress" and self.step in self._freeze_steps() and self.ranges:
                 self._relearn()
                 self._trace()
-            ends = (end, self._staged.bounds[1]) if self._staged else (end,)
+            ends = (end, self.staged.bounds[1]) if self.staged else (end,)
             if self.step % train.validate_every == 0 or self.step in ends:
                 score = self._validate()
                 save_run(self)

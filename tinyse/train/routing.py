@@ -158,7 +158,8 @@ class RoutedLanes(Lanes):
     def around(self, step: int) -> Iterator[None]:
         """Around the optimizer: the budget is told what the step saw."""
         yield
-        pull, push, mean = (sum(column) / self.lanes for column in zip(*sorted(map(tuple, self._sums)), strict=True))
+        seen = sorted(tuple(map(float, sums)) for sums in self._sums)
+        pull, push, mean = (sum(column) / self.lanes for column in zip(*seen, strict=True))
         price = -pull / push if push > 0 else None
         self.budget.after_step(step, price, mean, (self.network.choice, 0))
 

@@ -13,6 +13,7 @@ from tinyse.graph.net import Net
 from tinyse.train.keras import tf
 
 if TYPE_CHECKING:
+    from tinyse.train.loop import Run
     from tinyse.train.network import Network
 
 
@@ -57,3 +58,22 @@ class Stages:
         parts = {id(variable): twin.node.part for twin in network.twins for variable in twin.weights}
         return [gradient if parts[id(variable)] in self._parts[self.at] else tf.zeros_like(gradient)
                 for variable, gradient in zip(network.trainable_weights, gradients, strict=True)]
+
+
+def restart(run: Run) -> None:
+    """Go on from a run's best weights, and choose anew."""
+    if run.best_weights:
+        run.network.set_weights(run.best_weights)
+    run.stale, run.best, run.best_weights = 0, {"score": -1e9, "step": -1}, []
+    if run.average is not None:
+        run.average.forget()
+
+
+def goes_on(run: Run, end: int) -> bool:
+    """Whether a run takes a step before ``end``; a stage that is over, or no longer gains, gives way to the next."""
+    stages, patience = run.staged, run.recipe.train.patience
+    if stages is not None and not stages.last and (run.step >= stages.bounds[1] or run.stale >= patience):
+        run.step, stages.at = stages.bounds[1], stages.at + 1
+        restart(run)
+        run.begin_phase()
+    return run.step < end and run.stale < patience
