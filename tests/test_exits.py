@@ -136,6 +136,20 @@ def test_a_profile_has_what_a_frame_takes_at_each_exit_at_worst_and_in_the_mean(
                       [], [], []).stopping() == []
 
 
+def test_a_folder_of_int8_parts_is_exported_again_whole(model: Path, tmp_path: Path) -> None:
+    """As a released model is: no .npz, the parts and what the manifest says of them."""
+    for name in ("manifest.json", *(part_file(INT8, part, 4) for part in range(4))):
+        (tmp_path / name).write_bytes((model / name).read_bytes())
+    again = tmp_path / "again"
+    done = CliRunner().invoke(main, ["export", str(tmp_path), "--target", "cortex-m7", "--out", str(again)])
+    assert done.exit_code == 0, done.output
+    one, other = (json.loads((folder / "manifest.json").read_text())["plan"] for folder in (tmp_path, again))
+    assert one == other
+    for part in range(4):
+        name = part_file(INT8, part, 4)
+        assert (tmp_path / name).read_bytes() == (again / name).read_bytes()
+
+
 def test_a_skip_rnn_has_no_exits(tmp_path: Path) -> None:
     family = families.load("tinylstm")
     net = family.net({"lstm": (8,), "dense": (8,)}, family.ends, True)
