@@ -22,9 +22,10 @@ from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
 from tinyse.train.keras import tf
 from tinyse.train.layers.gru import GruTwin, sequence
+from tinyse.train.mixer import Batch
 from tinyse.train.network import Network, restore
 from tinyse.train.recipe import RoutePart, load_recipe
-from tinyse.train.routing import Toll, choose, chosen, exit_costs, routed
+from tinyse.train.routing import RoutedLanes, Toll, choose, chosen, exit_costs, routed
 from tinyse.train.start import load_start
 
 OPTIONS = {"first": 5, "gru": (6, 4), "dense": (5, 6), "exits": (1, 2), "router": 3}
@@ -138,6 +139,65 @@ def test_the_toll_leads_a_mean_cost_to_what_is_wanted() -> None:
     again = Toll(RoutePart(cost=0.8, end=0.3), made, 0, 400)
     again.restore(toll.state())
     assert again.cost(400) == toll.cost(400)
+
+
+class Batches:
+    """In place of a mixer."""
+
+    ends = families.load("nsnet2").ends
+
+    def batch(self, step: int, lane: int, size: int) -> Batch:
+        rng = np.random.default_rng([step, lane])
+        sizes = (np.abs(rng.standard_normal((5, size, 257))).astype(np.float32) for _ in range(3))
+        waves = (0.1 * rng.standard_normal((2, size, 4 * 256 + 512))).astype(np.float32)
+        return Batch(rng.standard_normal((5, size, 257)).astype(np.float32), *sizes, waves)
+
+
+def routed_lanes(loss: str) -> tuple[RoutedLanes, tuple[object, ...]]:
+    """Lanes of a router before two memoryless masks, and a batch."""
+    b = Build((1, 1, 257))
+    policy = b.route(b.dense(b.gru(b.dense(b.x, 4, "tanh"), 4, reset="none"), 2))
+    b.exit(b.dense(b.x, 257, "sigmoid"))
+    made = b.done(policy, mask=b.dense(b.dense(b.x, 8, "relu"), 257, "sigmoid"))
+    network = Network(made)
+    network.choice.array("kernel").assign(np.random.default_rng(1).normal(0, 1, (4, 2)).astype(np.float32))
+    network.choice.array("bias").assign([0.0, 0.0])
+    lanes = RoutedLanes(network, Batches(), loss, 8, False, None, (1.0,), budget=Toll(RoutePart(), made, 0, 10))
+    return lanes, lanes._draw(3, 0)
+
+
+@pytest.mark.parametrize("loss", ["compressed", "mixed", "si_sdr"])
+def test_at_its_price_the_toll_pushes_as_hard_as_the_loss_pulls(loss: str) -> None:
+    """The gradient of the choice's bias is then none along the costs."""
+    lanes, batch = routed_lanes(loss)
+    at = next(n for n, each in enumerate(lanes.network.trainable_weights) if each is lanes.network.choice.array("bias"))
+    zero = lanes._route(tf.constant(0), tf.constant(0.0), *batch)
+    price = -float(zero[3][0] / zero[3][1])
+    there = lanes._route(tf.constant(0), tf.constant(price), *batch)
+    alone, both = zero[1][at].numpy(), there[1][at].numpy()
+    push = (both - alone) / price
+    assert np.abs(alone).max() > 1e-4 and abs(both @ push) < 2e-3 * np.linalg.norm(alone) * np.linalg.norm(push)
+    assert float(there[0]) == pytest.approx(float(zero[0])), "the loss is without the toll"
+    taken = float(zero[3][2])
+    assert min(lanes.budget.costs) < taken < max(lanes.budget.costs), "both exits are taken"
+    lanes.close()
+
+
+def test_what_an_exit_would_cost_in_loss_is_that_loss() -> None:
+    lanes, batch = routed_lanes("compressed")
+    results, _ = lanes.network.run(batch[0], lanes.network.zero_states(4))
+    masks = [result for result in results if result is not None]
+    found = tf.reduce_mean(lanes._exit_losses(masks, masks[0], batch), (0, 1)).numpy()
+    np.testing.assert_allclose(found, [float(lanes._recipe_loss(mask, batch)) for mask in masks], rtol=1e-4)
+    lanes.close()
+
+
+def test_other_sequences_stop_at_each_exit_in_turn() -> None:
+    lanes, _ = routed_lanes("compressed")
+    free, forced = lanes._forced(6, tf.constant(1))
+    assert free.numpy()[:, 0].tolist() == [1, 1, 1, 0, 0, 0] and forced.numpy()[:3].sum() == 0
+    assert np.argmax(forced[3:], 1).tolist() == [0, 1, 0]
+    lanes.close()
 
 
 SHORT = {"family": "nsnet2", "mixing.seconds": "0.4", "mixing.batch": "8", "mixing.generated": "0",
