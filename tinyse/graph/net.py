@@ -132,6 +132,11 @@ class Net:
         return self.policy if isinstance(self.policy, Route) else None
 
     @property
+    def choice(self) -> str:
+        """The node that chooses the exit; "" where there is no router, or it gives no choice."""
+        return next((each.node for each in self.extra if self.route and each.tensor == self.route.choice), "")
+
+    @property
     def exits(self) -> tuple[int, ...]:
         """Parts that give a result."""
         return tuple(part for part, result in enumerate(self.results) if result.node)

@@ -54,8 +54,6 @@ def learn_ranges(network: Network, mixer: Mixer, size: int, first_batch: int) ->
             features = pick(features, found.frames[: found.shortest])
         for name, (low, high) in run(features).items():
             limits.setdefault(name, []).append((float(low), float(high)))
-    choices = {f"{result.node}.out" for result in network.net.extra
-               if network.net.route is not None and result.tensor == network.net.route.choice}
     logits = {f"{result.node}.out" for result in network.net.results
               if result.node and getattr(network.net[result.node].layer, "activation", "") == "sigmoid"}
     gates = {f"{node.name}.{gate}": NEW_LIMIT if gate == "n" else GATE_LIMIT for node in network.net.nodes
@@ -68,7 +66,7 @@ def learn_ranges(network: Network, mixer: Mixer, size: int, first_batch: int) ->
             low, high = -peak, peak
         elif name in gates:
             low, high = max(low, -gates[name]), min(high, gates[name])
-        elif name in choices:
+        elif name == f"{network.net.choice}.out":
             low, high = -CHOICE_LIMIT, CHOICE_LIMIT
         elif name in logits:
             low, high = max(low, -LOGIT_LIMIT), min(high, LOGIT_LIMIT)

@@ -88,8 +88,7 @@ class Network(tf_keras.Model):
     @property
     def choice(self) -> Twin:
         """Of a router: the twin that gives its choice."""
-        assert self.net.route is not None
-        return self.twin(next(result.node for result in self.net.extra if result.tensor == self.net.route.choice))
+        return self.twin(self.net.choice)
 
     @property
     def has_norms(self) -> bool:

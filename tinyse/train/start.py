@@ -119,8 +119,7 @@ def check_losses(recipe: Recipe, net: Net) -> None:
 
 def _check_route(recipe: Recipe, net: Net) -> None:
     where, wanted, ends = f"family: {recipe.family}", recipe.route.cost, recipe.ends
-    choice = next(result.node for result in net.extra if net.route is not None and result.tensor == net.route.choice)
-    exits, logits = len(net.exits), math.prod(net.shapes[choice])
+    exits, logits = len(net.exits), math.prod(net.shapes[net.choice]) if net.choice else 0
     if logits != exits:
         raise RecipeError(f"{where}: a router of {logits} choices for {exits} exits", "one each")
     held = [node.name for node in net.nodes if node.part and node.layer.kind != "gru"
