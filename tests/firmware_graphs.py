@@ -123,7 +123,7 @@ HEAD = """
 
 struct one {
   void (*reset)(uint8_t *arena);
-  uint32_t (*run)(uint8_t *arena, uint32_t parts);
+  uint32_t (*run)(uint8_t *arena, uint32_t at);
   uint8_t *arena;
   uint32_t bytes;
   const uint32_t (*places)[2];

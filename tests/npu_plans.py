@@ -60,7 +60,7 @@ def export(plan: Plan, ends: Ends, folder: Path, target: str = "ethos-u55-128") 
     return Exported(folder, plan, c)
 
 
-def run(exported: Exported, machine: str, frames: np.ndarray, parts: int = 0, fail: int = 0,
+def run(exported: Exported, machine: str, frames: np.ndarray, exit_at: int = 0, fail: int = 0,
         options: tuple[str, ...] = ()) -> list[tuple[int, tuple[int, ...], np.ndarray]]:
     """Per frame status, parts that ran and answer; ``frames`` twice, with a reset between."""
     folder = exported.folder / f"{machine}-{len(options)}"
@@ -77,7 +77,7 @@ def run(exported: Exported, machine: str, frames: np.ndarray, parts: int = 0, fa
                    *([SOURCES / "ethosu.c"] if options else [])]
         compiled(machine, folder, sources,
                  ("-UTINYSE_BACKEND", "-DTINYSE_BACKEND=1", f"-I{TESTS}", f"-I{HARNESS}", *options))
-    head = np.array([parts, fail, len(frames)], "<u4").tobytes()
+    head = np.array([exit_at, fail, len(frames)], "<u4").tobytes()
     with cosim.serve(exported.compiled, folder):
         answer = Program(MACHINES[machine], program, 1).pipe(head + frames.tobytes() + frames.tobytes())
     result = exported.plan.result

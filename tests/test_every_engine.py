@@ -32,11 +32,13 @@ from tinyse.train.network import StreamingNetwork, restore
 FRAMES, QUICK = 200, 30
 """Of a host's and of an emulated run."""
 SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)},
-         "fsenet": {"channels": 12, "hidden": 21, "stacks": 1, "gates": True}}
+         "fsenet": {"channels": 12, "hidden": 21, "stacks": 1, "gates": True},
+         "nsnet2": {"first": 6, "gru": (5, 4), "dense": (6, 5), "exits": (1, 3), "topology": "split"}}
 """Options that make a family small enough for a test; a family that is not here is taken as it is."""
-FIRST = "everything, first exit"
+FIRST, ROUTED = "everything, first exit", "nsnet2, routed"
+ROUTER = {"first": 5, "gru": (6, 4), "dense": (5, 6), "exits": (1, 2), "router": 3}
 FAMILIES = [name for name in families.names() if name not in NETS]
-EVERY = [*NETS, *FAMILIES, FIRST]
+EVERY = [*NETS, *FAMILIES, FIRST, ROUTED]
 MACHINES = ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in ("mve", "m55-portable", "dsp"))]
 
 
@@ -59,8 +61,17 @@ def model(name: str) -> Model:
     """A network with random weights on its grids."""
     if name in NETS or name == FIRST:
         return random_model(NETS[name.split(",")[0]]())
-    family = families.load(name)
-    return random_model(family.net(SMALL.get(name, {}), family.ends))
+    family = families.load(name.split(",")[0])
+    made = random_model(family.net(ROUTER if name == ROUTED else SMALL.get(name, {}), family.ends))
+    assert name != ROUTED or len({each[-1] for each in decisions(made)}) == 3, "all exits are taken"
+    return made
+
+
+def decisions(made: Model) -> list[tuple[int, ...]]:
+    """Which parts each frame ran."""
+    plan, decided = made.plan(), []
+    walk(plan, Integer(plan, made.ends).run, plan.inputs[0].grid.quantize(frames(made.net, FRAMES, 5)), decided)
+    return decided
 
 
 @lru_cache

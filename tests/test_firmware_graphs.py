@@ -63,7 +63,7 @@ def test_chains_have_the_references_bits(machine, tmp_path):
 GRID = Grid(0.046875, -7)
 POLICIES = {
     "always": Always(), "budget": Budget(2), "exit": Exit(("score_0", "score_1", "score_2"), 10),
-    "route": Route("choice"), "nested": Route("choice", nested=True)}
+    "route": Route("choice"), "nested": Route("choice")}
 
 
 def part(rng: np.random.Generator, number: int, extra: str, units: int, reads: tuple[Tensor, ...],
@@ -103,7 +103,8 @@ def plan_case(seed: int, policy: str, frames: int = 12) -> Case:
     route = policy in ("route", "nested")
     parts = [part(rng, 0, "choice" if route else "score_0", 2 if route else 1, (x,), memory)]
     for number in (1, 2):
-        reads = (x, parts[0].outputs[-1]) if seed % 2 else (x,)
+        before = parts[-1 if policy == "nested" else 0].outputs[-1]
+        reads = (x, before) if seed % 2 or policy == "nested" else (x,)
         parts.append(part(rng, number, f"score_{number}", 1, reads, memory))
     plan = Plan(tuple(parts), ("" if seed % 3 else "result_0", "result_1", "result_2"), POLICIES[policy])
     return Case(plan, [{"x": rng.integers(-128, 128, x.shape).astype(np.int8)} for _ in range(frames)])

@@ -170,7 +170,7 @@ def test_a_command_line_that_is_none(arguments, tmp_path):
     code, uart = guest(tmp_path, "corstone300", "tinyse", *arguments)
     assert code == qemu.EXIT_USAGE
     assert uart == ("tinyse: error: usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY] "
-                    "[--exit PARTS]\n\x04")
+                    "[--exit N]\n\x04")
 
 
 @pytest.mark.parametrize("board", ["corstone300", "mps2-an500"])

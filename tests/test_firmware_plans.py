@@ -39,7 +39,7 @@ U65 = "ethos-u65-256"
 def demonstration(policy=None, target: str = "ethos-u55-128") -> Exported:
     plan = demonstration_plan()
     plan = plan.under(policy) if policy else plan
-    name = f"plan-{type(plan.policy).__name__}-{getattr(plan.policy, 'count', '')}-{target}"
+    name = f"plan-{type(plan.policy).__name__}-{getattr(plan.policy, 'exit', '')}-{target}"
     return export(plan, ENDS, scratch() / name, target)
 
 
@@ -91,11 +91,22 @@ def test_fast_scratch_behind_the_block(options) -> None:
     same(run(exported, "sanitized", given, options=options), expected(exported.plan, machines(exported), given))
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_parts_set_at_run_time_are_a_budget(parts) -> None:
+@pytest.mark.parametrize("exit_at", [1, 2])
+def test_an_exit_set_at_run_time_is_a_budget(exit_at) -> None:
     exported, given = demonstration(), frames(40, 16, 3)
-    plan = exported.plan.under(Budget(parts))
-    same(run(exported, "sanitized", given, parts=parts), expected(plan, machines(exported), given))
+    plan = exported.plan.under(Budget(exit_at))
+    same(run(exported, "sanitized", given, exit_at=exit_at), expected(plan, machines(exported), given))
+
+
+@pytest.mark.parametrize("policy", ["route", "nested", "always"])
+def test_an_exit_set_at_run_time_needs_no_router(policy, tmp_path) -> None:
+    case = plan_case(2, policy, 8)
+    exported, given = export(case.plan, SCORES, tmp_path), np.stack([each["x"].ravel() for each in case.frames])
+    for exit_at in (1, 2):
+        plan = exported.plan.under(Budget(exit_at))
+        wanted = expected(plan, machines(exported), given)
+        assert {each[1] for each in wanted} == {tuple(range(exit_at + 1)) if policy == "nested" else (exit_at,)}
+        same(run(exported, "sanitized", given, exit_at=exit_at), wanted)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -252,7 +263,7 @@ def test_firmware_with_fast_scratch_apart_is_the_same() -> None:
 @needs_qemu
 @pytest.mark.qemu
 def test_firmware_without_such_a_part_says_so() -> None:
-    with pytest.raises(Exception, match="the network has no such part"):
+    with pytest.raises(Exception, match="the network has no such exit"):
         emulated("cpu", 3)
 
 

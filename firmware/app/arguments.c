@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define USAGE "usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY] [--exit PARTS]"
+#define USAGE "usage: tinyse IN.wav OUT.wav RESULTS.json [--network FILE] [--npu REQUEST REPLY] [--exit N]"
 
 static char *next(char **rest) {
   char *start = *rest;
@@ -42,7 +42,7 @@ const char *arguments_parse(arguments *parsed, char *line) {
       parsed->reply = next(&line);
       if (!parsed->reply) return USAGE;
     } else if (strcmp(option, "--exit") == 0) {
-      if (!number(next(&line), &parsed->parts)) return USAGE;
+      if (!number(next(&line), &parsed->exit)) return USAGE;
     } else {
       return USAGE;
     }

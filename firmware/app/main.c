@@ -110,7 +110,7 @@ static void enhance_file(const arguments *files) {
   check(wav_open(&reader, files->input), files->input);
   const tinyse_npu *npu = accelerator(files->request, files->reply);
   start(npu);
-  if (tinyse_set_parts(&state, files->parts) != TINYSE_OK) fail(EXIT_USAGE, "--exit: the network has no such part", NULL);
+  if (tinyse_set_exit(&state, files->exit) != TINYSE_OK) fail(EXIT_USAGE, "--exit: the network has no such exit", NULL);
   check(wav_create(&writer, files->output, reader.samples), files->output);
   if (files->network) {
     network = tinyse_semihost_open(files->network, TINYSE_SEMIHOST_WRITE);

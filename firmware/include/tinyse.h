@@ -153,7 +153,7 @@ typedef struct tinyse_state {
   uint32_t urge; /* what has added up since the network ran: it is due from 128 */
 #endif
 #if TINYSE_PARTS > 1
-  uint32_t parts;                   /* to run, 0 for what the plan says */
+  uint32_t exit;                    /* where every frame stops, 0 for what the plan says */
   uint32_t ran;                     /* bits of the parts that the last frame ran; kept for parity tests */
   uint32_t part_runs[TINYSE_PARTS]; /* how often each ran */
 #endif
@@ -187,10 +187,10 @@ tinyse_counts tinyse_counted(const tinyse_state *state);
 /* How often part `part` of the network ran since tinyse_reset; wraps. 0 for a part that there is not. */
 uint32_t tinyse_counted_part(const tinyse_state *state, uint32_t part);
 
-/* From the next frame on run the first `parts` parts of the network, whatever scores say; 0: what the plan says, as after
- * tinyse_init. A part that does not run leaves its outputs and states as they were. TINYSE_ERROR_ARGUMENT, and nothing
- * changes: the network has fewer parts, or (TINYSE_ROUTE) chooses among them itself. */
-tinyse_status tinyse_set_parts(tinyse_state *state, uint32_t parts);
+/* From the next frame on stop at exit `number`, from 1 to TINYSE_EXITS, whatever scores or a router say, and run the parts
+ * that it needs alone; 0: what the plan says, as after tinyse_init. A part that does not run leaves its outputs and states
+ * as they were. TINYSE_ERROR_ARGUMENT, and nothing changes: the network has fewer exits. */
+tinyse_status tinyse_set_exit(tinyse_state *state, uint32_t number);
 
 #ifdef __cplusplus
 }

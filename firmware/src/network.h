@@ -15,8 +15,8 @@ tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu);
 void tinyse_network_reset(void *arena);
 
 /* One frame of features to an answer, and P after it where TINYSE_SKIP is 1; both 16-byte aligned, apart from the arena.
- * `parts`: how many to run, at most TINYSE_PARTS, or 0 for what the plan says. `ran`: bits of those that ran. */
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, uint32_t parts,
+ * `at`: the exit to stop at, at most TINYSE_EXITS, or 0 for what the plan says. `ran`: bits of those that ran. */
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, uint32_t at,
                                  const tinyse_input feature[TINYSE_INPUTS], tinyse_output mask[TINYSE_OUTPUTS],
                                  uint32_t *ran);
 

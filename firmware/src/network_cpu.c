@@ -13,13 +13,13 @@ tinyse_status tinyse_network_init(void *arena, const struct tinyse_npu *npu) {
 
 void tinyse_network_reset(void *arena) { tinyse_parts_reset(arena); }
 
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, uint32_t parts,
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, uint32_t at,
                                  const tinyse_input feature[TINYSE_INPUTS], tinyse_output mask[TINYSE_OUTPUTS],
                                  uint32_t *ran) {
   (void)npu;
   uint8_t *bytes = arena;
   memcpy(bytes + TINYSE_PACKED_INPUT, feature, TINYSE_PACKED_INPUT_BYTES);
-  *ran = tinyse_parts_run(bytes, parts);
+  *ran = tinyse_parts_run(bytes, at);
   memcpy(mask, bytes + TINYSE_PACKED_RESULT, TINYSE_PACKED_RESULT_BYTES);
   return TINYSE_OK;
 }

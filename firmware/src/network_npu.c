@@ -108,52 +108,49 @@ static int32_t value(const uint8_t *arena, uint32_t offset, uint32_t bytes) {
 }
 #endif
 
+static const uint32_t needs[TINYSE_EXITS] = TINYSE_NEEDS; /* bits of the parts that each exit needs */
+
 #if TINYSE_ROUTE
-static tinyse_status run_parts(uint8_t *arena, const tinyse_npu *npu, uint32_t parts, uint32_t *ran) {
-  (void)parts;
-  tinyse_status status = run_part(arena, npu, 0, ran);
-  uint32_t chosen = 1; /* of equal values the first */
-  for (uint32_t i = 2; i < TINYSE_PARTS; i++) {
-    const uint32_t at = TINYSE_CHOICE_OFFSET + (i - 1) * TINYSE_CHOICE_BYTES;
-    const uint32_t best = TINYSE_CHOICE_OFFSET + (chosen - 1) * TINYSE_CHOICE_BYTES;
+/* The parts that the exit needs which part 0 chose; of equal values the first. */
+static uint32_t routed(const uint8_t *arena) {
+  uint32_t chosen = 0;
+  for (uint32_t i = 1; i < TINYSE_CHOICES; i++) {
+    const uint32_t at = TINYSE_CHOICE_OFFSET + i * TINYSE_CHOICE_BYTES;
+    const uint32_t best = TINYSE_CHOICE_OFFSET + chosen * TINYSE_CHOICE_BYTES;
     if (value(arena, at, TINYSE_CHOICE_BYTES) > value(arena, best, TINYSE_CHOICE_BYTES)) chosen = i;
   }
-  for (uint32_t i = TINYSE_ROUTE_NESTED ? 1 : chosen; i <= chosen && status == TINYSE_OK; i++) {
-    status = run_part(arena, npu, i, ran);
-  }
-  return status;
+  return needs[TINYSE_EXITS - TINYSE_CHOICES + chosen];
 }
-#else
-/* Whether the frame ends with this part, whatever parts there are. */
+#elif TINYSE_EXIT
+/* Whether the frame ends with this part. */
 static int sure(const uint8_t *arena, uint32_t index) {
-#if TINYSE_EXIT
   const tinyse_part *part = &tinyse_parts[index];
   return part->score_bytes && value(arena, part->score, part->score_bytes) >= TINYSE_EXIT_THRESHOLD;
-#else
-  (void)arena;
-  (void)index;
-  return 0;
-#endif
 }
+#endif
 
-static tinyse_status run_parts(uint8_t *arena, const tinyse_npu *npu, uint32_t parts, uint32_t *ran) {
-  const uint32_t last = parts ? parts : TINYSE_PLANNED;
-  for (uint32_t i = 0; i < last; i++) {
+static tinyse_status run_parts(uint8_t *arena, const tinyse_npu *npu, uint32_t at, uint32_t *ran) {
+  uint32_t due = at ? needs[at - 1] : TINYSE_PLANNED;
+  for (uint32_t i = 0; i < TINYSE_PARTS; i++) {
+    if (!(due >> i & 1u)) continue;
     const tinyse_status status = run_part(arena, npu, i, ran);
     if (status != TINYSE_OK) return status;
-    if (!parts && sure(arena, i)) break;
+#if TINYSE_ROUTE
+    if (!at && i == 0) due |= routed(arena);
+#elif TINYSE_EXIT
+    if (!at && sure(arena, i)) break;
+#endif
   }
   return TINYSE_OK;
 }
-#endif
 
-tinyse_status tinyse_network_run(void *arena, const tinyse_npu *npu, uint32_t parts,
+tinyse_status tinyse_network_run(void *arena, const tinyse_npu *npu, uint32_t at,
                                  const tinyse_input feature[TINYSE_INPUTS], tinyse_output mask[TINYSE_OUTPUTS],
                                  uint32_t *ran) {
   uint8_t *bytes = arena;
   memcpy(bytes + TINYSE_INPUT_OFFSET, feature, TINYSE_INPUTS * sizeof *feature);
   *ran = 0;
-  const tinyse_status status = run_parts(bytes, npu, parts, ran);
+  const tinyse_status status = run_parts(bytes, npu, at, ran);
   if (status == TINYSE_OK) memcpy(mask, bytes + TINYSE_OUTPUT_OFFSET, TINYSE_OUTPUTS * sizeof *mask);
   return status;
 }

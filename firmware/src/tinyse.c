@@ -66,9 +66,9 @@ static int gate_passes(tinyse_state *state) {
 }
 #endif
 
-/* Parts of the network: how many are to run, and which did. */
+/* Parts of the network: where to stop, and which ran. */
 #if TINYSE_PARTS > 1
-static uint32_t parts_wanted(const tinyse_state *state) { return state->parts; }
+static uint32_t exit_wanted(const tinyse_state *state) { return state->exit; }
 
 static void parts_count(tinyse_state *state, uint32_t ran) {
   state->ran = ran;
@@ -80,7 +80,7 @@ static void parts_reset(tinyse_state *state) {
   memset(state->part_runs, 0, sizeof state->part_runs);
 }
 #else
-static uint32_t parts_wanted(const tinyse_state *state) {
+static uint32_t exit_wanted(const tinyse_state *state) {
   (void)state;
   return 0;
 }
@@ -131,7 +131,7 @@ static tinyse_status update(tinyse_state *state) {
   tinyse_status status = TINYSE_OK;
   if (complete(state)) {
     uint32_t ran = 0;
-    status = tinyse_network_run(state->arena, state->config.npu, parts_wanted(state), state->feature, state->mask, &ran);
+    status = tinyse_network_run(state->arena, state->config.npu, exit_wanted(state), state->feature, state->mask, &ran);
     parts_count(state, ran);
     gate_add(state, 0);
   }
@@ -233,10 +233,10 @@ uint32_t tinyse_counted_part(const tinyse_state *state, uint32_t part) {
 #endif
 }
 
-tinyse_status tinyse_set_parts(tinyse_state *state, uint32_t parts) {
-  if (!ready(state) || parts > TINYSE_PARTS || (TINYSE_ROUTE && parts != 0)) return TINYSE_ERROR_ARGUMENT;
+tinyse_status tinyse_set_exit(tinyse_state *state, uint32_t number) {
+  if (!ready(state) || number > TINYSE_EXITS) return TINYSE_ERROR_ARGUMENT;
 #if TINYSE_PARTS > 1
-  state->parts = parts;
+  state->exit = number;
 #endif
   return TINYSE_OK;
 }

@@ -16,10 +16,10 @@ void tinyse_network_reset(void *arena) {
   memcpy(arena, &zero, sizeof zero);
 }
 
-tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, uint32_t parts,
+tinyse_status tinyse_network_run(void *arena, const struct tinyse_npu *npu, uint32_t at,
                                  const tinyse_input feature[TINYSE_INPUTS], tinyse_output mask[TINYSE_OUTPUTS],
                                  uint32_t *ran) {
-  *ran = parts + 1;
+  *ran = at + 1;
   (void)npu;
   (void)feature;
   uint32_t frame;

@@ -1,5 +1,5 @@
 /* The parts of model.h on the simulator, through the co-simulation alone or (STANDIN) behind the real driver, on a register
- * block that plays the NPU and memory that it sees through a cache. frames.bin: parts to run, the run that fails from 1 on
+ * block that plays the NPU and memory that it sees through a cache. frames.bin: the exit to stop at, the run that fails from 1 on
  * (0: none), frames a signal, and the frames, which are run twice, with a reset between. masks.bin: status, bits of the
  * parts that ran and the answer of every frame. A host program, or an image for QEMU. */
 #define HARNESS_PARTS
@@ -9,7 +9,7 @@
 #include "network.h"
 
 static struct {
-  uint32_t parts, fail, frames;
+  uint32_t at, fail, frames;
 } head;
 static tinyse_cosim cosim;
 static tinyse_npu simulator;
@@ -153,7 +153,7 @@ int main(void) {
     if (frame % head.frames == 0) tinyse_network_reset(arena);
     if (!read(in, feature, sizeof feature)) return 1;
     uint32_t said[2];
-    said[0] = (uint32_t)tinyse_network_run(arena, &npu, head.parts, feature, mask, &said[1]);
+    said[0] = (uint32_t)tinyse_network_run(arena, &npu, head.at, feature, mask, &said[1]);
     write(out, said, sizeof said);
     write(out, mask, sizeof mask);
   }

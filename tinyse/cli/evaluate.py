@@ -30,6 +30,8 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--engine", type=click.Choice(ENGINES), help="Default: as the file is.")
+@click.option("--exit", "exit_at", type=click.IntRange(min=1), metavar="N",
+              help="Stop every frame of MODEL at exit N. Default: what its plan says.")
 @click.option("--against", metavar="MODEL[:ENGINE]", help="A second model on the same clips.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Default: the fetched small corpus.")
 @click.option("--split", default="test", show_default=True, help="Of the corpus.",
@@ -50,7 +52,7 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--quick", is_flag=True, help="SI-SDR and PESQ on 4 mixtures per SNR.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write JSON, CSV and a plot to this folder.")
-def command(model: Path, engine: str | None, against: str | None, corpus: Path | None, split: str,
+def command(model: Path, engine: str | None, exit_at: int | None, against: str | None, corpus: Path | None, split: str,
             snr: tuple[float, ...], count: int, seconds: float, seed: int, condition: str, noisy: Path | None,
             clean: Path | None, metrics: str | None, voice_activity: bool, quick: bool, workers: int,
             out: Path | None) -> None:
@@ -84,11 +86,11 @@ def command(model: Path, engine: str | None, against: str | None, corpus: Path |
     with progress_bars() as progress:
         if noisy is not None and clean is not None:
             evaluation = scoring.evaluate_folders(model, engine, noisy, clean, against=other, metrics=chosen,
-                                                  workers=workers, progress=progress)
+                                                  workers=workers, progress=progress, exit_at=exit_at or 0)
         else:
             evaluation = scoring.evaluate(model, engine, corpus, split, snr, count, seed,
                                           against=other, metrics=chosen, seconds=seconds,
-                                          workers=workers, progress=progress, condition=condition)
+                                          workers=workers, progress=progress, condition=condition, exit_at=exit_at or 0)
         probed = _probe(model, corpus, split, snr, count, seconds, seed, progress) if voice_activity else []
     show(evaluation)
     for line in probed:
@@ -138,6 +140,7 @@ def show(evaluation: Evaluation) -> None:
     lines = [f"{evaluation.provenance['source']}, {len(evaluation.clips)} clips; means over the clips that "
              "every signal could be scored on"]
     lines += [f"{model['label']}: {model['file']} on {model['engine']}, sha256 {model['sha256'][:12]}"
+              + (f", exit {model['exit']}" if "exit" in model else "")
               for model in evaluation.provenance["models"]]
     lines += [f"{name}: {text}" for name, text in evaluation.provenance["conventions"].items()]
     alone = evaluation.provenance.get("condition") == "clean"  # a copy's SI-SDR is a clamp

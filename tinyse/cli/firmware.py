@@ -65,7 +65,7 @@ def build(model: Path, board: str, target: str | None, out: Path | None, tflm: P
 @click.option("--backend", type=click.Choice(["cpu", "npu"]), default="cpu", show_default=True,
               help="What runs the network; npu is tinyse's simulator behind the real driver's interface.")
 @click.option("--exit", "exit_at", type=click.IntRange(min=0), default=0, metavar="N",
-              help="Run the first N parts of the network on every frame. Default: what its plan says.")
+              help="Stop every frame at exit N of the network, from 1. Default: what its plan says.")
 def run(model: Path, source: Path, destination: Path, board: str, target: str | None, out: Path | None,
         backend: str, exit_at: int) -> None:
     """Enhance the WAV file SOURCE into DESTINATION with MODEL's firmware on QEMU.

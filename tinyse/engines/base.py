@@ -121,6 +121,12 @@ class Engine(ABC):
         """Share of the frames since ``reset`` that ran each part; empty where there is one."""
         return self.runner.rates if len(self.plan.parts) > 1 else ()
 
+    @property
+    def exit_rates(self) -> tuple[float, ...]:
+        """Share of the frames since ``reset`` that stopped at each exit; empty where there is one."""
+        stops, frames = self.runner.stops, max(self.runner.frames, 1)
+        return tuple(stops[at] / frames for at in self.plan.exits) if len(self.plan.exits) > 1 else ()
+
     def under(self, policy: Policy) -> None:
         """Obey another policy from now on; ``reset`` comes with it."""
         self.plan = self.plan.under(policy)

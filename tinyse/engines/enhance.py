@@ -59,6 +59,7 @@ class Enhanced:
         engine: name of the engine.
         notes: remarks on the input (clipping, downmix, level).
         update_rate: share of the frames that ran the network; None where it is no Skip RNN.
+        exit_rates: share of the frames that stopped at each exit; empty where there is one.
     """
 
     seconds: float
@@ -66,6 +67,7 @@ class Enhanced:
     engine: str
     notes: tuple[str, ...]
     update_rate: float | None = None
+    exit_rates: tuple[float, ...] = ()
 
 
 def enhance_signal(wave: Real, engine: Engine) -> Real:
@@ -129,7 +131,8 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
     heard = done - (ends.delay if outgoing_to else 0)
     if (note := level.note()) and not any("beyond full scale" in said for said in notes):
         notes.append(note)
-    return Enhanced(form.seconds or heard / framing.rate, rate, engine.name, tuple(notes), engine.update_rate)
+    return Enhanced(form.seconds or heard / framing.rate, rate, engine.name, tuple(notes), engine.update_rate,
+                    engine.exit_rates)
 
 
 def _end(pipe: Pipe | None, name: str) -> BinaryIO:

@@ -14,13 +14,14 @@ import numpy as np
 from tinyse.core.artifacts import versions
 from tinyse.core.errors import ExportError
 from tinyse.export.bundle import MOST_PARTS
+from tinyse.export.cnetwork import needs, planned
 from tinyse.export.cparts import DECLARATIONS, held_offset, joined, table
 from tinyse.export.csource import comment, floating, floats, integers, octets, plain
 from tinyse.export.memory import MemoryReport, Place
 from tinyse.export.npulayout import ALIGNMENT
 from tinyse.export.targets import Target
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
-from tinyse.graph.plan import Budget, Exit, Plan, Route, Skip
+from tinyse.graph.plan import Exit, Plan, Route, Skip
 from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
 
 FEATURES = ("magnitude", "log_power", "complex", "samples")
@@ -63,14 +64,14 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         "ARENA_BYTES": report.arena_bytes, "BLOCK_BYTES": report.block_bytes,
         "FAST_SCRATCH_BYTES": report.fast_bytes, "ALIGNMENT": ALIGNMENT,
         "MODEL_BYTES": len(joined(files)), "NPU": int(target.has_npu), "PARTS": len(plan.parts),
-        "PLANNED": policy.count if isinstance(policy, Budget) else len(plan.parts),
+        "EXITS": len(plan.exits), "NEEDS": needs(plan), "PLANNED": f"{planned(plan)}u",
         "EXIT": int(isinstance(policy, Exit)), "ROUTE": int(isinstance(policy, Route)),
     }
     if isinstance(policy, Exit):
         names["EXIT_THRESHOLD"] = _signed(policy.threshold)
     if isinstance(policy, Route):
         choice = plan.tensor(policy.choice)
-        names |= {"ROUTE_NESTED": int(policy.nested), "CHOICE_BYTES": choice.grid.dtype.itemsize}
+        names |= {"CHOICES": len(plan.choices), "CHOICE_BYTES": choice.grid.dtype.itemsize}
         if target.has_npu:
             names["CHOICE_OFFSET"] = held_offset(report, policy.choice)
     width = max(map(len, names))

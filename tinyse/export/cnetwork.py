@@ -147,43 +147,56 @@ class CNetwork:
             yield f"memcpy(arena + {self.result}, arena + {self.arena.at(part, tensor)}, {tensor.bytes});"
 
     def _run(self) -> Iterator[str]:
-        """What the policy says, or the first ``parts`` parts; returns the bits of those that ran."""
-        policy, count = self.plan.policy, len(self.parts)
-        if count == 1 or isinstance(policy, Route):
-            yield "(void)parts;"
+        """What the policy says, or what exit ``at`` needs; returns the bits of the parts that ran."""
+        plan, policy, count = self.plan, self.plan.policy, len(self.parts)
+        if count == 1:
+            yield "(void)at;"
             yield from self._go(0)
-            yield from self._route(policy) if isinstance(policy, Route) else ("return 1u;",)
+            yield "return 1u;"
             return
-        yield f"const uint32_t last = parts != 0u ? parts : {policy.count if isinstance(policy, Budget) else count}u;"
+        yield f"static const uint32_t needs[{len(plan.exits)}] = {needs(plan)};"
+        constant = "" if isinstance(policy, Route) else "const "
+        yield f"{constant}uint32_t due = at != 0u ? needs[at - 1u] : {planned(plan)}u;"
         for part in range(count):
-            yield from self._go(part)
-            if part < count - 1:
-                sure = ""
-                if isinstance(policy, Exit):
-                    score = self._value(self.plan.tensor(policy.scores[part]))
-                    sure = f" || (parts == 0u && {score}[0] >= {policy.threshold})"
-                yield f"if (last == {part + 1}u{sure}) {{"
-                yield f"  return {2 ** (part + 1) - 1}u;"
-                yield "}"
-        yield f"return {2 ** count - 1}u;"
-
-    def _route(self, policy: Route) -> Iterator[str]:
-        choice = self.plan.tensor(policy.choice)
-        yield "uint32_t chosen = 1u; /* part; of equal values the first */"
-        yield f"for (uint32_t i = 2; i <= {choice.size}; ++i) {{"
-        yield f"  if ({self._value(choice)}[i - 1] > {self._value(choice)}[chosen - 1]) {{"
-        yield "    chosen = i;"
-        yield "  }"
-        yield "}"
-        for part in range(1, len(self.parts)):
-            yield f"if (chosen {'>=' if policy.nested else '=='} {part}) {{"
+            yield f"if ((due & {1 << part}u) != 0u) {{"
             yield from (f"  {line}" for line in self._go(part))
             yield "}"
-        yield "return (2u << chosen) - 1u;" if policy.nested else "return 1u | 1u << chosen;"
+            if isinstance(policy, Route) and part == 0:
+                yield from self._route(policy)
+            if isinstance(policy, Exit) and part < count - 1:
+                score = self._value(plan.tensor(policy.scores[part]))
+                yield f"if (at == 0u && {score}[0] >= {policy.threshold}) {{"
+                yield f"  return {2 ** (part + 1) - 1}u;"
+                yield "}"
+        yield "return due;"
+
+    def _route(self, policy: Route) -> Iterator[str]:
+        choice = self._value(self.plan.tensor(policy.choice))
+        yield "if (at == 0u) {"
+        yield "  uint32_t chosen = 0u; /* of equal values the first */"
+        yield f"  for (uint32_t i = 1; i < {len(self.plan.choices)}u; ++i) {{"
+        yield f"    if ({choice}[i] > {choice}[chosen]) {{"
+        yield "      chosen = i;"
+        yield "    }"
+        yield "  }"
+        yield f"  due |= needs[chosen + {len(self.plan.exits) - len(self.plan.choices)}u];"
+        yield "}"
 
     def _value(self, tensor: Tensor) -> str:
         part = next(index for index, graph in enumerate(self.plan.graphs) if tensor in graph.outputs)
         return f"I{8 * tensor.grid.dtype.itemsize}({self.arena.at(part, tensor)})"
+
+
+def needs(plan: Plan) -> str:
+    """Bits of the parts that each exit needs, as a C initializer."""
+    return "{" + ", ".join(f"{sum(1 << part for part in plan.needs[exit])}u" for exit in plan.exits) + "}"
+
+
+def planned(plan: Plan) -> int:
+    """Bits of the parts that every frame runs as the plan says, or may run."""
+    if isinstance(plan.policy, Budget):
+        return sum(1 << part for part in plan.needs[plan.exits[plan.policy.exit - 1]])
+    return 1 if isinstance(plan.policy, Route) else 2 ** len(plan.parts) - 1
 
 
 def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_matrix) -> CNetwork:
@@ -264,8 +277,8 @@ extern "C" {{
 void {prefix}_parts_reset(uint8_t *arena);
 
 /* One frame: the input lies at TINYSE_PACKED_INPUT; the result, at TINYSE_PACKED_RESULT, is to be read at once.
- * `parts`: how many to run, or 0 for what the plan says, which a Route always does. The bits tell which ran. */
-uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t parts);
+ * `at`: the exit to stop at, from 1, or 0 for what the plan says. The bits tell which parts ran. */
+uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t at);
 
 #ifdef __cplusplus
 }}
@@ -295,7 +308,7 @@ void {prefix}_parts_reset(uint8_t *arena) {{
 {reset}
 }}
 
-uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t parts) {{
+uint32_t {prefix}_parts_run(uint8_t *arena, uint32_t at) {{
 {run}
 }}
 """

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import ExportError, ModelError
 from tinyse.export import checks
-from tinyse.export.bundle import INT8, open_bundle, part_file
+from tinyse.export.bundle import INT8, model_of, model_sha256, open_bundle, part_file
 from tinyse.export.writer import write
 from tinyse.graph import ops
 from tinyse.graph.floating import calibrate
@@ -87,7 +87,8 @@ def load(file: Path, folder: Path, reordered: bool = False) -> Callable[[checks.
     if file.suffix == ".tflite":
         if reordered:
             raise ModelError(f"{file}: an int8 file keeps its order of units", "export the run's model.npz")
-        return lambda stage: finished(file, stage)
+        whole = model_of(folder) if file.name == part_file(INT8, 0, 2) else None
+        return lambda stage: finished(whole or file, stage)
     model = fold(Model.load(file))
     calibration = calibration_frames(folder, model)
     if model.meta.get("structure") == "unit":  # other structures keep their width: tiles must stay where they are
@@ -139,7 +140,7 @@ def finished(file: Path, stage: checks.Stage) -> Origin:
     labels = tuple(map(str, bundle.files))
     units = {op.out.name: op.out.channels for graph in graphs for op in graph.ops
              if isinstance(op, ops.Lstm | ops.MatMul | ops.Conv)}
-    return _proven(plan, bundle.data, labels, bundle.ends, sha256(file), None,
+    return _proven(plan, bundle.data, labels, bundle.ends, model_sha256(file), None,
                    sum(graph.parameters for graph in graphs), units, "as given", stage)
 
 

@@ -16,11 +16,12 @@ def summary(made: Export) -> str:
         ("zero weights", f"{made.zeros:,} of {made.weights:,}", "exact"),
         ("int8 .tflite", f"{memory.int8_bytes:,} B", "exact"),
     ]
+    several = "part_1_" in " ".join(made.files)  # a frame need not run all of them
     if made.cycles is not None:
         rows += [
             ("compiled .tflite", f"{memory.model_bytes:,} B", "exact"),
             ("constants", f"{memory.weight_bytes:,} B", "exact"),
-            ("cycles per frame", f"{made.cycles:,}", "estimated (Vela)"),
+            ("cycles, all parts" if several else "cycles per frame", f"{made.cycles:,}", "estimated (Vela)"),
             ("NPU cycles alone", f"{made.npu_cycles:,}", "estimated (Vela)"),
         ]
     rows += [("arena", f"{memory.arena_bytes:,} B", memory.source), ("states", f"{memory.state_bytes:,} B", "exact"),

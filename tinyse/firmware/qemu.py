@@ -60,7 +60,7 @@ def run(elf: Path | str, board: str, wav_in: Path | str, wav_out: Path | str | N
         network: keep what the network was given and what it answered.
         npu_models: the Vela-compiled .tflite files that the image was made from, one a part, for the simulated NPU;
             none for images whose CPU runs the network.
-        exit_at: how many parts of the network run; 0 for what its plan says.
+        exit_at: where every frame stops, an exit from 1; 0 for what its plan says.
         icount: tie the clock to instructions; without, a run is faster and its ticks mean nothing.
         seconds: longest time that the run may take.
 

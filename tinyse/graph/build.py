@@ -32,7 +32,7 @@ from tinyse.graph.layers import (
     UpsampleLayer,
 )
 from tinyse.graph.net import Net, Node, Result
-from tinyse.graph.plan import Always, Exit, Policy
+from tinyse.graph.plan import Always, Exit, Policy, Route
 
 Pair = tuple[int, int]
 
@@ -154,6 +154,12 @@ class Build:
         """Close a part that gives no result, such as a router."""
         self._results.append(Result())
         self._scores.append("")
+
+    def route(self, choice: str) -> Route:
+        """Close a router's part: ``choice`` has a value for each exit to come. The policy, for ``done``."""
+        self._extra.append(Result(choice, "choice"))
+        self.part()
+        return Route("choice")
 
     def done(self, policy: Policy | None = None, **result: str) -> Net:
         """The Net; its one keyword names the result: ``done(mask=x)``.

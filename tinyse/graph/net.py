@@ -14,7 +14,7 @@ from typing import Any
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.layers import LAYERS, Array, InputLayer, Layer, Shape
-from tinyse.graph.plan import Always, Policy, Skip, policy_json, policy_of
+from tinyse.graph.plan import Always, Policy, Route, Skip, needed, policy_json, policy_of
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,35 @@ class Net:
     def skip(self) -> Skip | None:
         """The policy where it is a Skip RNN's."""
         return self.policy if isinstance(self.policy, Skip) else None
+
+    @property
+    def route(self) -> Route | None:
+        """The policy where it is a router's."""
+        return self.policy if isinstance(self.policy, Route) else None
+
+    @property
+    def choice(self) -> str:
+        """The node that chooses the exit; "" where there is no router, or it gives no choice."""
+        return next((each.node for each in self.extra if self.route and each.tensor == self.route.choice), "")
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """Parts that give a result."""
+        return tuple(part for part, result in enumerate(self.results) if result.node)
+
+    @cached_property
+    def needs(self) -> tuple[tuple[int, ...], ...]:
+        """For each part, itself and the parts that it needs, in order; the input is nobody's."""
+        read: list[set[int]] = [set() for _ in self.results]
+        for node in self.nodes:
+            read[node.part] |= {self[name].part for name in node.ins if name != self.input.name} - {node.part}
+        return needed(read)
+
+    @property
+    def exit_macs(self) -> tuple[int, ...]:
+        """Multiply-accumulates of a frame that stops at each exit, a router's included."""
+        router = self.macs(0) if self.route else 0
+        return tuple(router + sum(self.macs(part) for part in self.needs[at]) for at in self.exits)
 
     @property
     def parameters(self) -> int:

@@ -13,17 +13,17 @@ policy                  a frame runs
 ``Always()``            every part, in order
 ``Skip(tensor, at)``    every part, when the gate (graph/skip.py) of element ``at`` of ``tensor`` is due, else none
 ``Exit(score, t)``      parts in a row, until ``score`` (one value a part) reaches ``t`` steps; else to the last
-``Budget(n)``           the first ``n`` parts
-``Route(choice)``       part 0, then the part that the largest value of ``choice`` names; ties take the first.
-                        ``nested``: all parts up to that one
+``Budget(n)``           what exit ``n`` needs
+``Route(choice)``       part 0, then what the exit needs that the largest value of ``choice`` names; ties take the first
 ======================  ========================================================================================
 
-The result of a frame is the ``results`` tensor of the last part that ran; of a skipped frame, what it was before.
+An exit is a part that gives a result; exits count from 1. It needs itself and every part that writes what it or they
+read. The result of a frame is the ``results`` tensor of the last part that ran; of a skipped frame, what it was before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -86,17 +86,16 @@ class Exit:
 
 @dataclass(frozen=True)
 class Budget:
-    """The first ``count`` parts."""
+    """What exit ``exit`` needs, and nothing else."""
 
-    count: int
+    exit: int
 
 
 @dataclass(frozen=True)
 class Route:
-    """Part 0 writes ``choice``, one value for each part after it."""
+    """Part 0 writes ``choice``, one value for each exit after it."""
 
     choice: str
-    nested: bool = False
 
 
 Policy = Always | Skip | Exit | Budget | Route
@@ -117,6 +116,14 @@ def policy_of(values: Mapping[str, Any]) -> Policy:
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     made: Policy = POLICIES[str(settings.pop("kind"))](**settings)
     return made
+
+
+def needed(read: Sequence[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
+    """For each part, itself and the parts that it needs, in order, from those before it that each reads."""
+    found: list[set[int]] = []
+    for number, others in enumerate(read):
+        found.append({number}.union(*(found[other] for other in others)))
+    return tuple(tuple(sorted(each)) for each in found)
 
 
 @dataclass(frozen=True)
@@ -165,12 +172,33 @@ class Plan:
                 if self.tensor(name).size != 1:
                     raise ModelError(f"Exit: the score {name} is more than one value")
         elif isinstance(policy, Budget):
-            if not 1 <= policy.count <= count:
-                raise ModelError(f"Budget: {policy.count} of {count} parts", f"1 to {count}")
+            if not 1 <= policy.exit <= len(self.exits):
+                raise ModelError(f"exit {policy.exit}: the network has {len(self.exits)}", f"1 to {len(self.exits)}")
         elif isinstance(policy, Route):
             choices = self.tensor(policy.choice).size
-            if choices != count - 1:
-                raise ModelError(f"Route: {choices} choices for {count - 1} parts")
+            if choices != len(self.choices):
+                raise ModelError(f"Route: {choices} choices for {len(self.choices)} exits",
+                                 "a router that was trained for these exits")
+
+    @cached_property
+    def exits(self) -> tuple[int, ...]:
+        """Parts that give a result."""
+        return tuple(part for part, result in enumerate(self.results) if result)
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The exits that a Route chooses from: those after part 0."""
+        return tuple(part for part in self.exits if part)
+
+    @cached_property
+    def needs(self) -> tuple[tuple[int, ...], ...]:
+        """For each part, itself and the parts that write what it or they read, in order."""
+        read: list[set[int]] = []
+        writers: dict[str, int] = {}
+        for number, part in enumerate(self.parts):
+            read.append({writers[tensor.name] for tensor in part.inputs if tensor.name in writers})
+            writers |= {tensor.name: number for tensor in part.outputs}
+        return needed(read)
 
     def tensor(self, name: str) -> Tensor:
         """An output of any part by name.

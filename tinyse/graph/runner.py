@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ class Runner:
     """Obeys a plan, frame after frame, over any engine.
 
     Attributes:
-        plan: what to obey. frames: since ``reset``. runs: how often each part ran. gate: a Skip's, else None.
+        plan: what to obey. gate: a Skip's, else None. frames: since ``reset``. runs, stops: how often each part
+            ran, and gave the result.
         ran: parts that the last frame ran, in order.
     """
 
@@ -37,7 +38,7 @@ class Runner:
         if self.gate is not None:
             self.gate.reset()
         self.frames = 0
-        self.runs = [0] * len(self.plan.parts)
+        self.runs, self.stops = [0] * len(self.plan.parts), [0] * len(self.plan.parts)
         self.ran: tuple[int, ...] = ()
         self._held: dict[str, Ints] = {
             tensor.name: np.full(tensor.shape, tensor.grid.zero_point, tensor.grid.dtype)
@@ -59,16 +60,27 @@ class Runner:
             self._until_sure(policy, run, inputs)
         elif isinstance(policy, Route):
             self._part(0, run, inputs)
-            chosen = 1 + int(np.argmax(self._held[policy.choice]))
-            for part in range(1 if policy.nested else chosen, chosen + 1):
-                self._part(part, run, inputs)
+            chosen = self.plan.choices[int(np.argmax(self._held[policy.choice]))]
+            for part in self.plan.needs[chosen]:
+                if part:
+                    self._part(part, run, inputs)
         else:
-            for part in range(policy.count if isinstance(policy, Budget) else count):
-                self._part(part, run, inputs)
+            due: Iterable[int] = range(count)
+            if isinstance(policy, Budget):
+                due = self.plan.needs[self.plan.exits[policy.exit - 1]]
+            for number in due:
+                self._part(number, run, inputs)
         if self.gate is not None and self.ran and isinstance(policy, Skip):
             self.gate.ran(self._steps(policy.tensor, policy.at) - self.plan.tensor(policy.tensor).grid.zero_point)
+        self._note_stop()
         self.frames += 1
         return self._result
+
+    def _note_stop(self) -> None:
+        for part in reversed(self.ran):
+            if self.plan.results[part]:
+                self.stops[part] += 1
+                return
 
     def _until_sure(self, policy: Exit, run: Run, inputs: Mapping[str, Ints]) -> None:
         last = len(self.plan.parts) - 1

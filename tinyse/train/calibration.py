@@ -23,6 +23,8 @@ LOGIT_LIMIT = 6.0
 GATE_LIMIT, NEW_LIMIT = 4.0, 2.5
 """Where the ranges of an 8-bit GRU's z and r, and of its n, end: beyond them sigmoid and tanh are flat, and the grid is
 finer for it. A z below sigmoid(-4) moves an 8-bit state by less than it can hold (docs/subband.md)."""
+CHOICE_LIMIT = 4.0
+"""Of a router's logits, which are given their range: they are hardly trained when ranges are learnt (ours)."""
 BATCHES = 8
 
 
@@ -64,6 +66,8 @@ def learn_ranges(network: Network, mixer: Mixer, size: int, first_batch: int) ->
             low, high = -peak, peak
         elif name in gates:
             low, high = max(low, -gates[name]), min(high, gates[name])
+        elif name == f"{network.net.choice}.out":
+            low, high = -CHOICE_LIMIT, CHOICE_LIMIT
         elif name in logits:
             low, high = max(low, -LOGIT_LIMIT), min(high, LOGIT_LIMIT)
         ranges[name] = (min(low, 0.0), max(high, 0.0))

@@ -114,7 +114,7 @@ class Lanes:
         losses = [self._result_loss(result[..., :outputs], batch) for result in results if result is not None]
         if len(losses) == 1:
             return losses[0]
-        return tf.add_n([weight * loss for weight, loss in zip(self._exits, losses, strict=True)])
+        return tf.add_n([weight * loss for weight, loss in zip(self._exits, losses, strict=True) if weight])
 
     def _result_loss(self, mask: Any, batch: tuple[Any, ...]) -> Any:
         loss = self._recipe_loss(mask, batch)

@@ -35,7 +35,9 @@ from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
 from tinyse.train.result import TrainResult, finish
 from tinyse.train.resume import save_run
+from tinyse.train.routing import RoutedLanes, Toll
 from tinyse.train.skipping import GatedLanes
+from tinyse.train.stages import Stages, goes_on, restart
 from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import Validation
 
@@ -76,6 +78,7 @@ class Run:
         self.pruning: PruningMethod | None = None
         self.budget: Budget | None = None
         self.budget_gates()
+        self.stages = Stages(net, recipe.train.float_steps) if recipe.train.order == "layerwise" else None
         self.average = Average(recipe.train.average) if recipe.train.average else None
         self.speed: dict[str, float] = {}
         self.records = Records(folder, [])
@@ -94,9 +97,11 @@ class Run:
         self._let_go()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
-                 self.teacher, train.exits, self.whole)
+                 self.teacher, self.staged.weights if self.staged else train.exits, self.whole)
         if self.budget is None:
             self.lanes = Lanes(*given)
+        elif isinstance(self.budget, Toll):
+            self.lanes = RoutedLanes(*given, budget=self.budget)
         elif self.recipe.skip.enabled:
             self.lanes = GatedLanes(*given, budget=self.budget, price=self.recipe.skip.price)
         else:
@@ -124,8 +129,14 @@ class Run:
             return 0, self.float_end, train.float_rate
         return self.float_end, self.float_end + train.compress_steps, train.compress_rate
 
+    @property
+    def staged(self) -> Stages | None:
+        """The stages where they are being trained."""
+        return self.stages if self.phase == "float" else None
+
     def _rate(self) -> float:
         begin, end, peak = self._phase_bounds()
+        begin, end = self.staged.bounds if self.staged else (begin, end)
         done = self.step - begin
         warm = min(1.0, (done + 1) / max(1, self.recipe.train.warmup))
         share = done / max(1, end - begin)
@@ -137,6 +148,8 @@ class Run:
         if not np.isfinite(loss):
             raise TrainingError(f"step {self.step}: the loss is {loss}",
                                 "lower train.float_rate; the last checkpoint is kept")
+        if self.staged is not None:
+            gradients = self.staged.gradients(self.network, gradients)
         if self.pruning is not None:
             gradients = self.pruning.gradients(self.step, gradients)
         with self.lanes.around(self.step):
@@ -169,10 +182,8 @@ class Run:
         self.network.export(self.ends, None, meta, self.label).save(self.folder / "float.npz")
         self.network.fold_normalizer()
         self.network.fold_norms()
-        self.phase, self.float_end, self.stale = "compress", self.step, 0
-        self.best, self.best_weights = {"score": -1e9, "step": -1}, []
-        if self.average is not None:
-            self.average.forget()
+        self.phase, self.float_end, self.best_weights = "compress", self.step, []
+        restart(self)
         self.setup_compress()
         if self.recipe.quantize.enabled and self.recipe.train.compress_steps:
             self._relearn()
@@ -182,7 +193,9 @@ class Run:
         """What the recipe prunes, clusters and skips."""
         steps = self.recipe.train.compress_steps
         self.pruning = make_compression(self.recipe, self.network, self.float_end, steps)
-        if (part := self.recipe.skip).enabled:
+        if self.network.net.route is not None:
+            self.budget = Toll(self.recipe.route, self.network.net, self.float_end, steps)
+        elif (part := self.recipe.skip).enabled:
             begin, end = (self.float_end + int(share * steps) for share in (part.begin, part.end))
             self.budget = Budget(part.rate, begin, end, part.cost)
 
@@ -222,13 +235,14 @@ class Run:
 
     def _score(self) -> None:
         with at_once():
-            self.score = score = self.validation.si_sdr(self.network)
+            self.score = score = self.validation.si_sdr(
+                self.network, self.staged.exit if self.staged else -1, self.budget is not None)
         rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
             row["sparsity"] = zero_share(self.network)
         if rate is not None and self.budget is not None:
-            row["update_rate"] = rate
+            row["update_rate" if self.recipe.skip.enabled else "cost"] = rate
         if self.validation.open_share is not None:
             row["open_share"] = self.validation.open_share
         self.records.add(step=self.step, phase=self.phase, **row)
@@ -278,7 +292,7 @@ class Run:
         started, first = time.perf_counter(), self.step
         self.score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
         self._catch_up()
-        while self.step < end and self.stale < train.patience:
+        while goes_on(self, end):
             stop_if_asked()
             self.recent = [*self.recent[1 - LOG_EVERY :], self._take_step()]
             self.step += 1
@@ -292,7 +306,8 @@ class Run:
                                  rate=self._rate())
             if self.phase == "compress" and self.step in self._freeze_steps() and self.ranges:
                 self.due.append("ranges")
-            if self.step % train.validate_every == 0 or self.step == end:
+            ends = (end, self.staged.bounds[1]) if self.staged else (end,)
+            if self.step % train.validate_every == 0 or self.step in ends:
                 self.due.append("score")
             self._catch_up()
             self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,

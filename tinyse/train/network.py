@@ -9,7 +9,7 @@ One class serves training (time-major, any batch), whole clips and streaming (T 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ class Network(tf_keras.Model):
             open_gate(self)
         for twin in self.channel_gates:
             open_channels(twin)
+        if net.route is not None:
+            open_route(self)
         self.built = True
 
     def _build(self, net: Net) -> None:
@@ -92,6 +94,11 @@ class Network(tf_keras.Model):
         return [self.twin(node.name) for node in gate_nodes(self.net)]
 
     @property
+    def choice(self) -> Twin:
+        """Of a router: the twin that gives its choice."""
+        return self.twin(self.net.choice)
+
+    @property
     def has_norms(self) -> bool:
         """Whether ``fold_norms`` has anything to do."""
         return any(isinstance(twin, NormTwin) for twin in self.twins)
@@ -110,7 +117,8 @@ class Network(tf_keras.Model):
         return {twin.name: twin.held() for twin in self.twins}
 
     def run(self, features: Any, states: States, observe: dict[str, Any] | None = None,
-            statistics: dict[str, Any] | None = None, held: dict[str, Any] | None = None) -> tuple[list[Any], States]:
+            statistics: dict[str, Any] | None = None, held: dict[str, Any] | None = None,
+            route: Callable[[Any], Any] | None = None) -> tuple[list[Any], States]:
         """One pass over a sequence, all parts.
 
         Args:
@@ -119,6 +127,8 @@ class Network(tf_keras.Model):
                 policy reads, and of every step "node.open", 0 or 1, and "node.slope".
             statistics: receives each norm's batch mean and variance, which it then uses.
             held: from ``held``.
+            route: of a router's network, from its choice [T, B, exits] to 1 for the exit of each frame, else 0. GRUs of
+                a part that the exit does not need keep their states; without it every part moves on.
 
         Returns:
             A result a part [T, B, outputs], None where a part gives none; the states after the last frame.
@@ -129,9 +139,14 @@ class Network(tf_keras.Model):
         if observe is not None:
             observe[source.name] = features
         values = {source.name: tf.reshape(x, (frames, batch, *self.net.shapes[source.name]))}
-        after = dict(states)
+        after, chosen, opened = dict(states), None, None
         for part in range(len(self.net.results)):
-            values, after = self.run_part(part, values, after, held, Seen(observe, statistics))
+            if chosen is not None:
+                needed_by = [float(part in self.net.needs[at]) for at in self.net.exits]
+                opened = tf.tensordot(chosen, tf.constant(needed_by, chosen.dtype), 1)
+            values, after = self.run_part(part, values, after, held, Seen(observe, statistics, opened))
+            if route is not None and part == 0:
+                chosen = route(tf.reshape(values[self.choice.name], (frames, batch, -1)))
         flat = {name: tf.reshape(value, (frames, batch, -1)) for name, value in values.items()
                 if any(name == result.node for result in (*self.net.results, *self.net.extra))}
         if observe is not None:
@@ -245,6 +260,13 @@ def open_channels(twin: Twin) -> None:
     kernel = twin.array("kernel")
     kernel.assign(tf.ones_like(kernel) if twin.layer.fixed_units else 0.1 * kernel)
     twin.array("bias").assign(tf.ones(twin.units))
+
+
+def open_route(network: Network) -> None:
+    """Let the router choose the last exit, whatever the input."""
+    kernel, bias = network.choice.array("kernel"), network.choice.array("bias")
+    kernel.assign(np.zeros(kernel.shape, np.float32))
+    bias.assign(np.eye(bias.shape[0], dtype=np.float32)[-1])
 
 
 def restore(model: Model, exact: bool = False) -> Network:

@@ -71,7 +71,8 @@ class TrainPart:
     ``validate_apart``: each validation mixture has a speech and a noise of its own, in place of the same at each SNR.
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
-    ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
+    ``exits``: weights of the losses of a network's exits, in order; one number: all alike. ``order``: in the
+    float phase all exits at once, or one after the other, each with its share of the steps and what others need frozen.
 
     ``start``: a dense run's folder, a float model, or an int8 one beside its recipe, whose weights take the place of
     the float phase. ``distill``: weight of the distance to that model's output in the compressed phase's loss.
@@ -90,6 +91,7 @@ class TrainPart:
     patience: int = within(1, 10_000, default=10)
     average: float = within(0, 0.99999, default=0.0)
     exits: tuple[float, ...] = within(0, 1000, default=(1.0,))
+    order: str = one_of("joint", "layerwise", default="joint")
     start: str | None = None
     distill: float = within(0, 1000, default=0.0)
 
@@ -159,6 +161,19 @@ class GatesPart:
 
 
 @dataclass(frozen=True)
+class RoutePart:
+    """A router, of a family that has one; begin and end are shares of the compressed phase, in which it is trained.
+
+    ``cost``: MACs of a mean frame as a share of those of the last exit, the router's included; reached at ``end`` by a
+    controller.
+    """
+
+    cost: float = within(0.01, 1, default=0.5)
+    begin: float = within(0, 1, default=0.0)
+    end: float = within(0, 1, default=0.4)
+
+
+@dataclass(frozen=True)
 class QuantizePart:
     """Quantization-aware training."""
 
@@ -187,6 +202,7 @@ class Recipe:
     quantize: QuantizePart = QuantizePart()
     skip: SkipPart = SkipPart()
     gates: GatesPart = GatesPart()
+    route: RoutePart = RoutePart()
 
     def net(self) -> Net:
         """The network that is trained.

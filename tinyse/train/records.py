@@ -15,7 +15,7 @@ from tinyse.core.figure import blank_figure, png_of
 from tinyse.core.sections import flat
 from tinyse.train.keras import tf
 
-COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate",
+COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate", "cost",
            "open_share")
 
 

@@ -39,15 +39,17 @@ def finish(run: Run) -> TrainResult:
     """Write the models, the log and the manifest of a run that is through."""
     if run.best_weights:
         run.network.set_weights(run.best_weights)
-    score = run.best["score"] if run.best["step"] >= 0 else run.validation.si_sdr(run.network)
-    updates = run.best.get("update_rate", run.validation.update_rate)
+    score = run.best["score"] if run.best["step"] >= 0 else run.validation.si_sdr(
+        run.network, routed=run.budget is not None)
+    rate = run.best.get("update_rate", run.validation.update_rate)
+    updates, cost = (rate, None) if run.recipe.skip.enabled else (None, rate)
     share = run.best.get("open_share", run.validation.open_share)
     opened = {} if share is None else {"val_open_share": share}
     sparsity = run.pruning.sparsity() if run.pruning is not None else {}
     prunes = run.pruning is not None and run.recipe.prune.method != "none"
     meta = {"phase": run.phase, "val_si_sdr": score, "recipe": run.recipe.name, "sparsity": sparsity,
             "structure": run.recipe.prune.structure if prunes else None, "val_update_rate": updates,
-            **opened}
+            **opened, **({"val_cost": cost} if cost is not None else {})}
     model = snap(run.network.export(run.ends, run.ranges, meta, run.label))
     model.save(run.folder / "model.npz")
     with atomic_path(run.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
@@ -59,7 +61,7 @@ def finish(run: Run) -> TrainResult:
     write_manifest(run.folder, "train", files, {
         "corpus": run.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
         "val_si_sdr_db": score, "val_noisy_si_sdr_db": run.validation.noisy_db, "sparsity": sparsity,
-        "val_update_rate": updates, **opened, "distinct": distinct_values(model),
+        "val_update_rate": updates, "val_cost": cost, **opened, "distinct": distinct_values(model),
         "start_sha256": run.start_hash, "distill": run.recipe.train.distill})
     return TrainResult(run.folder, files["float.npz"], files["model.npz"], score,
                        run.validation.noisy_db, run.speed)

@@ -18,6 +18,7 @@ def save_run(run: Run) -> None:
              "stale": run.stale, "ranges": run.ranges, "rows": run.records.rows, "recent": run.recent, "due": run.due,
              "normalizer": [run.network.shift, run.network.scale], "corpus": run.corpus_hash,
              "recipe": run.identity, "start": run.start_hash,
+             "stage": run.stages.at if run.stages is not None else None,
              "budget": run.budget.state() if run.budget is not None else None}
     arrays = {**pack("weights", run.network.weights), **pack("optimizer", run.optimizer.variables)}
     arrays |= {f"best.{n}": a for n, a in enumerate(run.best_weights)}
@@ -56,6 +57,8 @@ def resume_run(run: Run) -> bool:
     run.best, run.stale, run.start_hash = state["best"], state["stale"], state.get("start")
     run.records.rows[:], run.recent, run.due = state["rows"], state["recent"], state.get("due", [])
     run.network.shift, run.network.scale = state["normalizer"]
+    if run.stages is not None:
+        run.stages.at = state["stage"]
     if run.phase == "compress":
         run.network.fold_norms()
         run.setup_compress()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +44,9 @@ def load_start(source: str, net: Net) -> Start:
     file = dense_file(source, "train.start")
     model = dense_model(file, "train.start")
     for name, array in net.arrays.items():
-        kind, found = net[name.split("/")[0]].layer.kind, model.net.arrays.get(name)
-        if kind == "norm" and found is None:
-            continue  # folded before it was exported
+        node, found = net[name.split("/")[0]], model.net.arrays.get(name)
+        if found is None and (node.layer.kind == "norm" or _of_router(net, name)):
+            continue  # folded before it was exported; a router is trained from the beginning
         shape = None if found is None else found.shape
         if shape != array.shape and not _gate_apart(model.net, name, array.shape):
             theirs = "none" if shape is None else list(shape)
@@ -61,14 +62,20 @@ def _gate_apart(net: Net, name: str, shape: tuple[int, ...]) -> bool:
     return net.arrays[name].shape == (*shape[:-1], shape[-1] + 1)
 
 
+def _of_router(net: Net, name: str) -> bool:
+    return net.route is not None and net[name.split("/")[0]].part == 0
+
+
 def take_weights(network: Network, model: Model) -> None:
     """Assign the model's weights; they take raw features, so the network needs no normalizer.
 
     A gate that the model lacks starts open, one that the network lacks is left out; norms that it lacks are folded.
     """
-    if any(name not in model.net.arrays for name in network.net.arrays):
+    lacks = {name for name in network.net.arrays if name not in model.net.arrays}
+    own = {name: array for name, array in network.arrays().items() if name in lacks and _of_router(network.net, name)}
+    if lacks - own.keys():
         network.fold_norms()
-    arrays, gated = dict(model.arrays), model.net.skip is not None
+    arrays, gated = {**own, **model.arrays}, model.net.skip is not None
     last = network.net.results[-1].node
     if gated != (network.net.skip is not None):
         for name, array in network.net.arrays.items():
@@ -102,7 +109,7 @@ def check_losses(recipe: Recipe, net: Net) -> None:
         RecipeError: there is none; before anything is trained.
     """
     if isinstance(net.policy, Route):
-        raise RecipeError(f"family: {recipe.family}: a router's choice has no loss", "exits, or a budget")
+        _check_route(recipe, net)
     if isinstance(net.policy, Exit):
         raise RecipeError(f"family: {recipe.family}: the scores of exits have no loss", "exits without scores")
     if recipe.gates.share is not None and not gate_nodes(net):
@@ -112,6 +119,25 @@ def check_losses(recipe: Recipe, net: Net) -> None:
     for key, wanted in (("skip.enabled", recipe.skip.enabled), ("train.distill", recipe.train.distill)):
         if wanted and kind != "gains":
             raise RecipeError(f"{key}: {wanted}: known for gains only, and ends.result is {kind}", f"leave {key} out")
+
+
+def _check_route(recipe: Recipe, net: Net) -> None:
+    where, wanted, ends = f"family: {recipe.family}", recipe.route.cost, recipe.ends
+    exits, logits = len(net.exits), math.prod(net.shapes[net.choice]) if net.choice else 0
+    if logits != exits:
+        raise RecipeError(f"{where}: a router of {logits} choices for {exits} exits", "one each")
+    held = [node.name for node in net.nodes if node.part and node.layer.kind != "gru"
+            and node.layer.state_shapes(*net.shapes_in(node))]
+    if held:
+        raise RecipeError(f"{where}: {held[0]}: a router is trained with states of GRUs only", "exits, or a budget")
+    if ends.result.kind != "gains":
+        raise RecipeError(f"{where}: a router is trained for gains, and ends.result is {ends.result.kind}", "gains")
+    if recipe.skip.enabled or recipe.prune.method != "none":
+        raise RecipeError(f"{where}: a router with a Skip RNN or pruning is not trained", "leave skip and prune out")
+    least = min(net.exit_macs) / net.exit_macs[-1]
+    if wanted < least:
+        raise RecipeError(f"route.cost: {wanted:g}: router and first exit take {least:.3f} of the last one's MACs",
+                          f"{math.ceil(100 * least) / 100:g} or more")
 
 
 def check_net(net: Net, ends: Ends) -> None:

@@ -15,6 +15,8 @@ from tinyse.train.channels import by_channel
 from tinyse.train.gated import Gated
 from tinyse.train.keras import tf
 from tinyse.train.network import Network
+from tinyse.train.routing import exit_costs
+from tinyse.train.routing import routed as route
 
 SNRS = (-6, -3, 0, 3, 6, 9)
 SECONDS = 4.0
@@ -28,13 +30,13 @@ def _si_sdr(estimate: NDArray[Any], clean: NDArray[Any]) -> NDArray[Any]:
     return 10.0 * np.log10((np.square(target).sum(-1) + 1e-9) / noise)
 
 
-def _whole(network: Network, features: Any) -> tuple[Any, Any]:
-    """The last result, and where there are gates their share of open channels, [B] times."""
+def _whole(network: Network, features: Any, at: int) -> tuple[Any, Any]:
+    """The result of part ``at``, and where there are gates their share of open channels, [B] times."""
     seen: dict[str, Any] = {}
     results, _ = network.run(features, network.zero_states(features.shape[1]), seen)
     if not (gates := network.channel_gates):
-        return results[-1], None
-    return results[-1], tf.fill((features.shape[1],), tf.reduce_mean(by_channel(seen, "open", gates)))
+        return results[at], None
+    return results[at], tf.fill((features.shape[1],), tf.reduce_mean(by_channel(seen, "open", gates)))
 
 
 class Validation:
@@ -43,7 +45,8 @@ class Validation:
     Attributes:
         noisy_db: mean SI-SDR of the unprocessed mixtures in dB, without removing means.
         features: [T, N, bands] float32.
-        update_rate: share of frames that ran a Skip RNN at the last score; None for other networks.
+        update_rate: share of frames that ran a Skip RNN at the last score, or mean cost of a routed frame
+            (``tinyse.train.routing``); None for other networks.
         open_share: of the channels of all gates, at the last score; None where there are none.
     """
 
@@ -72,17 +75,21 @@ class Validation:
         """Trace the network anew at the next score: its grids have changed."""
         self._run = None
 
-    def si_sdr(self, network: Network) -> float:
-        """Mean SI-SDR in dB of the network's output."""
+    def si_sdr(self, network: Network, at: int = -1, routed: bool = False) -> float:
+        """Mean SI-SDR in dB of the network's output, of part ``at``; ``routed``: where its router has frames stop."""
         if self._run is None:
             if network.net.skip is not None:
                 self._run = Gated(network).masks
+            elif network.net.route is not None and routed:
+                costs = tf.constant(exit_costs(network.net))
+                choose = tf.function(lambda f: route(network, f))
+                self._run = lambda f: (lambda masks, choice: (masks, tf.tensordot(choice, costs, 1)))(*choose(f))
             else:
-                self._run = tf.function(lambda f: _whole(network, f))
+                self._run = tf.function(lambda f: _whole(network, f, at))
         parts = [self._run(tf.constant(self.features[:, at : at + ROWS]))
                  for at in range(0, self.features.shape[1], ROWS)]
         masks = np.concatenate([part[0].numpy() for part in parts], 1)
-        if network.net.skip is not None:
+        if network.net.skip is not None or (network.net.route is not None and routed):
             self.update_rate = float(np.concatenate([part[1].numpy() for part in parts], 1).mean())
         elif network.channel_gates:
             self.open_share = float(np.concatenate([part[1].numpy() for part in parts]).mean())

@@ -14,6 +14,7 @@ from tinyse.core.origin import Origin, Source
 from tinyse.export.hostarena import HostArena
 from tinyse.export.targets import Holds
 from tinyse.graph.graph import Graph
+from tinyse.graph.plan import Budget, Plan, Route
 from tinyse.measure.costs.firmware import FirmwareRun
 from tinyse.measure.costs.results import MemoryUse, NpuEstimate, Profile, SimulatedCost, Simulation, Traffic
 from tinyse.measure.scores.result import Evaluation
@@ -56,10 +57,18 @@ class PartCost:
 
 @dataclass(frozen=True)
 class PartCosts:
-    """Rates, None where nothing counted them, and costs: by quantity; the parts in order, then all."""
+    """What parts and exits cost.
+
+    Attributes:
+        rates: None where nothing counted them. costs: by quantity; the parts in order, then all.
+        exits: parts that a frame runs which stops at each exit, a router's among them; empty where there is one.
+        worst: parts of the frames that may be the most expensive, as the plan says.
+    """
 
     rates: Rates | None
     costs: tuple[PartCost, ...]
+    exits: tuple[tuple[int, ...], ...] = ()
+    worst: tuple[tuple[int, ...], ...] = ()
 
     @property
     def several(self) -> bool:
@@ -69,13 +78,24 @@ class PartCosts:
     def at(self, rates: Rates | None) -> PartCosts:
         """The same at other rates."""
         if rates is None:
-            return PartCosts(None, tuple(replace(each, mean=None) for each in self.costs))
+            return replace(self, rates=None, costs=tuple(replace(each, mean=None) for each in self.costs))
         found, total = [], 0.0
         for each in self.costs:
             mean = total if each.part is None else each.once * rates.shares[each.part]
             total = 0.0 if each.part is None else total + mean
             found.append(replace(each, mean=mean))
-        return PartCosts(rates, tuple(found))
+        return replace(self, rates=rates, costs=tuple(found))
+
+    def stopping(self) -> list[tuple[str, Origin, list[tuple[str, float]]]]:
+        """For each quantity its name and origin, and what a frame takes: at each exit, at worst, and the mean."""
+        found = []
+        for whole in (each for each in self.costs if each.part is None and self.exits):
+            once = [each.once for each in self.of(whole.name, whole.origin.source) if each.part is not None]
+            rows = [(f"exit {number}", sum(once[part] for part in parts)) for number, parts in enumerate(self.exits, 1)]
+            rows.append(("worst case", max(sum(once[part] for part in parts) for parts in self.worst)))
+            rows += [("mean", whole.mean)] if whole.mean is not None else []
+            found.append((whole.name, whole.origin, rows))
+        return found
 
     def of(self, name: str, source: Source) -> list[PartCost]:
         """One quantity: the parts, then all; empty where it is not known from there."""
@@ -86,7 +106,7 @@ class PartCosts:
         return f"{cost.origin.label} x {self.rates.origin.label}" if self.rates else cost.origin.label
 
 
-def part_costs(rates: Rates | None, graphs: Sequence[Graph], npus: Sequence[NpuEstimate],
+def part_costs(rates: Rates | None, plan: Plan, graphs: Sequence[Graph], npus: Sequence[NpuEstimate],
                simulations: Sequence[Simulation]) -> PartCosts:
     """Costs of the parts from what is there of each: int8 files, Vela's estimates, the simulator's accounts."""
     costs: list[PartCost] = []
@@ -106,7 +126,12 @@ def part_costs(rates: Rates | None, graphs: Sequence[Graph], npus: Sequence[NpuE
         add("MACs", "MACs", origin, [each.macs for each in totals])
         add("model bytes read", "B", origin, [each.flash_bytes for each in totals])
         add("arena bytes", "B", origin, [each.sram_bytes for each in totals])
-    return PartCosts(None, tuple(costs)).at(rates)
+    if len(plan.exits) < 2:
+        return PartCosts(None, tuple(costs)).at(rates)
+    policy, first = plan.policy, {0} if isinstance(plan.policy, Route) else set()
+    exits = tuple(tuple(sorted(first.union(plan.needs[at]))) for at in plan.exits)
+    worst = exits[policy.exit - 1] if isinstance(policy, Budget) else tuple(range(len(plan.parts)))
+    return PartCosts(None, tuple(costs), exits, exits if first else (worst,)).at(rates)
 
 
 def counted_rates(run: FirmwareRun | None) -> Rates | None:

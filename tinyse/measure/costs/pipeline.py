@@ -65,7 +65,7 @@ def profile(path: Path | str, target: str | None = None, firmware: Options | Non
             skipped.append(UNKNOWN)
         gated = any(gates(graph) for graph in graphs)
         channels = channel_cost(bundle, firmware.wav if firmware is not None else None) if gated else None
-        parts = part_costs(counted_rates(ran.firmware), graphs, npus, simulations)
+        parts = part_costs(counted_rates(ran.firmware), bundle.plan, graphs, npus, simulations)
         if parts.several and parts.rates is None:
             skipped.append(UNKNOWN_PARTS)
         hashes = {file.name: sha256(file) for file in (*found.int8, *found.compiled)}

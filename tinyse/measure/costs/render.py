@@ -41,7 +41,7 @@ def tables(profile: Profile, operators: bool = False) -> list[Table]:
     if profile.skip is not None:
         found += mean_tables(profile.skip)
     if profile.parts is not None and profile.parts.several:
-        found += part_tables(profile.parts)
+        found += [*part_tables(profile.parts), *exit_tables(profile.parts, profile.frames_per_second)]
     if profile.channels is not None:
         found.append(channel_table(profile.channels))
     if profile.arena is not None:
@@ -129,6 +129,13 @@ def part_tables(parts: PartCosts) -> list[Table]:
         found.append(Table(f"parts of the network, {origin.label} ({origin.tool}){', means x the rates' * bool(rates)}",
                            ("", *["of frames"] * (rates is not None), *columns), tuple(rows), notes))
     return found
+
+
+def exit_tables(parts: PartCosts, frames_per_second: float) -> list[Table]:
+    """What a frame takes that stops at each exit, at worst and in the mean, and a second; empty for one exit."""
+    return [Table(f"exits of the network, {origin.label} ({origin.tool})", ("", name, "a second"),
+                  tuple((label, f"{count:,.0f}", f"{count * frames_per_second:,.0f}") for label, count in rows))
+            for name, origin, rows in parts.stopping()]
 
 
 def operator_row(each: OperatorCost) -> tuple[str, ...]:

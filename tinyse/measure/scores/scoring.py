@@ -159,6 +159,7 @@ def evaluate(
     progress: Progress = silent,
     label: str = "enhanced",
     condition: str = "mixtures",
+    exit_at: int = 0,
 ) -> Evaluation:
     """Score a model on seeded mixtures of a corpus split.
 
@@ -177,13 +178,14 @@ def evaluate(
         progress: called after each clip.
         label: the model's name in tables.
         condition: of `conditions.CONDITIONS`; in "levels" an SNR stands for a level.
+        exit_at: where every frame of the model stops, an exit from 1; 0 for what its plan says.
 
     Raises:
         TinyseError: model, corpus or package missing, or no mixture.
     """
     if count_per_snr < 1 or not snrs:
         raise CorpusError("nothing to evaluate: give at least one SNR and a count of at least 1")
-    systems = [resolve(model_path, engine, label), *([against] if against else [])]
+    systems = [resolve(model_path, engine, label, exit_at), *([against] if against else [])]
     described: dict[str, Any] = {"split": split, "snrs": [float(snr) for snr in snrs], "count_per_snr": count_per_snr,
                  "seed": seed, "seconds": seconds}
     make: Maker = corpus_pairs
@@ -211,6 +213,7 @@ def evaluate_folders(
     workers: int = 2,
     progress: Progress = silent,
     label: str = "enhanced",
+    exit_at: int = 0,
 ) -> Evaluation:
     """Score a model on a user's own pairs: files of the same name in two folders.
 
@@ -219,7 +222,7 @@ def evaluate_folders(
     Raises:
         TinyseError: a folder, a partner, the model or a package is missing.
     """
-    systems = [resolve(model_path, engine, label), *([against] if against else [])]
+    systems = [resolve(model_path, engine, label, exit_at), *([against] if against else [])]
     over: dict[Path, float] = {}
     evaluation = score_pairs(systems, folder_pairs(noisy, clean, over), metrics, workers=workers, progress=progress,
                              provenance={"split": "own pairs"})

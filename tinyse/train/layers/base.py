@@ -30,10 +30,13 @@ class Seen:
     Attributes:
         ranges: receives every activation whose range is learnt, by its range's name; None: nobody asks.
         statistics: receives (mean, variance) of the batch by a norm's name; None: norms use their running ones.
+        opened: [T, B] of 0 and 1: whether a GRU's state moves on in a frame; None: in all. What it gives is what it
+            would, had it.
     """
 
     ranges: dict[str, Any] | None = None
     statistics: dict[str, tuple[Any, Any]] | None = None
+    opened: Any = None
 
 
 class Twin(tf_keras.layers.Layer):

@@ -25,40 +25,44 @@ MANY = 128
 """Rows a frame from which its products are as fast as those of all frames at once."""
 
 
-def sequence(x: Any, weights: tuple[Any, ...], h0: Any, step: Steps) -> tuple[Any, Any]:
-    """Differentiable GRU over real x [T, n, in]; h0 carries no gradient.
+def sequence(x: Any, weights: tuple[Any, ...], h0: Any, step: Steps, opened: Any = None) -> tuple[Any, Any, Any]:
+    """Differentiable GRU over real x [T, n, in]; h0 and the last state carry no gradient.
 
     Args:
         weights: real kernel, bias, recurrent kernel and, with reset "after", its bias; on grids they lie on them.
+        opened: [T, n, 1] of 0 and 1, by which the state moves on to h or stays; None: it moves on.
 
     Returns:
-        h [T, n, units], real, and gates [T, n, gates * units] in units of ``step.gate_unit``.
+        h [T, n, units], real, gates [T, n, gates * units] in units of ``step.gate_unit``, and the last state.
     """
     frames, n, inputs = x.shape
-    many = n >= MANY
+    many, gated = n >= MANY, opened is not None
 
     @tf.custom_gradient
-    def run(x: Any, *weights: Any) -> Any:
+    def run(x: Any, *given: Any) -> Any:
+        weights, moves = (given[:-1], given[-1]) if gated else (given, None)
         if many:
-            found = recurrence(lambda t: step.enter(x[t]), frames, h0, step)
+            found = recurrence(lambda t: step.enter(x[t]), frames, h0, step, moves)
         else:
             xz = tf.reshape(step.enter(tf.reshape(x, (frames * n, inputs))), (frames, n, -1))
-            found = recurrence(lambda t: xz[t], frames, h0, step)
+            found = recurrence(lambda t: xz[t], frames, h0, step, moves)
 
-        def grad(dh: Any, _: Any) -> Any:
-            return backward(dh, x, found, weights, h0, step, many)
+        def grad(dh: Any, *_: Any) -> Any:
+            return backward(dh, x, found, weights, h0, step, many, moves)
 
-        return tuple(found[:2]), grad
+        return (*found[:2], found[-1][-1] if gated else found[0][-1]), grad
 
-    return run(x, *weights)
+    made: tuple[Any, Any, Any] = run(x, *weights, opened) if gated else run(x, *weights)
+    return made
 
 
 def backward(dh_all: Any, x: Any, found: list[Any], weights: tuple[Any, ...], h0: Any, step: Steps,
-             many: bool) -> list[Any]:
-    """Gradients of x and the weights from dh [T, n, units] and what ``recurrence`` found; all real."""
+             many: bool, opened: Any = None) -> list[Any]:
+    """Gradients of x, the weights and ``opened`` from dh [T, n, units] and what ``recurrence`` found; all real."""
     (frames, n, units), dtype = dh_all.shape, dh_all.dtype
     h, gates, reset, kernel, recurrent = found[0], found[1], step.layer.reset, weights[0], weights[2]
     gate_unit = tf.constant(step.gate_unit, dtype)
+    kept = h if opened is None else found[-1]
 
     def split(gates: Any) -> list[Any]:
         """Gates z, r, n, real; z in place of r where there is none."""
@@ -94,24 +98,32 @@ def backward(dh_all: Any, x: Any, found: list[Any], weights: tuple[Any, ...], h0
         return [*made, tf.concat([tf.matmul(before, early, transpose_a=True),
                                   tf.matmul(r * before, late, transpose_a=True)], 1)]
 
-    def body(t: Any, dh: Any, out: Any, *totals: Any) -> Any:
-        before = tf.where(t > 0, h[tf.maximum(t - 1, 0)], h0)
-        pre, passed = through(t, dh + dh_all[t], before)
+    def body(t: Any, dh: Any, out: Any, *rest: Any) -> Any:
+        before = tf.where(t > 0, kept[tf.maximum(t - 1, 0)], h0)
+        totals: tuple[Any, ...] = rest
+        moved: tuple[Any, ...] = ()
+        if opened is None:
+            pre, passed = through(t, dh + dh_all[t], before)
+        else:  # dh is of the state, which h became or did not
+            totals, moved = rest[1:], (rest[0].write(t, tf.reduce_sum(dh * (h[t] - before), 1, keepdims=True)),)
+            pre, passed = through(t, opened[t] * dh + dh_all[t], before)
+            passed += (1.0 - opened[t]) * dh
         if not many:
-            return t - 1, passed, out.write(t, pre)
+            return (t - 1, passed, out.write(t, pre), *moved)
         more = weighed(x[t], before, gates[t], pre)
-        return (t - 1, passed, out.write(t, tf.matmul(pre, kernel, transpose_b=True)),
+        return (t - 1, passed, out.write(t, tf.matmul(pre, kernel, transpose_b=True)), *moved,
                 *(total + part for total, part in zip(totals, more, strict=True)))
 
-    width = x.shape[2] if many else gates.shape[2]
-    out = tf.TensorArray(dtype, frames, element_shape=(n, width))
-    start = (frames - 1, tf.zeros_like(h0), out, *((tf.zeros_like(weight) for weight in weights) if many else ()))
+    widths = (x.shape[2] if many else gates.shape[2], *(() if opened is None else (1,)))
+    arrays = [tf.TensorArray(dtype, frames, element_shape=(n, width)) for width in widths]
+    start = (frames - 1, tf.zeros_like(h0), *arrays, *((tf.zeros_like(weight) for weight in weights) if many else ()))
     final = tf.while_loop(lambda t, *_: t >= 0, body, start, maximum_iterations=frames)
+    of_opened = [] if opened is None else [final[3].stack()]
     if many:
-        return [final[2].stack(), *final[3:]]
-    before, pre = tf.concat([h0[tf.newaxis], h[:-1]], 0), final[2].stack()
+        return [final[2].stack(), *final[2 + len(arrays) :], *of_opened]
+    before, pre = tf.concat([h0[tf.newaxis], kept[:-1]], 0), final[2].stack()
     rows = [tf.reshape(part, (frames * n, -1)) for part in (x, before, gates, pre)]
-    return [tf.reshape(tf.matmul(rows[3], kernel, transpose_b=True), x.shape), *weighed(*rows)]
+    return [tf.reshape(tf.matmul(rows[3], kernel, transpose_b=True), x.shape), *weighed(*rows), *of_opened]
 
 
 class GruTwin(Twin):
@@ -149,11 +161,12 @@ class GruTwin(Twin):
             x = requantized(x, self.grids[0], places.x, self.exact)
         x, h0 = tf.reshape(x, (frames, n, inputs)), tf.reshape(state[0], (n, self.units))
         weights, step = held
-        h, gates = sequence(x, weights, h0, step)
+        opened = None if seen.opened is None else tf.repeat(seen.opened, width, 1)[..., tf.newaxis]
+        h, gates, last = sequence(x, weights, h0, step, opened)
         if seen.ranges is not None and self.layer.bits == 8:
             self._note(seen, x, h, gates, h0, held)
         y = h if places is None else requantized(h, places.h, OUT, self.exact)
-        return tf.reshape(y, (frames, *shape)), (tf.reshape(h[-1], shape),)
+        return tf.reshape(y, (frames, *shape)), (tf.reshape(last, shape),)
 
     def _note(self, seen: Seen, x: Any, h: Any, gates: Any, h0: Any, held: Any) -> None:
         """The pre-activations, whose ranges are learnt in 8 bits, worked out again from what is known."""

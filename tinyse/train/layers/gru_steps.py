@@ -159,19 +159,22 @@ class Steps:
         return h if self.places is None else tf.clip_by_value(h, *limits(self.places.h))
 
 
-def recurrence(entering: Callable[[Any], Any], frames: int, h0: Any, step: Steps) -> list[Any]:
-    """``entering(t)``, what ``enter`` made of frame t, and real h0 [n, units] -> real h, gates, n's part of h.
+def recurrence(entering: Callable[[Any], Any], frames: int, h0: Any, step: Steps, opened: Any = None) -> list[Any]:
+    """``entering(t)``, what ``enter`` made of frame t, and real h0 [n, units] -> real h, gates, n's part of h, states.
 
-    Each [T, n, ...]; the part is there with reset "after" alone.
+    Each [T, n, ...]; the part is there with reset "after" alone, the states with ``opened`` [T, n, 1], by which they
+    become h or stay.
     """
     (n, units), dtype = h0.shape, h0.dtype
-    widths = (units, step.recurrent.shape[1], *((units,) if step.layer.reset == "after" else ()))
+    after, gated = step.layer.reset == "after", opened is not None
+    widths = (units, step.recurrent.shape[1], *(units,) * (after + gated))
     arrays = tuple(tf.TensorArray(dtype, frames, element_shape=(n, width)) for width in widths)
 
     def body(t: Any, h: Any, *out: Any) -> Any:
-        h, *values = step(entering(t), h)
-        values = [tf.cast(value, dtype) for value in (h * step.h_unit, *values)]
-        return (t + 1, h, *(array.write(t, value) for array, value in zip(out, values, strict=False)))
+        fresh, gates, part = step(entering(t), h)
+        h = tf.where(opened[t] > 0.5, fresh, h) if gated else fresh
+        values = (fresh * step.h_unit, gates, *((part,) if after else ()), *((h * step.h_unit,) if gated else ()))
+        return (t + 1, h, *(array.write(t, tf.cast(value, dtype)) for array, value in zip(out, values, strict=True)))
 
     start = tf.cast(h0, step.recurrent.dtype)
     start = start if step.places is None else tf.round(start / step.h_unit)
