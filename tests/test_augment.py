@@ -77,9 +77,9 @@ def test_each_share_changes_the_batch_and_none_does_not(tmp_path):
     plain = MixingPart(seconds=0.5, generated=0.0)
     mixer = Mixer(corpus, plain, Ends(), 1)
     base = mixer.batch(3, 0, 4).waves
-    mixer.part = dataclasses.replace(plain, voice=0.0, room=0.0, narrow=0.0, overload=0.0)
+    mixer.part = dataclasses.replace(plain, voice=0.0, room=0.0, narrow=0.0, overload=0.0, quiet=0.0, noise_room=0.0)
     assert np.array_equal(mixer.batch(3, 0, 4).waves, base)
-    for key in ("voice", "room", "narrow", "overload"):
+    for key in ("voice", "room", "narrow", "overload", "quiet"):
         mixer.part = dataclasses.replace(plain, **{key: 1.0})
         changed = mixer.batch(3, 0, 4)
         assert changed.waves.shape == base.shape and np.isfinite(changed.features).all()

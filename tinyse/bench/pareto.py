@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyse.bench.facts import Facts
+from tinyse.core.figure import blank_figure, png_of
 from tinyse.measure.scores.metrics import LABELS, UNITS
 from tinyse.measure.scores.result import NOISY, Evaluation
 
@@ -34,12 +34,8 @@ def plot(evaluation: Evaluation, facts: Sequence[Facts], cost: Callable[[Facts],
 
     What has no weights lies on no point of that axis; it is a dotted line, as the noisy input is.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = [column for column in columns if column in evaluation.columns]
-    figure = Figure(figsize=(4.6 * len(shown), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)  # no display needed
+    figure = blank_figure(4.6 * len(shown), 4.4, 100)
     names: list[tuple[Any, Facts, Point]] = []
     for index, column in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), index + 1)
@@ -70,9 +66,7 @@ def plot(evaluation: Evaluation, facts: Sequence[Facts], cost: Callable[[Facts],
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     _annotate(figure, names)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure, 110)
 
 
 def _annotate(figure: Any, names: Sequence[tuple[Any, Facts, Point]]) -> None:

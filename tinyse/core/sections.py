@@ -10,9 +10,12 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tinyse.core.errors import RecipeError
 
@@ -113,3 +116,40 @@ def build(kind: type, values: Any, where: str) -> Any:
         return kind(**given)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}", error.hint) from error
+
+
+def read_yaml(source: str | Path, built_in: Path, what: str) -> tuple[Path, Any]:
+    """The values of a YAML file, or of one in ``built_in`` by its name, and where it is.
+
+    Raises:
+        RecipeError: no such file, or no YAML; ``what`` it should be is in the message.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = built_in / f"{source}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(item.stem for item in built_in.glob("*.yaml")))
+        raise RecipeError(f"{source}: no such {what}", f"a YAML file, or a built-in name: {names}")
+    try:
+        return path, yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
+
+
+def parse_shares(lines: Sequence[str], where: str) -> dict[str, float]:
+    """"NAME=SHARE" lines as shares by name.
+
+    Raises:
+        RecipeError: a line is no share, a name comes twice, or the shares exceed 1.
+    """
+    found: dict[str, float] = {}
+    for line in lines:
+        name, _, text = line.rpartition("=")
+        with contextlib.suppress(ValueError):
+            if name and name not in found and 0 <= float(text) <= 1:
+                found[name] = float(text)
+                continue
+        raise RecipeError(f"{where}: {line!r} is no share", "PACKAGE=0.2, each package once")
+    if sum(found.values()) > 1 + 1e-9:
+        raise RecipeError(f"{where}: {', '.join(lines)} exceed 1", "what is left goes to the others")
+    return found

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -135,3 +136,11 @@ def _failure(code: int, uart: str, noise: str, board: str, wav: Path) -> Excepti
             "export the model again and build the firmware from it")
         return ExportError(f"firmware on {board}: {said}", hint)
     return ToolError(f"firmware on {board}: {said}")
+
+
+def version(program: str = PROGRAM) -> str:
+    """What QEMU says of its version; "?" where it does not."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=20,
+                          check=False)
+    match = re.search(r"version (\S+)", done.stdout)
+    return match[1] if match else "?"

@@ -7,8 +7,7 @@ An error names the file, the key, the value and what would be accepted::
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import yaml
 
 from tinyse.core.artifacts import sha256, write_bytes, write_text
 from tinyse.core.errors import RecipeError
-from tinyse.core.sections import build, convert, merged, one_of, plain, within
+from tinyse.core.sections import build, convert, merged, one_of, parse_shares, plain, read_yaml, within
 from tinyse.families import load
 from tinyse.graph.net import Net
 from tinyse.sound.ends import Ends
@@ -38,9 +37,9 @@ class MixingPart:
     """On-the-fly mixtures: lengths in seconds, levels in dB, shares in 0..1.
 
     ``voice``: of speech resampled to another voice. ``speech_eq_db``: depth of its equalizer. ``room``: of speech in a
-    room. ``narrow``: of mixtures through a low pass. ``overload``: of clipped ones. ``quiet``: of mixtures with next to
-    nothing to take away, 20 to 45 dB SNR. ``shares``: "PACKAGE=SHARE" lines, of speech and of noise drawn from a
-    package of the corpus, whatever its size.
+    room; ``noise_room``: of noise in a room of the corpus. ``narrow``: of mixtures through a low pass. ``overload``: of
+    clipped ones. ``quiet``: of mixtures with next to nothing to take away, 20 to 45 dB SNR. ``shares``: "PACKAGE=SHARE"
+    lines, of speech and of noise drawn from a package of the corpus, whatever its size.
     """
 
     seconds: float = within(0.25, 60, default=2.0)
@@ -58,6 +57,7 @@ class MixingPart:
     narrow: float = within(0, 1, default=0.0)
     overload: float = within(0, 1, default=0.0)
     quiet: float = within(0, 1, default=0.0)
+    noise_room: float = within(0, 1, default=0.0)
     shares: tuple[str, ...] = field(metadata={"empty": True}, default=())
 
 
@@ -68,12 +68,13 @@ class TrainPart:
     ``loss``: ``mixed`` is SI-SDR and the compressed spectrum, ``levelled`` the same with every mixture's spectrum taken
     at one level: softer speech weighs as much as louder.
 
+    ``validate_apart``: each validation mixture has a speech and a noise of its own, in place of the same at each SNR.
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
     ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
 
-    ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
-    weight of the distance to that model's output in the compressed phase's loss.
+    ``start``: a dense run's folder, a float model, or an int8 one beside its recipe, whose weights take the place of
+    the float phase. ``distill``: weight of the distance to that model's output in the compressed phase's loss.
     """
 
     loss: str = one_of("compressed", "si_sdr", "mixed", "levelled", default="compressed")
@@ -85,6 +86,7 @@ class TrainPart:
     clip_norm: float = within(1e-3, 1e6, default=1.0)
     validate_every: int = within(1, 1_000_000, default=100)
     validate_count: int = within(1, 10_000, default=36)
+    validate_apart: bool = False
     patience: int = within(1, 10_000, default=10)
     average: float = within(0, 0.99999, default=0.0)
     exits: tuple[float, ...] = within(0, 1000, default=(1.0,))
@@ -265,7 +267,7 @@ def recipe_of(values: Any, where: str) -> Recipe:
     for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
         if len(pair) != 2 or pair[0] > pair[1]:
             raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
-    parse_shares(recipe.mixing.shares, f"{where}: ")
+    parse_shares(recipe.mixing.shares, f"{where}: mixing.shares")
     if recipe.train.distill and recipe.train.start is None:
         given = f"train.distill: {recipe.train.distill:g}"
         raise RecipeError(f"{where}: {given} needs a teacher, and there is no train.start",
@@ -286,25 +288,6 @@ def recipe_of(values: Any, where: str) -> Recipe:
     return recipe
 
 
-def parse_shares(lines: Sequence[str], where: str = "") -> dict[str, float]:
-    """``mixing.shares`` as shares by package.
-
-    Raises:
-        RecipeError: a line is not PACKAGE=SHARE, a package comes twice, or the shares exceed 1.
-    """
-    shares: dict[str, float] = {}
-    for line in lines:
-        name, _, text = line.rpartition("=")
-        with contextlib.suppress(ValueError):
-            if name and name not in shares and 0 <= float(text) <= 1:
-                shares[name] = float(text)
-                continue
-        raise RecipeError(f"{where}mixing.shares: {line!r} is no share", "PACKAGE=0.2, each package once")
-    if sum(shares.values()) > 1 + 1e-9:
-        raise RecipeError(f"{where}mixing.shares: {', '.join(lines)} exceed 1", "what is left goes to the others")
-    return shares
-
-
 def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read a recipe file, or a built-in one by name, and apply ``section.key`` overrides.
 
@@ -313,16 +296,7 @@ def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) 
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key, or a value out of range.
     """
-    path = Path(source)
-    if not path.exists() and (BUILT_IN / f"{source}.yaml").exists():
-        path = BUILT_IN / f"{source}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(item.stem for item in BUILT_IN.glob("*.yaml")))
-        raise RecipeError(f"{source}: no such recipe", f"a YAML file, or a built-in name: {names}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
+    path, values = read_yaml(source, BUILT_IN, "recipe")
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: {type(values).__name__} instead of a mapping", "key: value lines")
     if "family" in (overrides or {}):  # its options are another's

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.artifacts import atomic_path, write_text
+from tinyse.core.artifacts import write_bytes, write_text
+from tinyse.core.figure import blank_figure, png_of
 from tinyse.core.sections import flat
 from tinyse.train.keras import tf
 
@@ -54,11 +55,7 @@ class Records:
 
     def draw(self) -> Path:
         """Draw loss and validation SI-SDR over the steps as curves.png."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = blank_figure(8, 5)
         loss_axis, score_axis = figure.subplots(2, 1, sharex=True)
         for phase, colour in (("float", "tab:blue"), ("compress", "tab:orange")):
             rows = [row for row in self.rows if row["phase"] == phase]
@@ -79,6 +76,5 @@ class Records:
             if axis.get_legend_handles_labels()[0]:
                 axis.legend()
         path = self.folder / "curves.png"
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        write_bytes(path, png_of(figure))
         return path

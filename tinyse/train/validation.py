@@ -47,9 +47,12 @@ class Validation:
         open_share: of the channels of all gates, at the last score; None where there are none.
     """
 
-    def __init__(self, corpus: Corpus, count: int, seed: int, ends: Ends) -> None:
+    def __init__(self, corpus: Corpus, count: int, seed: int, ends: Ends, apart: bool = False) -> None:
+        """``apart``: a speech and a noise of its own for every mixture, in place of the same at each SNR."""
         per_snr = max(1, round(count / len(SNRS)))
-        mixtures = list(test_mixtures(corpus, "validation", SNRS, per_snr, SECONDS, seed))
+        draws = [((snr,), seed + number) for number, snr in enumerate(SNRS)] if apart else [(SNRS, seed)]
+        mixtures = [mixture for snrs, seed in draws
+                    for mixture in test_mixtures(corpus, "validation", snrs, per_snr, SECONDS, seed)]
         if not mixtures:
             raise CorpusError("the corpus has no validation mixtures", "fetch or import one")
         length = min(m.noisy.size for m in mixtures) // ends.framing.hop * ends.framing.hop

@@ -8,8 +8,8 @@ layer, "in" one of its input's, whoever made that; "in,unit" is both, one after 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinyse.core.errors import ModelError
 from tinyse.graph.grid import Grid, snap_scale
@@ -113,7 +113,8 @@ class Layer:
 
     def resized(self, channels: int) -> Layer:
         """The layer with so many output channels; itself where they are its input's."""
-        return self
+        changed: dict[str, Any] = {"units": channels} if hasattr(self, "units") and not self.fixed_units else {}
+        return replace(self, **changed)
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """What persists between frames, by suffix."""

@@ -7,7 +7,7 @@ that of what goes into them; step is 1 from a half on, else 0, and is fused too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -57,10 +57,6 @@ class DenseLayer(Layer):
     def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
         """The one there is."""
         return (("bias", "kernel", x.scale),)
-
-    def resized(self, channels: int) -> Layer:
-        """Other units."""
-        return replace(self, units=channels)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """MatMul or Conv, then the activation."""
@@ -122,10 +118,6 @@ class ConvLayer(Layer):
         """The one there is."""
         return (("bias", "kernel", x.scale),)
 
-    def resized(self, channels: int) -> Layer:
-        """Other units."""
-        return replace(self, units=channels)
-
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Conv, then the activation."""
         kernel = np.moveaxis(low.array(name, "kernel"), -1, 0)
@@ -153,10 +145,6 @@ class DepthwiseLayer(ConvLayer):
         """kernel [kt, kf, unit], bias [unit]."""
         return (Array("kernel", ("kt", "kf", "unit"), (*self.kernel, ins[0][2]), ("unit",), "glorot"),
                 Array("bias", ("unit",), (ins[0][2],)))
-
-    def resized(self, channels: int) -> Layer:
-        """Itself: its channels are its input's."""
-        return self
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Depthwise, then the activation."""
@@ -219,10 +207,6 @@ class UpsampleLayer(Layer):
     def macs(self, *ins: Shape) -> int:
         """Every weight at every coarse position."""
         return super().macs(*ins) // self.steps
-
-    def resized(self, channels: int) -> Layer:
-        """Other units."""
-        return replace(self, units=channels)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Conv, the activation, Reshape."""

@@ -12,7 +12,7 @@ width, with h in (-1, 1) on a power of two and the update written as an interpol
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -70,10 +70,6 @@ class LstmLayer(Layer):
     def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
         """The input's; the recurrent sum has none."""
         return (("bias", "kernel", x.scale),)
-
-    def resized(self, channels: int) -> Layer:
-        """Other units."""
-        return replace(self, units=channels)
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """h and c."""
@@ -160,10 +156,6 @@ class GruLayer(Layer):
         """The input's, and that of n's product with h where the reset gate comes after."""
         made = (("bias", "kernel", self.x_grid(x).scale),)
         return (*made, ("recurrent_bias", "recurrent_kernel", self.h.scale)) if self.reset == "after" else made
-
-    def resized(self, channels: int) -> Layer:
-        """Other units."""
-        return replace(self, units=channels)
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """h."""

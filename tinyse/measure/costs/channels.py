@@ -89,7 +89,8 @@ def channel_table(cost: ChannelCost) -> Table:
 
 def channel_figure(cost: ChannelCost) -> bytes:
     """PNG: the signal's spectrogram, and below it the share of open channels over the same time."""
-    from tinyse.measure.report.figures import FLOOR_DB, RATE, blank_figure, png_of, spectrogram
+    from tinyse.core.figure import blank_figure, png_of
+    from tinyse.measure.report.figures import FLOOR_DB, RATE, spectrogram
 
     figure = blank_figure(8.0, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

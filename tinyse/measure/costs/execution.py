@@ -6,9 +6,7 @@ user did not ask for it; what was asked for and fails is an error.
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
@@ -170,8 +168,7 @@ def _on_qemu(project: Path, target: Target, found: Located, options: Options, wa
     built = build(project, machine, options.backend)
     npu = found.compiled if built.backend == "npu" else ()
     done = qemu.run(built.elf, machine, wav, options.enhanced, network=True, npu_models=npu)
-    version = _version(qemu.PROGRAM)
-    origin = Origin(Source.EMULATED, f"QEMU {version} {qemu.MACHINES[machine][0]}")
+    origin = Origin(Source.EMULATED, f"QEMU {qemu.version()} {qemu.MACHINES[machine][0]}")
     results, record = done.results, done.network or b""
     frame = len(record) // max(1, results.frames)
     start = results.frames // 2 * frame
@@ -228,10 +225,3 @@ def _runner(found: Located, target: Target, options: Options, where: Where, deta
     if where is Where.FVP:
         return runner.run_on_fvp((found.compiled or found.int8)[0], detail, target)
     return runner.run_on_qemu(found.int8[0], features)
-
-
-def _version(program: str) -> str:
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=20,
-                          check=False)
-    match = re.search(r"version (\S+)", done.stdout)
-    return match[1] if match else "?"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tinyse.core.artifacts import versions
+from tinyse.core.figure import blank_figure, png_of
 from tinyse.core.origin import Source
 from tinyse.export.targets import Target
 from tinyse.measure.costs.channels import channel_figure
@@ -53,12 +53,10 @@ def budget_figure(profiles: Sequence[Profile]) -> bytes:
 
     An NPU's network has a bar of its own: its cycles are of another kind than those of the processor beside it.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     rows = [row for profile in profiles for row in _bars(profile)]
-    figure = Figure(figsize=(10, 1.9 + 0.75 * len(rows)), layout="constrained")
+    figure = blank_figure(10, 1.9 + 0.75 * len(rows))
     axis = figure.subplots()
     colours = dict(zip(STAGE_NAMES, COLOURS, strict=True))
     for place, (_, parts, most) in enumerate(rows):
@@ -79,10 +77,7 @@ def budget_figure(profiles: Sequence[Profile]) -> bytes:
     axis.set_xlabel(f"ms; solid: the {named} ms hop, dashed: TinyLSTMs' limit of 10 ms")
     figure.legend(handles=[Patch(color=colours[stage], label=name) for stage, name in STAGE_NAMES.items()],
                   fontsize=7, ncols=6, loc="outside lower center")
-    FigureCanvasAgg(figure)
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=110, format="png", metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure)
 
 
 def _bars(profile: Profile) -> list[tuple[str, list[tuple[str, float]], float]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinyse.core.artifacts import atomic_path
+from tinyse.core.artifacts import write_bytes
 from tinyse.core.errors import ModelError
+from tinyse.core.figure import blank_figure, png_of
 from tinyse.export.targets import Holds, Target, load_target
 from tinyse.measure.costs.results import Bound, Profile
 
@@ -28,14 +29,11 @@ def draw_roofline(profile: Profile, path: Path, target: Target | None = None) ->
     Raises:
         ModelError: the profile has no NPU estimate.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     npu = profile.npu
     chosen = target or load_target(profile.target)
     if npu is None or chosen.npu is None:
         raise ModelError(f"{profile.name}: has no NPU cycles to draw", "profile an Ethos-U export")
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = blank_figure(12, 5)
     roof, bars = figure.subplots(1, 2)
 
     memory = chosen.memory(Holds.MODEL)
@@ -75,7 +73,4 @@ def draw_roofline(profile: Profile, path: Path, target: Target | None = None) ->
             left = [start + width for start, width in zip(left, widths, strict=True)]
     bars.set(xlabel="thousand cycles a frame", title=f"{npu.cycles:,} cycles a frame, {npu.origin.tool}")
     bars.legend(fontsize=8)
-
-    FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+    write_bytes(path, png_of(figure))

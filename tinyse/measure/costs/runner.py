@@ -25,6 +25,7 @@ from tinyse.core.origin import Origin, Source
 from tinyse.export.targets import Target
 from tinyse.firmware import fvp
 from tinyse.firmware.elf import read_image
+from tinyse.firmware.qemu import PROGRAM, version
 from tinyse.firmware.results import NpuCounts
 from tinyse.firmware.vendor import Archive, cache_dir, fetched
 from tinyse.measure.costs import hook
@@ -81,7 +82,7 @@ def runner(build: Build = RELEASE) -> Path:
     return path
 
 
-def run_on_qemu(model: Path, features: bytes = b"", qemu: str = "qemu-system-arm") -> RunnerRun:
+def run_on_qemu(model: Path, features: bytes = b"", qemu: str = PROGRAM) -> RunnerRun:
     """Instructions inside one ``Invoke()`` of an int8 model on QEMU's Cortex-M55, patched runner.
 
     Args:
@@ -121,8 +122,7 @@ def run_on_qemu(model: Path, features: bytes = b"", qemu: str = "qemu-system-arm
     ticks = after - before & 0xFFFFFFFF
     if not ticks:
         raise ToolError(f"{model}: the runner ended without an inference: {_last(text)}", "export again")
-    version = re.search(r"version (\S+)", _version(found))
-    tool = f"QEMU {version[1] if version else '?'}, patched Arm runner: TFLM + CMSIS-NN"
+    tool = f"QEMU {version(found)}, patched Arm runner: TFLM + CMSIS-NN"
     return RunnerRun(Origin(Source.EMULATED, tool), digest(model.read_bytes()).hexdigest(), seen.time_steps,
                      seen.operators, seen.arena, ticks * INSTRUCTIONS_PER_TICK, None, output.hex())
 
@@ -214,9 +214,3 @@ def _escaped(path: Path) -> str:
 def _last(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
-
-
-def _version(program: str) -> str:
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=20,
-                          check=False)
-    return done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import wave
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy.typing as npt
 
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import AudioError
-from tinyse.sound.corpus.clips import RATE
 
 GENERATED = "generated voice in noise, 1 s"
 
@@ -30,8 +28,10 @@ def write_signal(folder: Path, wav: Path | None = None) -> tuple[Path, str]:
         if not wav.is_file():
             raise AudioError(f"{wav}: no such file", "name a 16-bit PCM mono WAV")
         return wav, f"{wav.name}, sha256 {sha256(wav)[:12]}"
+    from tinyse.measure.report.page import wav_bytes
+
     path = folder / "signal.wav"
-    path.write_bytes(_wav(generated()))
+    path.write_bytes(wav_bytes((generated() / 32767).astype(np.float32)))
     return path, GENERATED
 
 
@@ -59,13 +59,3 @@ def samples(path: Path) -> npt.NDArray[np.int16]:
     except (wave.Error, EOFError) as error:
         raise AudioError(f"{path}: {error or 'is cut off'}",
                          "give a 16-bit PCM mono WAV at the model's rate") from error
-
-
-def _wav(pcm: npt.NDArray[np.int16]) -> bytes:
-    stream = io.BytesIO()
-    with wave.open(stream, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(pcm.astype("<i2").tobytes())
-    return stream.getvalue()

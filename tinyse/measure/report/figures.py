@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tinyse.core.figure import blank_figure, png_of
 
 Signal = NDArray[np.float32]
 RATE = 16000
@@ -54,20 +51,3 @@ def spectrograms(panels: Mapping[str, Signal]) -> bytes:
 def figure_before_after(noisy: Signal, enhanced: Signal, clean: Signal) -> bytes:
     """PNG of one clip's spectrograms: noisy input, enhanced output, clean reference."""
     return spectrograms({"noisy": noisy, "enhanced": enhanced, "clean": clean})
-
-
-def blank_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def png_of(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()

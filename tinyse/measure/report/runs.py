@@ -227,7 +227,7 @@ def page(runs: Sequence[Trained]) -> Report:
 
 def curves(runs: Sequence[Trained]) -> bytes | None:
     """PNG of training loss and validation SI-SDR of all runs over their steps; None where there is no log."""
-    from tinyse.measure.report.figures import blank_figure, png_of
+    from tinyse.core.figure import blank_figure, png_of
 
     shown = [run for run in runs if run.log]
     if not shown:

@@ -165,18 +165,14 @@ def _dnsmos_model() -> Any:
 
     Its P.808 model is left out: nobody reads it here, and its mel features cost librosa's slow start.
     """
-    import onnxruntime
     from speechmos import dnsmos as package
+
+    from tinyse.measure.scores.sessions import session
 
     class OnlyP835(package.DNSMOS):
         def __init__(self) -> None:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
             self.primary_model_path = str(Path(package.__file__).parent / "dnsmos_models" / "sig_bak_ovr.onnx")
-            self.onnx_sess = onnxruntime.InferenceSession(self.primary_model_path, options,
-                                                          providers=["CPUExecutionProvider"])
+            self.onnx_sess = session(self.primary_model_path)
             self.p808_onnx_sess = self
 
         def audio_melspec(self, audio: Any, **options: Any) -> Any:

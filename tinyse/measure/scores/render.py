@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from tinyse.core.artifacts import atomic_path, write_json, write_text
+from tinyse.core.figure import blank_figure, png_of
 from tinyse.measure.scores.metrics import LABELS, UNITS
 from tinyse.measure.scores.result import Evaluation
 
@@ -89,14 +90,10 @@ def _csv(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 def plot(evaluation: Evaluation) -> bytes:
     """PNG of every metric against SNR, one panel a metric; bars of the means where clips carry no SNR."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     count = len(evaluation.columns)
     columns = min(count, 4)
     rows = -(-count // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.8 * rows), layout="constrained")
-    FigureCanvasAgg(figure)  # no display needed
+    figure = blank_figure(3.4 * columns, 2.8 * rows, 100)
     for index, column in enumerate(evaluation.columns):
         axes = figure.add_subplot(rows, columns, index + 1)
         axes.set_title(LABELS.get(column, column), fontsize=10)
@@ -115,6 +112,4 @@ def plot(evaluation: Evaluation) -> bytes:
                 axes.bar(system, evaluation.mean(system, column) or 0.0, color=colour, label=system)
         if index == 0 and evaluation.snrs:
             axes.legend(fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure)

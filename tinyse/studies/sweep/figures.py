@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
+from tinyse.core.figure import blank_figure, png_of
 from tinyse.measure.scores.render import COLOURS, MARKERS
 from tinyse.studies.sweep.columns import costs, sizes
 from tinyse.studies.sweep.plan import Kind
@@ -23,12 +23,9 @@ def figures(result: SweepResult) -> dict[str, tuple[str, bytes]]:
 
 
 def _figure(result: SweepResult, groups: list[Group], column: Column) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)  # no display needed
+    figure = blank_figure(7.5, 4.8)
     axis = figure.subplots()
     families = list(dict.fromkeys(group.first.family for group in groups))
     colours = list(dict.fromkeys(family.split(",")[0] for family in families))
@@ -52,9 +49,7 @@ def _figure(result: SweepResult, groups: list[Group], column: Column) -> bytes:
     axis.set_title(f"{result.name}, {result.target}", fontsize=10)
     axis.grid(alpha=0.3, which="both")
     axis.legend(fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure)
 
 
 def _curve(axis: Any, family: str, groups: list[Group], column: Column, place: int, variant: int) -> None:

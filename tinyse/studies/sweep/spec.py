@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tinyse.core.errors import RecipeError
+from tinyse.core.sections import read_yaml
 from tinyse.export.targets import load_target
 from tinyse.export.targets.parsing import Section
 from tinyse.graph.groups import DEFAULT_BLOCK, Structure
@@ -102,6 +101,11 @@ class _Part(Section):
     def optional(self, key: str, default: Any) -> Any:
         return self.left.pop(key, default)
 
+    def optional_text(self, key: str) -> str | None:
+        if self.left.get(key) is None:
+            return self.optional(key, None)
+        return self.text(key)
+
     def name(self) -> str:
         value = self.text("name")
         if not NAME.fullmatch(value):
@@ -151,16 +155,7 @@ def load_sweep(source: str | Path, start: str | None = None) -> SweepSpec:
     Raises:
         RecipeError: no such file, an unknown key, a value that is not accepted, or a point whose recipe is not.
     """
-    path = Path(source)
-    if not path.is_file() and (BUILT_IN / f"{source}.yaml").is_file():
-        path = BUILT_IN / f"{source}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(item.stem for item in BUILT_IN.glob("*.yaml")))
-        raise RecipeError(f"{source}: no such sweep", f"a YAML file, or a built-in name: {names}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
+    path, values = read_yaml(source, BUILT_IN, "sweep")
     return _sweep(path, values, start)
 
 
@@ -174,11 +169,11 @@ def _sweep(path: Path, values: object, start: str | None) -> SweepSpec:
     base = _recipe(path, "set", source, common)
     seeds = top.seeds((base.seed,))
     points = [*_axes(top, source, common, seeds), *_named(top, source, common, seeds)]
-    own = _optional_text(top, "from")
+    own = top.optional_text("from")
     _same_for_all(path, base, points)
     spec = SweepSpec(
         path, name, base, start or own or base.train.start,
-        top.text("target") if "target" in top.left else "ethos-u55-128", _optional_text(top, "corpus"),
+        top.optional_text("target") or "ethos-u55-128", top.optional_text("corpus"),
         _devices(top), tuple(points), tuple(_offline(top)), _scoring(path, top.optional("score", {})))
     top.done(KEYS)
     load_target(spec.target)
@@ -191,13 +186,6 @@ def _sweep(path: Path, values: object, start: str | None) -> SweepSpec:
     if twice:
         raise RecipeError(f"{path}: two points are called {twice[0]!r}", "other names; 'dense' is the baseline's")
     return spec
-
-
-def _optional_text(top: _Part, key: str) -> str | None:
-    if top.left.get(key) is None:
-        top.left.pop(key, None)
-        return None
-    return top.text(key)
 
 
 def _recipe(path: Path, where: str, source: str, changes: Mapping[str, Any]) -> Recipe:
@@ -247,7 +235,7 @@ def _named(top: _Part, source: str, common: Mapping[str, Any], seeds: tuple[int,
         name, changes = part.name(), part.changes("set")
         own = part.seeds(seeds)
         recipe = _recipe(top.file, f"points[{index}]: {name}", source, {**common, **changes})
-        family = part.text("family") if "family" in part.left else family_of(recipe)
+        family = part.optional_text("family") or family_of(recipe)
         part.done(("name", "set", "seeds", "family"))
         points.append(PointSpec(name, family, recipe, own))
     return points

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def session(model: Path | bytes) -> Any:
+def session(model: Path | str | bytes) -> Any:
     """An inference session on one thread, from a file or its bytes."""
     import onnxruntime
 
