@@ -103,6 +103,17 @@ def device(models: Path, docs: Path, out: Path) -> None:
 
 
 @command.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--page", default="docs/early-exit.md", type=PATH, show_default=True, help="The page with the section.")
+def dynamic(runs: tuple[Path, ...], page: Path) -> None:
+    """Set RUNS, exported and scored by scripts/early-exit, side by side; writes a section of PAGE and a plot."""
+    from tinyse.bench.dynamic import write_dynamic
+
+    for path in write_dynamic(runs, page):
+        click.echo(path)
+
+
+@command.command()
 @click.option("--hours", default="10,50,200", show_default=True, metavar="HOURS,...", help="Of sound; 230 MB an hour.")
 @click.option("--docs", default="docs", type=PATH, show_default=True, help="Where corpus.md lies.")
 @click.option("--work", default="build/bench/corpus", type=PATH, show_default=True, help="Made, and removed again.")
