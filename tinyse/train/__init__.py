@@ -45,7 +45,7 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
     family, options, ends, skips = load(recipe.family), recipe.family_options, recipe.ends, recipe.skip.enabled
     check_ends(ends)
-    net = family.net(options, ends, skips)
+    net = recipe.net()
     check_losses(recipe, net)
     check_net(net, ends)
     source = recipe.train.start if begins or recipe.train.distill else None

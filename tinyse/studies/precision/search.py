@@ -1,0 +1,150 @@
+"""NSGA-II (Deb et al. 2002; pymoo's) over genomes: fewer bytes, less loss. ::
+
+    found = search(Genes.of(net), judge, journal, Settings(generations=20, population=24))
+    front(found)                                # genomes that no other beats
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyse.core.errors import ToolError
+from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.workers import ONE_THREAD, Workers, unless_set
+from tinyse.studies.precision.evaluation import Subject, judge, start
+from tinyse.studies.precision.genes import LEAST, MOST, Genes, Genome
+from tinyse.studies.precision.journal import Journal
+
+Numbers = Mapping[str, float]
+Many = Callable[[Sequence[Genome]], Iterator[tuple[Genome, dict[str, float]]]]
+OBJECTIVES = {"si_sdr": -1.0, "encoded": 1.0, "packed": 1.0, "cycles": 1.0}
+"""Numbers of a genome, and whether more (-1) or fewer are better."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A search.
+
+    Attributes:
+        generations, population: as NSGA-II has them; the first generation counts. seed: of its draws.
+        objectives: keys of ``OBJECTIVES``.
+    """
+
+    generations: int
+    population: int
+    seed: int = 1
+    objectives: tuple[str, ...] = ("si_sdr", "encoded", "packed")
+
+
+def search(genes: Genes, many: Many, journal: Journal, settings: Settings, progress: Progress = silent
+           ) -> dict[Genome, Numbers]:
+    """Run the generations; genomes that the journal knows are not judged again.
+
+    Args:
+        many: judges genomes, in whichever order they end.
+
+    Returns:
+        Numbers of every genome of the journal.
+
+    Raises:
+        ToolError: pymoo is not installed, or a worker died.
+    """
+    algorithm = _nsga2(genes, settings)
+    total, started, done = settings.generations * settings.population, time.monotonic(), 0
+    fresh = 0
+    for generation in range(settings.generations):
+        asked = algorithm.ask()
+        genomes = [tuple(int(bits) for bits in row) for row in asked.get("X")]
+        unknown = [genome for genome in dict.fromkeys(genomes) if genome not in journal.known]
+        done = generation * settings.population + len(genomes) - len(unknown)
+        for genome, numbers in many(unknown):
+            journal.add(genome, numbers)
+            done, fresh = done + 1, fresh + 1
+            left = (time.monotonic() - started) / fresh * (total - done)
+            best = max(known["si_sdr"] for known in journal.known.values())
+            progress(Step("search", done, total, f"generation {generation + 1}/{settings.generations}, "
+                          f"{_duration(left)} left", {"best dB": best}))
+        values = [[OBJECTIVES[key] * journal.known[genome][key] for key in settings.objectives] for genome in genomes]
+        asked.set("F", np.array(values, np.float64))
+        algorithm.tell(infills=asked)
+    return dict(journal.known)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _nsga2(genes: Genes, settings: Settings) -> Any:
+    try:
+        from pymoo.algorithms.moo.nsga2 import NSGA2
+        from pymoo.core.problem import Problem
+        from pymoo.operators.crossover.ux import UniformCrossover
+        from pymoo.operators.mutation.pm import PM
+        from pymoo.operators.repair.rounding import RoundingRepair
+    except ImportError as error:
+        raise ToolError("pymoo, which has NSGA-II, is not installed", "pip install 'tinyse[search]'") from error
+    count = len(genes.places)
+    problem = Problem(n_var=count, n_obj=len(settings.objectives), xl=LEAST, xu=MOST, vtype=int)
+    algorithm = NSGA2(pop_size=settings.population, sampling=first(genes, settings),
+                      crossover=UniformCrossover(prob=0.9),
+                      mutation=PM(prob=0.9, prob_var=max(1.5 / count, 0.05), eta=5.0, vtype=float,
+                                  repair=RoundingRepair()))
+    algorithm.setup(problem, termination=("n_gen", settings.generations), seed=settings.seed, verbose=False)
+    return algorithm
+
+
+def first(genes: Genes, settings: Settings) -> NDArray[np.int64]:
+    """The first generation: the homogeneous genomes, then mixtures around a mean that grows from few bits to all."""
+    rng = np.random.default_rng(settings.seed)
+    alike = [genes.alike(bits) for bits in range(MOST, LEAST - 1, -1)][: settings.population]
+    rest = settings.population - len(alike)
+    means = np.linspace(LEAST + 1, MOST - 1, max(rest, 1))[:rest, None]
+    drawn = np.clip(np.rint(rng.normal(means, 1.3, (rest, len(genes.places)))), LEAST, MOST)
+    return np.concatenate([np.array(alike).reshape(-1, len(genes.places)), drawn]).astype(np.int64)
+
+
+def front(found: Mapping[Genome, Numbers], keys: Sequence[str] = ("si_sdr", "encoded")) -> list[Genome]:
+    """Genomes that no other beats in one of ``keys`` without losing in another, from the smallest to the largest."""
+    genomes = sorted(found, key=lambda genome: tuple(OBJECTIVES[key] * found[genome][key] for key in reversed(keys)))
+    values = np.array([[OBJECTIVES[key] * found[genome][key] for key in keys] for genome in genomes])
+    kept = []
+    for row, genome in zip(values, genomes, strict=True):
+        beaten = (values <= row).all(1) & (values < row).any(1)
+        if not beaten.any() and all(any(found[genome][key] != found[other][key] for key in keys) for other in kept):
+            kept.append(genome)
+    return kept
+
+
+@contextmanager
+def processes(subject: Subject, workers: int) -> Iterator[Many]:
+    """A ``Many`` of worker processes, each with a network and the mixtures of its own; 0: in this one.
+
+    Raises:
+        ToolError: one died.
+    """
+    if workers < 1:
+        start(subject)
+        yield lambda genomes: ((genome, judge(genome)) for genome in genomes)
+        return
+    with Workers(workers, start, (subject,), unless_set(ONE_THREAD)) as pool:
+
+        def many(genomes: Sequence[Genome]) -> Iterator[tuple[Genome, dict[str, float]]]:
+            waiting: dict[Future[Any], Genome] = {pool.submit(judge, genome): genome for genome in genomes}
+            try:
+                while waiting:
+                    for ended in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        yield waiting.pop(ended), ended.result()
+            except BrokenProcessPool as error:
+                raise ToolError(f"a worker of the search {pool.ending()}",
+                                "give the same command again, with --workers 1 if memory was short") from error
+
+        yield many
