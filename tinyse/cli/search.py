@@ -31,6 +31,8 @@ def command() -> None:
               help="Validation mixtures that a genome is judged on.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--cycles", is_flag=True, help="Vela's cycles as an objective too.")
+@click.option("--max-loss", default=1.0, show_default=True, type=click.FloatRange(0), metavar="DB",
+              help="Genomes that lose more than this against 8 bits are no solution.")
 @click.option("--points", default=6, show_default=True, type=click.IntRange(1, 100), metavar="N",
               help="Points of the front to show.")
 @click.option("--finetune", "steps", default=0, show_default=True, type=click.IntRange(0, 1_000_000), metavar="STEPS",
@@ -38,7 +40,7 @@ def command() -> None:
 @click.option("--target", default="ethos-u55-128", show_default=True, help="Whose NPU encodes the weights.")
 @click.option("--corpus", type=PATH, help="Corpus folder.  [default: the run's]")
 def precision(run: Path, out: Path | None, generations: int, population: int, workers: int, mixtures: int, seed: int,
-              cycles: bool, points: int, steps: int, target: str, corpus: Path | None) -> None:
+              cycles: bool, max_loss: float, points: int, steps: int, target: str, corpus: Path | None) -> None:
     """Bits for every weight matrix of RUN: fewest bytes at least loss (NSGA-II).
 
     A genome is judged by rounding RUN's weights, untrained. Cut it at any point and call it again: what was judged is
@@ -60,7 +62,7 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
         corpus = Path(part.path or corpus_dir(part.tier))
     folder = out or Path("searches") / run.name
     objectives = ("si_sdr", "encoded", "packed", *(("cycles",) if cycles else ()))
-    settings = Settings(generations, population, seed, objectives)
+    settings = Settings(generations, population, seed, objectives, max_loss)
     with progress_bars() as progress:
         result = run_search(Plan(run, corpus, folder, settings, mixtures, workers, target, points, steps), progress)
     click.echo("\n".join(lines(result)))

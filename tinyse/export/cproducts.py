@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tinyse.export.arena import CELL, HIDDEN, SCRATCH
 from tinyse.export.coperator import COperator, Refusal, pair
-from tinyse.export.packing import GROUP, TILE, bits_of, pack_gates, pad_rows, units_at_once
+from tinyse.export.packing import GROUP, TILE, pack_gates, pad_rows, units_at_once
 from tinyse.graph.fixedpoint import quantize_multiplier
-from tinyse.graph.grid import GATE_ONE, UNIT_ONE
+from tinyse.graph.grid import GATE_ONE, UNIT_ONE, bits_of
 from tinyse.graph.ops import Conv, Depthwise, Lstm, MatMul, MaxPool, Op
 from tinyse.graph.products import limits, reals
 

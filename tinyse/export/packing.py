@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
+from tinyse.graph.grid import bits_of
 
 TILE = 16
 """Columns of a tile: the int8 lanes of one MVE register."""
@@ -103,11 +104,6 @@ def pack_matrix(name: str, weights: NDArray[np.int8], start: NDArray[np.int64],
     candidates = BLOCKS if block is None else (block,)
     made = [_tiled(name, padded, start.astype(np.int32), size) for size in candidates]
     return min(made, key=lambda matrix: (instructions(matrix), matrix.bytes))
-
-
-def bits_of(weights: NDArray[np.int8]) -> int:
-    """The fewest bits, 2 to 8, that hold every weight."""
-    return max(2, 1 + int(np.abs(weights.astype(np.int16)).max(initial=0)).bit_length())
 
 
 def pack_bits(rows: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:

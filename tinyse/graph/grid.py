@@ -164,6 +164,11 @@ def quantize_weights(weights: NDArray[Any], scale: NDArray[Any] | float, bits: i
     return np.clip(np.rint(ratio), -top(bits), top(bits)).astype(np.int8)
 
 
+def bits_of(weights: NDArray[np.int8]) -> int:
+    """The fewest bits, 2 to 8, that hold every integer of a matrix."""
+    return max(2, 1 + int(np.abs(weights.astype(np.int16)).max(initial=0)).bit_length())
+
+
 CLIPS = tuple(1.0 - 0.05 * n for n in range(15))
 """Shares of the largest weight at which fewer than 8 bits may end (ours): the one of least squared error is taken."""
 

@@ -227,10 +227,10 @@ class Net:
             nodes = tuple(_node(dict(entry)) for entry in values["nodes"])
             made = policy_of(values["policy"])
             results, extra = (tuple(Result(**entry) for entry in values[key]) for key in ("results", "extra"))
-            bits = tuple(dict(values.get("bits", {})).items())
+            bits = dict(values.get("bits", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"not a network of this version: {error}", "update tinyse, or train it again") from error
-        return Net(nodes, results, made, extra, bits)
+        return Net(nodes, results, made, extra).with_bits(bits)
 
     def with_layers(self, changed: Mapping[str, Layer]) -> Net:
         """The same network with other settings for some nodes."""

@@ -304,6 +304,6 @@ class Run:
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
             "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
             "val_update_rate": updates, "distinct": distinct_values(model), "start_sha256": self.start_hash,
-            "distill": self.recipe.train.distill})
+            "distill": self.recipe.train.distill, **({"bits": dict(model.net.bits)} if model.net.bits else {})})
         return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
                            self.validation.noisy_db, self.speed)

@@ -36,13 +36,15 @@ class Settings:
 
     Attributes:
         generations, population: as NSGA-II has them; the first generation counts. seed: of its draws.
-        objectives: keys of ``OBJECTIVES``.
+        objectives: keys of ``OBJECTIVES``. max_loss: dB below 8 bits from which a genome is no solution; of those only
+            the amount beyond counts, so that the search stays where somebody would look.
     """
 
     generations: int
     population: int
     seed: int = 1
     objectives: tuple[str, ...] = ("si_sdr", "encoded", "packed")
+    max_loss: float = 1.0
 
 
 def search(genes: Genes, many: Many, journal: Journal, settings: Settings, progress: Progress = silent
@@ -58,7 +60,7 @@ def search(genes: Genes, many: Many, journal: Journal, settings: Settings, progr
     Raises:
         ToolError: pymoo is not installed, or a worker died.
     """
-    algorithm = _nsga2(genes, settings)
+    algorithm, problem = _nsga2(genes, settings)
     total, started, done = settings.generations * settings.population, time.monotonic(), 0
     fresh = 0
     for generation in range(settings.generations):
@@ -73,9 +75,8 @@ def search(genes: Genes, many: Many, journal: Journal, settings: Settings, progr
             best = max(known["si_sdr"] for known in journal.known.values())
             progress(Step("search", done, total, f"generation {generation + 1}/{settings.generations}, "
                           f"{_duration(left)} left", {"best dB": best}))
-        values = [[OBJECTIVES[key] * journal.known[genome][key] for key in settings.objectives] for genome in genomes]
-        asked.set("F", np.array(values, np.float64))
-        algorithm.tell(infills=asked)
+        _tell(algorithm, problem, asked, [journal.known[genome] for genome in genomes], settings,
+              journal.known[genes.alike(MOST)]["si_sdr"])
     return dict(journal.known)
 
 
@@ -83,7 +84,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _nsga2(genes: Genes, settings: Settings) -> Any:
+def _tell(algorithm: Any, problem: Any, asked: Any, rows: Sequence[Numbers], settings: Settings, whole: float) -> None:
+    from pymoo.core.evaluator import Evaluator
+    from pymoo.problems.static import StaticProblem
+
+    values = np.array([[OBJECTIVES[key] * row[key] for key in settings.objectives] for row in rows], np.float64)
+    beyond = np.array([[whole - row["si_sdr"] - settings.max_loss] for row in rows])
+    Evaluator().eval(StaticProblem(problem, F=values, G=beyond), asked)
+    algorithm.tell(infills=asked)
+
+
+def _nsga2(genes: Genes, settings: Settings) -> tuple[Any, Any]:
     try:
         from pymoo.algorithms.moo.nsga2 import NSGA2
         from pymoo.core.problem import Problem
@@ -93,13 +104,13 @@ def _nsga2(genes: Genes, settings: Settings) -> Any:
     except ImportError as error:
         raise ToolError("pymoo, which has NSGA-II, is not installed", "pip install 'tinyse[search]'") from error
     count = len(genes.places)
-    problem = Problem(n_var=count, n_obj=len(settings.objectives), xl=LEAST, xu=MOST, vtype=int)
+    problem = Problem(n_var=count, n_obj=len(settings.objectives), n_ieq_constr=1, xl=LEAST, xu=MOST, vtype=int)
     algorithm = NSGA2(pop_size=settings.population, sampling=first(genes, settings),
                       crossover=UniformCrossover(prob=0.9),
                       mutation=PM(prob=0.9, prob_var=max(1.5 / count, 0.05), eta=5.0, vtype=float,
                                   repair=RoundingRepair()))
     algorithm.setup(problem, termination=("n_gen", settings.generations), seed=settings.seed, verbose=False)
-    return algorithm
+    return algorithm, problem
 
 
 def first(genes: Genes, settings: Settings) -> NDArray[np.int64]:

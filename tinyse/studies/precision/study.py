@@ -22,7 +22,8 @@ from tinyse.studies.sweep.results import ESTIMATED, EXACT, FILE, MEASURED, Colum
 COLUMNS = (
     Column("val_sdr", "val. SI-SDR", "dB", MEASURED, True),
     Column("val_delta", "val. SI-SDR - 8 bits", "dB", MEASURED, True), Column("bits", "bits a weight", "", EXACT),
-    Column("encoded", "encoded", "B", EXACT), Column("packed", "packed", "B", EXACT), Column("cycles", "cycles", "a frame", ESTIMATED))
+    Column("encoded", "encoded", "B", EXACT), Column("packed", "packed", "B", EXACT),
+    Column("cycles", "cycles", "a frame", ESTIMATED))
 
 
 @dataclass(frozen=True)
