@@ -41,9 +41,11 @@ def pareto(found: Mapping[Genome, Numbers], points: Sequence[Point], title: str)
             axis.plot([row[key] / 1000 for row in rows], [row["si_sdr"] for row in rows], **how)
 
         line(list(found.values()), marker=".", linestyle="none", color="#c8c8c8", markersize=4, label="genomes")
-        line([found[genome] for genome in front(found, ("si_sdr", key))], color=COLOURS[2], linewidth=1.2, marker="o",
-             markersize=3, label="front, not trained")
+        line([found[genome] for genome in front(found, ("si_sdr", key))], color="#a0a0a0", linewidth=1.0,
+             label="their front")
         for tuned, mixed, how in ((False, False, {"marker": "s", "markerfacecolor": "none", "color": COLOURS[1]}),
+                                  (False, True, {"marker": "*", "markersize": 10, "markerfacecolor": "none",
+                                                 "color": COLOURS[3]}),
                                   (True, False, {"marker": "s", "color": COLOURS[1]}),
                                   (True, True, {"marker": "*", "markersize": 10, "color": COLOURS[3]})):
             some = [point for point in points if (point.tuned, point.mixed) == (tuned, mixed)]
