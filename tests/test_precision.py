@@ -279,7 +279,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     folder = tmp_path_factory.mktemp("search")
     synthetic_corpus(folder / "corpus", seed=3)
-    recipe = recipe_of({"name": "small", "family_options": {"lstm": [12], "dense": []},
+    recipe = recipe_of({"name": "small", "family_options": {"lstm": [12], "dense": [8]},
                         "mixing": {"seconds": 0.5, "batch": 4}}, "small.yaml")
     (folder / "run").mkdir()
     recipe.write(folder / "run")

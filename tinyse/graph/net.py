@@ -132,7 +132,7 @@ class Net:
 
         Matrices by "node/array", of gates "node/array.gate"; activations, states and gate values by "node.suffix".
         """
-        found = {}
+        found: dict[str, tuple[int, int]] = {}
         for name, array in self.arrays.items():
             if array.matrix:
                 gates = self[name.split("/")[0]].layer.gates if "gate" in array.axes else ()

@@ -127,7 +127,7 @@ def front(found: Mapping[Genome, Numbers], keys: Sequence[str] = ("si_sdr", "enc
     """Genomes that no other beats in one of ``keys`` without losing in another, from the smallest to the largest."""
     genomes = sorted(found, key=lambda genome: tuple(OBJECTIVES[key] * found[genome][key] for key in reversed(keys)))
     values = np.array([[OBJECTIVES[key] * found[genome][key] for key in keys] for genome in genomes])
-    kept = []
+    kept: list[Genome] = []
     for row, genome in zip(values, genomes, strict=True):
         beaten = (values <= row).all(1) & (values < row).any(1)
         if not beaten.any() and all(any(found[genome][key] != found[other][key] for key in keys) for other in kept):

@@ -153,7 +153,7 @@ class GruTwin(Twin):
         h, gates = sequence(x, weights, h0, step)
         if seen.ranges is not None and self.layer.bits == 8:
             self._note(seen, x, h, gates, h0, held)
-        y = h if places is None else requantized(h, places.h, self.out, self.exact)
+        y = h if places is None or self.out is None else requantized(h, places.h, self.out, self.exact)
         return tf.reshape(y, (frames, *shape)), (tf.reshape(h[-1], shape),)
 
     def _note(self, seen: Seen, x: Any, h: Any, gates: Any, h0: Any, held: Any) -> None:
