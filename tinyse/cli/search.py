@@ -22,14 +22,16 @@ def command() -> None:
 @command.command()
 @click.argument("run", type=PATH, metavar="RUN")
 @click.option("--out", type=PATH, metavar="DIR", help="The search's folder.  [default: searches/<run>]")
-@click.option("--generations", default=20, show_default=True, type=click.IntRange(1, 10_000), metavar="N")
+@click.option("--generations", default=20, show_default=True, type=click.IntRange(1, 10_000), metavar="N",
+              help="Of NSGA-II, the first included; a search that has ended goes on with more.")
 @click.option("--population", default=24, show_default=True, type=click.IntRange(8, 1000), metavar="P",
               help="Genomes of a generation.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 64), metavar="N",
               help="Processes that judge genomes; 0: this one.")
 @click.option("--mixtures", default=24, show_default=True, type=click.IntRange(1, 1000), metavar="N",
               help="Validation mixtures that a genome is judged on.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1),
+              help="Of genomes and mixtures.")
 @click.option("--cycles", is_flag=True, help="Vela's cycles as an objective too.")
 @click.option("--max-loss", default=1.0, show_default=True, type=click.FloatRange(0), metavar="DB",
               help="Genomes that lose more than this against 8 bits are no solution.")

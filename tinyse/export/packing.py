@@ -120,7 +120,7 @@ def pack_bits(rows: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
             part, share = words >> shift & ((1 << plane) - 1), 8 // plane
             apart = part.reshape(-1, share, 4 // share, 4)
             joined = np.bitwise_or.reduce([apart[:, n] << (plane * n) for n in range(share)])
-            made.append(joined.reshape(len(rows), -1))
+            made.append(joined.reshape(len(rows), 2 * plane))
             shift += plane
     if bits & 1:
         single = (words >> shift & 1).swapaxes(1, 2).reshape(-1, 16)
