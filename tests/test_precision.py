@@ -26,6 +26,9 @@ from tinyse.graph.model import Model, tinylstm
 from tinyse.graph.net import Net
 from tinyse.graph.reference import Reference
 from tinyse.graph.snap import snap
+from tinyse.measure.card import BITS, LAYERS, _layers
+from tinyse.measure.costs.render import size_table
+from tinyse.measure.costs.sizes import model_sizes
 from tinyse.studies.precision.genes import Genes, Genome
 from tinyse.studies.precision.journal import FILE, Journal
 from tinyse.studies.precision.points import chosen, mean_bits
@@ -121,6 +124,19 @@ def test_a_model_keeps_its_bits(tmp_path: Path) -> None:
     model = random_model(NETS["few-tinylstm"]())
     model.save(tmp_path / "m.npz")
     assert Model.load(tmp_path / "m.npz").net == model.net
+
+
+def test_cards_and_size_tables_say_bits_below_8() -> None:
+    few, whole = random_model(NETS["few-dense"]()), random_model(NETS["dense"]())
+    header, rows = _layers(few.plan(), few)
+    assert (header[-1], rows[0][-1], rows[1][-1], rows[-1][-1]) == (BITS, "2", "5", "")
+    assert _layers(whole.plan(), whole)[0] == LAYERS
+    (graph,) = few.plan().graphs
+    assert graph.narrow_bytes == sum(-(-matrix.size * bits // 8)
+                                     for matrix, bits in zip(graph.matrices, (2, 5), strict=True))
+    for model, shown in ((few, True), (whole, False)):
+        table = size_table(model_sizes(model.plan().graphs, [Path(__file__)], [], []))
+        assert (table.rows[0][0] == "weights in the bits of their matrices") == shown
 
 
 # -- packing ----------------------------------------------------------------------------------------------

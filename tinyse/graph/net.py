@@ -230,7 +230,8 @@ class Net:
             bits = dict(values.get("bits", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"not a network of this version: {error}", "update tinyse, or train it again") from error
-        return Net(nodes, results, made, extra).with_bits(bits)
+        net = Net(nodes, results, made, extra)
+        return net.with_bits(bits) if bits else net
 
     def with_layers(self, changed: Mapping[str, Layer]) -> Net:
         """The same network with other settings for some nodes."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyse.core.errors import ModelError
+from tinyse.core.errors import ModelError, TinyseError
 from tinyse.graph.model import Model
 from tinyse.graph.snap import snap
 from tinyse.studies.precision.genes import Genes
@@ -117,16 +117,21 @@ def base(file: Path) -> Model:
     return snap(model)
 
 
-_evaluator: Evaluator | None = None
+_evaluator: Evaluator | TinyseError | None = None
 
 
 def start(subject: Subject) -> None:
-    """Prepare a worker process."""
+    """Prepare a worker process; what it lacks is said at the first genome, since a pool would hide it."""
     global _evaluator
-    _evaluator = Evaluator(subject)
+    try:
+        _evaluator = Evaluator(subject)
+    except TinyseError as error:
+        _evaluator = error
 
 
 def judge(genome: Sequence[int]) -> Numbers:
     """In a worker process."""
+    if isinstance(_evaluator, TinyseError):
+        raise _evaluator
     assert _evaluator is not None
     return _evaluator(genome)

@@ -61,8 +61,7 @@ def search(genes: Genes, many: Many, journal: Journal, settings: Settings, progr
         ToolError: pymoo is not installed, or a worker died.
     """
     algorithm, problem = _nsga2(genes, settings)
-    total, started, done = settings.generations * settings.population, time.monotonic(), 0
-    fresh = 0
+    total, began, fresh = settings.generations * settings.population, 0.0, 0
     for generation in range(settings.generations):
         asked = algorithm.ask()
         genomes = [tuple(int(bits) for bits in row) for row in asked.get("X")]
@@ -70,11 +69,12 @@ def search(genes: Genes, many: Many, journal: Journal, settings: Settings, progr
         done = generation * settings.population + len(genomes) - len(unknown)
         for genome, numbers in many(unknown):
             journal.add(genome, numbers)
-            done, fresh = done + 1, fresh + 1
-            left = (time.monotonic() - started) / fresh * (total - done)
+            done, began = done + 1, began or time.monotonic()  # what came before the first was preparation
+            left = f", {_duration((time.monotonic() - began) / fresh * (total - done))} left" if fresh else ""
+            fresh += 1
             best = max(known["si_sdr"] for known in journal.known.values())
-            progress(Step("search", done, total, f"generation {generation + 1}/{settings.generations}, "
-                          f"{_duration(left)} left", {"best dB": best}))
+            progress(Step("search", done, total, f"generation {generation + 1}/{settings.generations}{left}",
+                          {"best dB": best}))
         _tell(algorithm, problem, asked, [journal.known[genome] for genome in genomes], settings,
               journal.known[genes.alike(MOST)]["si_sdr"])
     return dict(journal.known)
