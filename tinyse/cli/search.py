@@ -34,7 +34,7 @@ def command() -> None:
               help="Of genomes and mixtures.")
 @click.option("--cycles", is_flag=True, help="Vela's cycles as an objective too.")
 @click.option("--max-loss", default=1.0, show_default=True, type=click.FloatRange(0), metavar="DB",
-              help="Genomes that lose more than this against 8 bits are no solution.")
+              help="Genomes that lose more SI-SDR a mixture are no solution.")
 @click.option("--points", default=6, show_default=True, type=click.IntRange(1, 100), metavar="N",
               help="Points of the front to show.")
 @click.option("--finetune", "steps", default=0, show_default=True, type=click.IntRange(0, 1_000_000), metavar="STEPS",
@@ -45,8 +45,8 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
               cycles: bool, max_loss: float, points: int, steps: int, target: str, corpus: Path | None) -> None:
     """Bits for every weight matrix of RUN: fewest bytes at least loss (NSGA-II).
 
-    A genome is judged by rounding RUN's weights, untrained. Cut it at any point and call it again: what was judged is
-    kept. Writes genomes.jsonl, points/, pareto.png, genes.png and sweep.json, which tinyse recommend reads.
+    A genome is judged by rounding RUN's weights, untrained, and by the SI-SDR that mixtures lose by it. Cut it at any
+    point and call it again: what was judged is kept. Writes genomes.jsonl, points/, pareto.png, genes.png and sweep.json, which tinyse recommend reads.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.sound.corpus.store import corpus_dir
-    from tinyse.studies.precision.search import Settings
+    from tinyse.studies.precision.search import OBJECTIVES, Settings
     from tinyse.studies.precision.study import Plan, lines, run_search
     from tinyse.train.recipe import load_recipe
 
@@ -63,7 +63,7 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
         part = load_recipe(run / "recipe.yaml").corpus
         corpus = Path(part.path or corpus_dir(part.tier))
     folder = out or Path("searches") / run.name
-    objectives = ("si_sdr", "encoded", "packed", *(("cycles",) if cycles else ()))
+    objectives = OBJECTIVES if cycles else OBJECTIVES[:-1]
     settings = Settings(generations, population, seed, objectives, max_loss)
     with progress_bars() as progress:
         result = run_search(Plan(run, corpus, folder, settings, mixtures, workers, target, points, steps), progress)

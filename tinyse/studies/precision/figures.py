@@ -35,13 +35,13 @@ def _figure(width: float, height: float) -> Any:
 def pareto(found: Mapping[Genome, Numbers], points: Sequence[Point], title: str) -> bytes:
     """PNG: every genome, the fronts, homogeneous and tuned points; one panel a kind of bytes."""
     figure = _figure(11, 4.6)
-    lowest = min((point.numbers["si_sdr"] for point in points), default=0.0)
+    lowest = max((point.numbers["loss"] for point in points), default=0.0)
     for axis, (key, label) in zip(figure.subplots(1, 2, sharey=True), SIZES.items(), strict=True):
         def line(rows: Sequence[Numbers], key: str = key, axis: Any = axis, **how: Any) -> None:
-            axis.plot([row[key] / 1000 for row in rows], [row["si_sdr"] for row in rows], **how)
+            axis.plot([row[key] / 1000 for row in rows], [row["loss"] for row in rows], **how)
 
         line(list(found.values()), marker=".", linestyle="none", color="#c8c8c8", markersize=4, label="genomes")
-        line([found[genome] for genome in front(found, ("si_sdr", key))], color="#a0a0a0", linewidth=1.0,
+        line([found[genome] for genome in front(found, ("loss", key))], color="#a0a0a0", linewidth=1.0,
              label="their front")
         for tuned, mixed, how in ((False, False, {"marker": "s", "markerfacecolor": "none", "color": COLOURS[1]}),
                                   (False, True, {"marker": "*", "markersize": 10, "markerfacecolor": "none",
@@ -55,12 +55,12 @@ def pareto(found: Mapping[Genome, Numbers], points: Sequence[Point], title: str)
                      label=f"{kind}, {'fine-tuned' if tuned else 'not trained'}", **how)
             if not mixed:
                 for point in some:
-                    axis.annotate(point.name, (point.numbers[key] / 1000, point.numbers["si_sdr"]), fontsize=7,
+                    axis.annotate(point.name, (point.numbers[key] / 1000, point.numbers["loss"]), fontsize=7,
                                   xytext=(4, -9), textcoords="offset points")
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
-        axis.set_ylim(bottom=lowest - 1.0)
-    figure.axes[0].set_ylabel("validation SI-SDR, dB, measured (host)")
+        axis.set_ylim(1.15 * lowest + 0.05, -0.05)
+    figure.axes[0].set_ylabel("SI-SDR lost a mixture, gains not counted, dB, measured (host)", fontsize=8)
     figure.axes[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     return _png(figure)
@@ -74,7 +74,7 @@ def genes_picture(genes: Genes, points: Sequence[Point]) -> bytes:
     shown = axis.imshow(values, aspect="auto", vmin=LEAST, vmax=MOST, cmap="viridis")
     for (row, column), bits in np.ndenumerate(values):
         axis.text(column, row, str(bits), ha="center", va="center", fontsize=7, color="white" if bits < 6 else "black")
-    axis.set_yticks(range(len(points)), [f"{point.name}, {point.numbers['si_sdr']:.2f} dB" for point in points],
+    axis.set_yticks(range(len(points)), [f"{point.name}, -{point.numbers['loss']:.2f} dB" for point in points],
                     fontsize=8)
     axis.set_xticks(range(len(genes.places)), genes.places, rotation=90, fontsize=7)
     figure.colorbar(shown, ax=axis, ticks=range(LEAST, MOST + 1), label="bits of a weight", fraction=0.03)

@@ -26,8 +26,8 @@ from tinyse.studies.precision.journal import Journal
 
 Numbers = Mapping[str, float]
 Many = Callable[[Sequence[Genome]], Iterator[tuple[Genome, dict[str, float]]]]
-OBJECTIVES = {"si_sdr": -1.0, "encoded": 1.0, "packed": 1.0, "cycles": 1.0}
-"""Numbers of a genome, and whether more (-1) or fewer are better."""
+OBJECTIVES = ("loss", "encoded", "packed", "cycles")
+"""Numbers of a genome of which fewer are better."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Settings:
 
     Attributes:
         generations, population: as NSGA-II has them; the first generation counts. seed: of its draws.
-        objectives: keys of ``OBJECTIVES``. max_loss: dB below 8 bits from which a genome is no solution; of those only
-            the amount beyond counts, so that the search stays where somebody would look.
+        objectives: of ``OBJECTIVES``. max_loss: dB from which a genome is no solution; of those only the amount beyond
+            counts, so that the search stays where somebody would look.
     """
 
     generations: int
     population: int
     seed: int = 1
-    objectives: tuple[str, ...] = ("si_sdr", "encoded", "packed")
+    objectives: tuple[str, ...] = OBJECTIVES[:3]
     max_loss: float = 1.0
 
 
@@ -72,11 +72,8 @@ def search(genes: Genes, many: Many, journal: Journal, settings: Settings, progr
             done, began = done + 1, began or time.monotonic()  # what came before the first was preparation
             left = f", {_duration((time.monotonic() - began) / fresh * (total - done))} left" if fresh else ""
             fresh += 1
-            best = max(known["si_sdr"] for known in journal.known.values())
-            progress(Step("search", done, total, f"generation {generation + 1}/{settings.generations}{left}",
-                          {"best dB": best}))
-        _tell(algorithm, problem, asked, [journal.known[genome] for genome in genomes], settings,
-              journal.known[genes.alike(MOST)]["si_sdr"])
+            progress(Step("search", done, total, f"generation {generation + 1}/{settings.generations}{left}"))
+        _tell(algorithm, problem, asked, [journal.known[genome] for genome in genomes], settings)
     return dict(journal.known)
 
 
@@ -84,12 +81,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _tell(algorithm: Any, problem: Any, asked: Any, rows: Sequence[Numbers], settings: Settings, whole: float) -> None:
+def _tell(algorithm: Any, problem: Any, asked: Any, rows: Sequence[Numbers], settings: Settings) -> None:
     from pymoo.core.evaluator import Evaluator
     from pymoo.problems.static import StaticProblem
 
-    values = np.array([[OBJECTIVES[key] * row[key] for key in settings.objectives] for row in rows], np.float64)
-    beyond = np.array([[whole - row["si_sdr"] - settings.max_loss] for row in rows])
+    values = np.array([[row[key] for key in settings.objectives] for row in rows], np.float64)
+    beyond = np.array([[row["loss"] - settings.max_loss] for row in rows])
     Evaluator().eval(StaticProblem(problem, F=values, G=beyond), asked)
     algorithm.tell(infills=asked)
 
@@ -123,10 +120,10 @@ def first(genes: Genes, settings: Settings) -> NDArray[np.int64]:
     return np.concatenate([np.array(alike).reshape(-1, len(genes.places)), drawn]).astype(np.int64)
 
 
-def front(found: Mapping[Genome, Numbers], keys: Sequence[str] = ("si_sdr", "encoded")) -> list[Genome]:
+def front(found: Mapping[Genome, Numbers], keys: Sequence[str] = OBJECTIVES[:2]) -> list[Genome]:
     """Genomes that no other beats in one of ``keys`` without losing in another, from the smallest to the largest."""
-    genomes = sorted(found, key=lambda genome: tuple(OBJECTIVES[key] * found[genome][key] for key in reversed(keys)))
-    values = np.array([[OBJECTIVES[key] * found[genome][key] for key in keys] for genome in genomes])
+    genomes = sorted(found, key=lambda genome: tuple(found[genome][key] for key in reversed(keys)))
+    values = np.array([[found[genome][key] for key in keys] for genome in genomes])
     kept: list[Genome] = []
     for row, genome in zip(values, genomes, strict=True):
         beaten = (values <= row).all(1) & (values < row).any(1)

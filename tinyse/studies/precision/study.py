@@ -1,6 +1,6 @@
 """A search from a run folder to points, plots and what ``tinyse recommend`` reads; cut anywhere, it goes on.
 
-The best of hundreds on a few mixtures is partly luck, so points are shown by their score on other mixtures.
+The best of hundreds on a few mixtures is partly luck, so points are shown by what they lose on other mixtures.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from tinyse.studies.sweep.plan import Kind
 from tinyse.studies.sweep.results import ESTIMATED, EXACT, FILE, MEASURED, Column, PointResult, SweepResult
 
 OTHERS, SEARCHED = 2, "searched"
-"""How many times the search's mixtures a point is shown by; key of its score in the search."""
+"""How many times the search's mixtures a point is shown by; key of its loss in the search."""
 COLUMNS = (
     Column("val_sdr", "val. SI-SDR", "dB", MEASURED, True),
     Column("val_delta", "val. SI-SDR - 8 bits", "dB", MEASURED, True),
-    Column("searched", "SI-SDR in the search", "dB", MEASURED, True), Column("bits", "bits a weight", "", EXACT),
+    Column("loss", "lost a mixture", "dB", MEASURED), Column("searched", "lost in the search", "dB", MEASURED),
+    Column("bits", "bits a weight", "", EXACT),
     Column("encoded", "encoded", "B", EXACT), Column("packed", "packed", "B", EXACT),
     Column("cycles", "cycles", "a frame", ESTIMATED))
 
@@ -78,7 +79,7 @@ def run_search(plan: Plan, progress: Progress = silent) -> SweepResult:
             progress(Step("other mixtures", number, len(points), point.name))
             made = evaluator.model_of(point.genome)
             made.save(_folder(plan, point) / "model.npz")
-            points[number] = replace(point, numbers=evaluator.numbers(made) | {SEARCHED: point.numbers["si_sdr"]})
+            points[number] = replace(point, numbers=evaluator.numbers(made) | {SEARCHED: point.numbers["loss"]})
         progress(Step("other mixtures", len(points), len(points)))
         points += _tuned(plan, genes, evaluator, points, progress)
         points.sort(key=lambda point: (point.mixed, point.tuned, -point.numbers["encoded"]))
@@ -117,7 +118,7 @@ def _result(plan: Plan, genes: Genes, points: Sequence[Point], settings: dict[st
     for point in points:
         folder = _folder(plan, point)
         values = {"val_sdr": point.numbers["si_sdr"], "bits": mean_bits(genes, point.genome),
-                  **{key: point.numbers[key] for key in (SEARCHED, *SIZES, "cycles") if key in point.numbers}}
+                  **{key: point.numbers[key] for key in ("loss", SEARCHED, *SIZES, "cycles") if key in point.numbers}}
         if whole is not None:
             values["val_delta"] = point.numbers["si_sdr"] - whole
         kind = Kind.TRAINED if point.tuned else Kind.DENSE if point.name == "8-bit" else Kind.OFFLINE
@@ -132,10 +133,11 @@ def _result(plan: Plan, genes: Genes, points: Sequence[Point], settings: dict[st
 
 def lines(result: SweepResult) -> list[str]:
     """The points as a table."""
-    made = [f"{'point':<22} {'bits':>5} SI-SDR dB {'- 8 bits':>9} in search encoded B {'packed B':>9} {'cycles':>9}"]
+    made = [f"{'point':<22} {'bits':>5} SI-SDR dB {'- 8 bits':>9}  lost dB in search encoded B {'packed B':>9} "
+            f"{'cycles':>9}"]
     for point in result.points:
         v = point.values
         made.append(f"{point.name:<22} {v['bits']:5.2f} {v['val_sdr']:9.2f} {v.get('val_delta', float('nan')):+9.2f} "
-                    f"{v.get(SEARCHED, float('nan')):9.2f} {v['encoded']:9,.0f} {v['packed']:9,.0f} "
+                    f"{v['loss']:8.2f} {v.get(SEARCHED, float('nan')):9.2f} {v['encoded']:9,.0f} {v['packed']:9,.0f} "
                     f"{v['cycles']:9,.0f}")
     return made
