@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tinyse.core.errors import ExportError, ModelError
 from tinyse.graph.build import Build
 from tinyse.graph.cluster import join, split
-from tinyse.graph.dequantize import dequantized
 from tinyse.graph.floating import Floating, calibrate
 from tinyse.graph.fold import fold
 from tinyse.graph.groups import Structure, is_matrix, masks, structure_groups
@@ -224,19 +223,6 @@ def test_calibration_knows_the_cell_s_limit():
     assert ranges["lstm_0.c"] == (0.0, 8.0) and set(ranges) == set(net.ranges)
     with pytest.raises(ExportError, match=r"calibration frames of shape \(3, 5\) do not fit the model"):
         calibrate(Model(net, arrays, Ends()), np.zeros((3, 5)))
-
-
-def test_what_is_no_tinylstm_is_not_dequantized():
-    with pytest.raises(ModelError, match="few: runs concat, slice, conv, .* which is no TinyLSTM"):
-        dequantized(branched("residual").plan().parts[0], Ends(), "few")
-
-
-def test_a_dequantized_graph_lowers_to_itself():
-    net = tinylstm(12, (9, 8), (7,), 13)
-    model = Model(net, random_arrays(net, 3, 0.3), Ends())
-    graph, = snap(replace(model, ranges=calibrate(model, inputs(net, 40, 1)))).plan().parts
-    again = dequantized(graph, Ends())
-    assert again.net == net and again.plan().parts[0] == graph
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -4,7 +4,8 @@ import soundfile
 
 from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.sound.corpus.importing import import_corpus
-from tinyse.sound.corpus.layouts import Job, find_jobs
+from tinyse.sound.corpus.job import Job
+from tinyse.sound.corpus.layouts import find_jobs
 from tinyse.sound.corpus.reading import read_job
 from tinyse.sound.corpus.splits import disjoint
 from tinyse.sound.corpus.store import Corpus

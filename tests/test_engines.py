@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from tinyse.core.errors import ModelError
 from tinyse.engines import find_model, load_engine
 from tinyse.engines.keras import KerasEngine
 from tinyse.engines.tflm import TflmEngine
+from tinyse.export.bundle import open_bundle
 from tinyse.graph.grid import Grid
+from tinyse.graph.model import Model
 from tinyse.sound import Bands, Ends, Feature
 
 
@@ -208,3 +211,45 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     changed(model, lstm_0__kernel=kernel).save(tmp_path / "model.npz")
     with pytest.raises(ModelError, match="lstm_0/kernel holds weights that are not finite"):
         load_engine(tmp_path)
+
+
+@pytest.mark.parametrize(("compiled", "hint"), [(False, "give an export's folder, or its model_int8.tflite"), (
+    True, "tinyse export --target ethos-u55-128 writes model_vela.tflite")])
+def test_a_missing_file_says_what_writes_it(tmp_path, compiled, hint):
+    with pytest.raises(ModelError, match=r"model_\w+.tflite: No such file or directory") as told:
+        open_bundle(tmp_path, compiled)
+    assert told.value.hint == hint
+
+
+def restated(model: Model, path: Path, **changes: object) -> Path:
+    """The model's file with another header."""
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["header.json"] = json.dumps({**json.loads(parts["header.json"]), **changes}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_an_old_model_is_read(tmp_path):
+    """Format 1 knew TinyLSTMs alone, by their layers."""
+    model = tiny_trained()
+    layers = [{"name": node.name, "kind": node.layer.kind} for node in model.net.nodes[1:]]
+    frontend = {"bands": BANDS, "fft": 512, "frame": 512, "hop": 256, "low_hz": 100.0, "high_hz": 7500.0,
+                "power": 0.3, "sample_rate": 16000}
+    old = Model.load(restated(model, tmp_path / "old.npz", format="tinyse-model-1", layers=layers, frontend=frontend,
+                              net=None, ends=frontend))
+    assert (old.net, old.ends) == (model.net, model.ends)
+    assert all(np.array_equal(old.arrays[name], array) for name, array in model.arrays.items())
+
+
+def test_a_newer_model_is_refused_with_its_version(tmp_path):
+    path = restated(tiny_trained(), tmp_path / "new.npz", format="tinyse-model-3")
+    with pytest.raises(ModelError) as told:
+        load_engine(path)
+    assert told.value.line() == f"{path}: written in format 3, this tinyse reads up to 2 (update tinyse)"
+    path = restated(tiny_trained(), tmp_path / "layer.npz", net={"nodes": [{"name": "x", "kind": "mamba"}]})
+    with pytest.raises(ModelError, match="layer.npz: not a network of this version"):
+        Model.load(path)

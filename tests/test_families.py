@@ -67,6 +67,7 @@ def test_ends_are_the_family_s_unless_the_recipe_has_its_own(tmp_path: Path) -> 
 @pytest.mark.parametrize(("text", "line"), [
     ("def net(:", "{file}:1: invalid syntax (a family is a Python file)"),
     ("import numpyy", "{file}:1: ModuleNotFoundError: No module named 'numpyy'"),
+    ("raise SystemExit(3)", "{file}:1: SystemExit: 3"),
     ("ENDS = 3", "{file}: no ENDS (ENDS = Ends(...), what a frame is)"),
     ("from tinyse.sound import Ends\nENDS = Ends()", "{file}: no function net (def net(...) -> Net)"),
     (MINE.replace('"sigmoid"), (1, 24, 1)', '"sigmoyd"), (1, 24, 1)'),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tinyse.core.errors import AudioError
 from tinyse.measure.scores.pairs import read_signal
 from tinyse.sound.audio import AudioReader
-from tinyse.sound.corpus.layouts import Job
+from tinyse.sound.corpus.job import Job
 from tinyse.sound.corpus.reading import read_job
 from tinyse.sound.source import Sound
 from tinyse.sound.wav import read_wav

@@ -28,7 +28,6 @@ from tinyse.core.progress import Progress, Step, silent
 from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, RATE, Clip, Clips, table_of
 from tinyse.sound.corpus.store import Corpus, commit, corpus_dir, root_dir
 
-HOURS = (10.0, 50.0, 200.0)
 SPEECH_SHARE = 2 / 3
 SECONDS = {"speech": 10.0, "noise": 60.0}
 SPEAKERS, PLACES = 200, 100

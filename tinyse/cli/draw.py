@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from tinyse.core.progress import Progress, Step, printable
+
+QUIET_SECONDS = 60.0
+"""Where stderr is no terminal, a task that takes longer than this for a tenth says how far it is."""
 
 
 @contextlib.contextmanager
@@ -21,7 +25,7 @@ def progress_bars() -> Iterator[Progress]:
                TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, int] = {}
-        last: dict[str, int] = {}
+        last: dict[str, tuple[int, float]] = {}
 
         def show(step: Step) -> None:
             values = " ".join(f"{name} {value:.4g}" for name, value in step.values.items())
@@ -29,9 +33,13 @@ def progress_bars() -> Iterator[Progress]:
             if step.task not in tasks:
                 tasks[step.task] = bars.add_task(step.task, total=step.total or None, note=note)
             bars.update(tasks[step.task], completed=step.done, total=step.total or None, note=note)  # type: ignore[arg-type]
-            tenth = int(10 * step.done / step.total) if step.total else 0
-            if not console.is_terminal and last.get(step.task) != tenth:
-                last[step.task] = tenth
-                console.print(f"{step.task}: {10 * tenth} % {note}", soft_wrap=True, highlight=False)
+            if console.is_terminal:
+                return
+            percent, now = int(100 * step.done / step.total) if step.total else 0, time.monotonic()
+            tenth, said = last.get(step.task, (-1, now))
+            if percent // 10 != tenth or now - said > QUIET_SECONDS:
+                shown = percent if percent // 10 == tenth else percent // 10 * 10
+                last[step.task] = percent // 10, now
+                console.print(f"{step.task}: {shown} % {note}", soft_wrap=True, highlight=False)
 
         yield show

@@ -46,7 +46,8 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
     """Bits for every weight matrix of RUN: fewest bytes at least loss (NSGA-II).
 
     A genome is judged by rounding RUN's weights, untrained, and by the SI-SDR that mixtures lose by it. Cut it at any
-    point and call it again: what was judged is kept. Writes genomes.jsonl, points/, pareto.png, genes.png and sweep.json, which tinyse recommend reads.
+    point and call it again: what was judged is kept. Writes genomes.jsonl, points/, pareto.png, genes.png and
+    sweep.json, which tinyse recommend reads.
 
     \b
     Example:

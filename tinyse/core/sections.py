@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -113,3 +113,22 @@ def build(kind: type, values: Any, where: str) -> Any:
         return kind(**given)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}", error.hint) from error
+
+
+def parse_shares(lines: Sequence[str], where: str) -> dict[str, float]:
+    """"NAME=SHARE" lines as shares by name.
+
+    Raises:
+        RecipeError: a line is no share, a name comes twice, or the shares exceed 1.
+    """
+    found: dict[str, float] = {}
+    for line in lines:
+        name, _, text = line.rpartition("=")
+        with contextlib.suppress(ValueError):
+            if name and name not in found and 0 <= float(text) <= 1:
+                found[name] = float(text)
+                continue
+        raise RecipeError(f"{where}: {line!r} is no share", "PACKAGE=0.2, each package once")
+    if sum(found.values()) > 1 + 1e-9:
+        raise RecipeError(f"{where}: {', '.join(lines)} exceed 1", "what is left goes to the others")
+    return found

@@ -185,7 +185,9 @@ def exported(file: Path, manifest: Mapping[str, Any]) -> bytes:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise ModelError(f"{file}: {error.strerror}", "give an export's folder, or its model_int8.tflite") from error
+        hint = (f"tinyse export --target ethos-u55-128 writes {COMPILED}" if file.name.endswith(COMPILED)
+                else f"give an export's folder, or its {INT8}")
+        raise ModelError(f"{file}: {error.strerror}", hint) from error
     promised = manifest.get("sha256", {}).get(file.name)
     if promised and promised != sha256(data).hexdigest():
         raise ModelError(f"{file}: differs from what manifest.json hashed", "export the model again")

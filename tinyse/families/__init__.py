@@ -133,7 +133,7 @@ def blamed(file: Path, function: Callable[..., Any] | None = None) -> Iterator[N
         yield
     except SyntaxError as error:
         raise RecipeError(f"{file}:{error.lineno or 1}: {error.msg}", "a family is a Python file") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         code = getattr(function, "__code__", None)
         line = lines[-1] if lines else code.co_firstlineno if code is not None else 1

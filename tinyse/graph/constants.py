@@ -25,34 +25,34 @@ def arrays_of(graph: Graph) -> tuple[dict[str, Array], dict[str, Real]]:
     shapes: dict[str, Array] = {}
     values: dict[str, Real] = {}
     for op in graph.ops:
-        for array, value in _real(op):
+        for array, integers, step in constants(op):
             shapes[f"{op.out.name}/{array.name}"] = array
-            values[f"{op.out.name}/{array.name}"] = value
+            values[f"{op.out.name}/{array.name}"] = np.asarray(integers * step, np.float32)
     return shapes, values
 
 
-def _real(op: ops.Op) -> list[tuple[Array, Real]]:
+def constants(op: ops.Op) -> list[tuple[Array, NDArray[Any], Any]]:
+    """An operator's arrays: what each is, its integers in Keras' layout, and the real value of a step."""
     if isinstance(op, ops.Lstm):
-        kernels = [gate.kernel.T * np.float32(gate.kernel_scale) for gate in op.gates]
-        recurrent = [gate.recurrent.T * np.float32(gate.recurrent_scale) for gate in op.gates]
-        biases = [gate.bias * (op.x.grid.scale * gate.kernel_scale) for gate in op.gates]
-        made: list[tuple[Array, Real]] = []
-        for name, parts, first in (("kernel", kernels, ("in",)), ("recurrent_kernel", recurrent, ("unit",)),
-                                   ("bias", biases, ())):
-            value = np.concatenate(parts, axis=-1, dtype=np.float32)
-            dims = (*value.shape[:-1], 4, op.units)
-            made.append((Array(name, (*first, "gate", "unit"), dims, ("gate",) if first else None, shape=value.shape),
-                         value))
+        steps, again = (np.repeat(np.asarray(scales, np.float32), op.units) for scales in (
+            [gate.kernel_scale for gate in op.gates], [gate.recurrent_scale for gate in op.gates]))
+        made: list[tuple[Array, NDArray[Any], Any]] = []
+        for name, parts, first, step in (
+                ("kernel", [gate.kernel.T for gate in op.gates], ("in",), steps),
+                ("recurrent_kernel", [gate.recurrent.T for gate in op.gates], ("unit",), again),
+                ("bias", [gate.bias for gate in op.gates], (), op.x.grid.scale * steps.astype(np.float64))):
+            value = np.concatenate(parts, axis=-1)
+            array = Array(name, (*first, "gate", "unit"), (*value.shape[:-1], 4, op.units),
+                          ("gate",) if first else None, shape=value.shape)
+            made.append((array, value, step))
         return made
     if isinstance(op, ops.Prelu):
-        alpha = op.alpha * np.float32(op.alpha_scale)
-        return [(Array("alpha", ("unit",), alpha.shape, ()), alpha)]
+        return [(Array("alpha", ("unit",), op.alpha.shape, ()), op.alpha, np.float32(op.alpha_scale))]
     if not isinstance(op, ops.MatMul | ops.Conv):
         return []
-    kernel = _keras(op, op.weights.values) * op.weights.scales
-    bias = (op.weights.bias * op.x.grid.scale * op.weights.scales).astype(np.float32)
-    return [(Array("kernel", AXES[type(op)], kernel.shape, ("unit",)), kernel),
-            (Array("bias", ("unit",), bias.shape), bias)]
+    kernel, bias, scales = _keras(op, op.weights.values), op.weights.bias, op.weights.scales
+    return [(Array("kernel", AXES[type(op)], kernel.shape, ("unit",)), kernel, scales),
+            (Array("bias", ("unit",), bias.shape), bias, op.x.grid.scale * scales.astype(np.float64))]
 
 
 def _keras(op: ops.Op, values: NDArray[Any]) -> NDArray[Any]:

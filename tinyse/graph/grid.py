@@ -115,6 +115,14 @@ class Grid:
         """Largest real value on the grid."""
         return self.scale * (self.most - self.zero_point)
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The range that ``of_range`` makes this grid of: its ends, or the float32 beside one."""
+        low, high = ([end, *(float(np.nextafter(np.float32(end), np.float32(way))) for way in (np.inf, -np.inf))]
+                     for end in (self.low, self.high))
+        near = ((one, other) for one in low for other in high)
+        return next((pair for pair in near if Grid.of_range(*pair) == self), (self.low, self.high))
+
     def quantize(self, values: NDArray[Any]) -> NDArray[Any]:
         """The nearest integers, halves away from zero, saturated; any shape, of ``dtype``."""
         steps = nearest(np.asarray(values, np.float32), self.scale) + self.zero_point
@@ -156,6 +164,16 @@ def weight_scale(weights: NDArray[Any], axis: int | None = None, bits: int = 8) 
     """
     bound = np.max(np.abs(np.asarray(weights, np.float32)), axis=axis).astype(np.float64)
     return np.where(bound > 0, bound / top(bits), 1.0).astype(np.float32)
+
+
+def peak(scale: NDArray[Any], most: int = 127) -> NDArray[np.float32]:
+    """Magnitudes of which ``weight_scale`` makes ``scale``: ``most`` steps, or the float32 beside them."""
+    scale = np.asarray(scale, np.float32)
+    found = near = np.float32(most) * scale
+    for way in (np.float32(np.inf), np.float32(0)):
+        other = np.nextafter(near, way)
+        found = np.where((other.astype(np.float64) / most).astype(np.float32) == scale, other, found)
+    return np.where((near.astype(np.float64) / most).astype(np.float32) == scale, near, found)
 
 
 def quantize_weights(weights: NDArray[Any], scale: NDArray[Any] | float, bits: int = 8) -> NDArray[np.int8]:

@@ -18,7 +18,7 @@ from tinyse.core.errors import ExportError
 from tinyse.graph import ops
 from tinyse.graph.graph import SIGMOID8, SIGMOID16, TANH8, TANH16, Graph
 from tinyse.graph.grid import Grid, bias_steps, quantize_weights, weight_scale
-from tinyse.graph.net import Net
+from tinyse.graph.net import Net, Node
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Fused, State, Tensor, Weights
 
@@ -84,7 +84,7 @@ class Lowering:
                 if name not in inside and tensor not in self._inputs:
                     self._inputs.append(tensor)
             try:
-                self.made[node.name] = node.layer.lower(self, node.name, ins)
+                self.made[node.name] = self.lowered(node, ins)
             except ExportError as error:
                 raise ExportError(f"{node.name}: {error}", error.hint) from error
         wanted = [result.node for result in (self.net.results[number], *self.net.extra) if result.node in inside]
@@ -96,6 +96,10 @@ class Lowering:
         name = "main" if len(self.net.results) == 1 else f"part_{number}"
         return Graph(name, tuple(self._inputs), tuple(self._ops), tuple(dict.fromkeys(outputs)),
                      tuple(self._states))
+
+    def lowered(self, node: Node, ins: tuple[Tensor, ...]) -> Tensor:
+        """Let one node append its operators."""
+        return node.layer.lower(self, node.name, ins)
 
     # -- grids and weights ------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.core.artifacts import atomic_path
-from tinyse.core.errors import ModelError
+from tinyse.core.errors import ModelError, TinyseError
 from tinyse.graph.build import Build
 from tinyse.graph.layers import Array, DenseLayer
 from tinyse.graph.lowering import lower
@@ -106,23 +106,25 @@ class Model:
         try:
             with zipfile.ZipFile(path) as archive:
                 header = json.loads(archive.read("header.json"))
-                net = _net(archive, header, path)
+                net = _net(archive, header)
                 arrays = {name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
                           for name in net.arrays}
                 if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
-                    raise ModelError(f"{path}: {broken[0]} holds weights that are not finite", "train it again")
+                    raise ModelError(f"{broken[0]} holds weights that are not finite", "train it again")
                 ranges = header["ranges"]
                 return Model(net, arrays, Ends.read(header["ends"] if "ends" in header else header["frontend"]),
                              None if ranges is None else {k: (v[0], v[1]) for k, v in ranges.items()},
                              header["meta"], header.get("family", "tinylstm"))
+        except TinyseError as error:
+            raise ModelError(f"{path}: {error}", error.hint) from error
         except (zipfile.BadZipFile, KeyError, ValueError, TypeError, json.JSONDecodeError, EOFError) as error:
             raise ModelError(f"{path}: not a tinyse model, or damaged: {error}", "train it again") from error
 
 
-def _net(archive: zipfile.ZipFile, header: Mapping[str, Any], path: Path) -> Net:
+def _net(archive: zipfile.ZipFile, header: Mapping[str, Any]) -> Net:
     version = int(str(header["format"]).removeprefix("tinyse-model-"))
     if version > FORMAT:
-        raise ModelError(f"{path}: written in format {version}, this tinyse reads up to {FORMAT}", "update tinyse")
+        raise ModelError(f"written in format {version}, this tinyse reads up to {FORMAT}", "update tinyse")
     if version == FORMAT:
         return Net.of_json(header["net"])
     kernels = {layer["name"]: np.load(io.BytesIO(archive.read(f"{layer['name']}/kernel.npy")), allow_pickle=False)

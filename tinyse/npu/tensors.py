@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tinyse.npu.fault import NpuError
-from tinyse.npu.operations import SHRAM, FeatureMap
+from tinyse.npu.operations import FeatureMap
 
 MAX_ELEMENTS = 1 << 22
 BRICK = 16
@@ -126,8 +126,3 @@ def writer(fm: FeatureMap, memory: Memory, what: str, offset: int) -> Writer:
         def store(values: np.ndarray) -> None:
             flat[index] = values
     return store
-
-
-def internal(region: int) -> bool:
-    """Whether a DMA region is the NPU's own memory."""
-    return bool(region & SHRAM)

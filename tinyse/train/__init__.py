@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, silent
 from tinyse.families import load
+from tinyse.train.interrupt import Stop, at_once, interrupts
 from tinyse.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from tinyse.train.loop import TrainResult
+    from tinyse.train.loop import Run
+    from tinyse.train.result import TrainResult
 
 __all__ = ["train"]
 
@@ -32,10 +34,19 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
         RecipeError: what cannot be trained or run later, before anything is. CorpusError: no corpus there.
         TrainingError: a run is there already, or was interrupted.
     """
-    from tinyse.train.lanes import sees_gpu, use_lanes
+    with interrupts():
+        try:
+            with at_once():
+                run = _prepared(recipe, folder, corpus_dir, progress, resume, whole)
+        except Stop as stop:
+            raise stop.error("before training began") from None
+        return run.train()
 
-    use_lanes()
+
+def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress, resume: bool,
+              whole: bool | None) -> Run:
     from tinyse.sound.corpus.store import Corpus
+    from tinyse.train.lanes import sees_gpu, use_lanes
     from tinyse.train.loop import Run
     from tinyse.train.resume import resume_run
     from tinyse.train.start import check_ends, check_losses, check_net, load_start
@@ -46,6 +57,7 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
     family, options, ends, skips = load(recipe.family), recipe.family_options, recipe.ends, recipe.skip.enabled
     check_ends(ends)
     net = recipe.net()
+    use_lanes(net)
     check_losses(recipe, net)
     check_net(net, ends)
     source = recipe.train.start if begins or recipe.train.distill else None
@@ -60,4 +72,4 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
         run.start_from(given)
     recipe.write(folder)
     run.records.settings(run.identity)
-    return run.train()
+    return run

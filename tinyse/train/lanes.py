@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from tinyse.core.errors import RecipeError
+from tinyse.graph.net import Net
 from tinyse.sound import DEFAULT
 from tinyse.train.distillation import Teacher
 from tinyse.train.ends import sounded, stft
+from tinyse.train.interrupt import at_once
 from tinyse.train.keras import tf
 from tinyse.train.loss import MIXED_WEIGHT, complex_spectral, compressed_spectral, level_weights, lifting, si_sdr
 from tinyse.train.mixer import Mixer
@@ -30,10 +32,15 @@ WORTH_COMPILING = 100
 """Steps of a phase from which XLA's compilation, seconds a trace, is repaid (docs/quantization.md)."""
 
 
-def use_lanes(lanes: int = LANES) -> None:
-    """One TensorFlow thread an operation, ``lanes`` operations at once; before TensorFlow's first operation."""
+def use_lanes(net: Net, lanes: int = LANES) -> None:
+    """``lanes`` operations at once, on a TensorFlow thread each; before TensorFlow's first operation.
+
+    XLA runs a compiled graph's independent kernels on the threads of operations: where there was one for both lanes, it
+    was half the speed of a network over maps, on grids. Others keep one thread, and their last bits.
+    """
+    maps = any(width > 1 for _, width, _ in net.shapes.values())
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(lanes if maps else 1)
         tf.config.threading.set_inter_op_parallelism_threads(lanes)
     except RuntimeError:
         pass  # already running: slower, not wrong
@@ -79,6 +86,8 @@ class Lanes:
         self._lift = lifting(mixer.ends) if mixer.ends.result.kind == "gains" else None
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
+        self._mean: Callable[..., Any] = tf.function(
+            lambda parts: [tf.add_n(same) / self.lanes for same in zip(*parts, strict=True)])
         self._ahead: tuple[int, list[Future[Any]]] | None = None
 
     @property
@@ -86,9 +95,9 @@ class Lanes:
         """Mixtures a step, over all lanes."""
         return self.share * LANES
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, wait: bool = True) -> None:
+        """Stop the threads; without waiting, those that are at work end when they can."""
+        self._pool.shutdown(wait, cancel_futures=True)
 
     def settle(self) -> None:
         """Wait for what is mixed ahead: nothing runs until the next step."""
@@ -124,7 +133,8 @@ class Lanes:
         pair = estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]
         if self._lift is None and self.loss != "si_sdr":
             framing = ends.framing if ends.synthesizes else WHOLE
-            compressed = complex_spectral(*(stft(wave, framing) for wave in pair), weights)
+            ours, theirs = (stft(wave, framing) for wave in pair)
+            compressed = complex_spectral(ours, theirs, weights)
         if self.loss == "compressed":
             return compressed
         return MIXED_WEIGHT * compressed - tf.reduce_mean(si_sdr(*pair))
@@ -155,10 +165,11 @@ class Lanes:
     def gradient_step(self, step: int) -> tuple[float, list[Any]]:
         """Loss and gradients of step ``step``."""
         drawn = self._ahead[1] if self._ahead is not None and self._ahead[0] == step else self._start(step)
-        results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
+        with at_once():
+            results = list(self._pool.map(lambda batch: self._gradient(*batch.result()), drawn))
         loss = sum(float(result[0]) for result in results) / self.lanes
         self._ahead = (step + 1, self._start(step + 1))
         for name in results[0][2]:  # in lane order, here alone: no lane races another
             self.network.learn({name: tuple(tf.add_n(parts) / self.lanes for parts in zip(
                 *(result[2][name] for result in results), strict=True))})
-        return loss, [tf.add_n(parts) / self.lanes for parts in zip(*(r[1] for r in results), strict=True)]
+        return loss, self._mean([result[1] for result in results])

@@ -9,24 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinyse.core.artifacts import atomic_path, write_manifest
 from tinyse.core.errors import TrainingError
+from tinyse.core.heap import release
 from tinyse.core.progress import Progress, Step
-from tinyse.graph.cluster import distinct_values
-from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net
-from tinyse.graph.snap import snap
 from tinyse.sound.corpus.store import Corpus
 from tinyse.train.averaging import Average
 from tinyse.train.calibration import learn_ranges
 from tinyse.train.distillation import Teacher
-from tinyse.train.interrupt import interrupts
+from tinyse.train.interrupt import Stop, at_once, stop_if_asked
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import WORTH_COMPILING, Lanes
 from tinyse.train.mixer import Mixer
@@ -35,6 +31,7 @@ from tinyse.train.prune import PruningMethod
 from tinyse.train.pruning import make_compression, zero_share
 from tinyse.train.recipe import Recipe
 from tinyse.train.records import Records
+from tinyse.train.result import TrainResult, finish
 from tinyse.train.resume import save_run
 from tinyse.train.skipping import Budget, GatedLanes
 from tinyse.train.start import Start, take_weights
@@ -45,27 +42,11 @@ FINAL_RATE = 0.03
 """Share of the peak learning rate left at the end of a phase's cosine."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """What training gives.
-
-    Attributes:
-        folder: the run folder.
-        float_model, model: paths of float.npz and model.npz.
-        si_sdr: validation SI-SDR in dB of the final model; ``noisy_si_sdr`` of the input.
-        frames_per_second: frames trained a second in the float and in the compressed phase.
-    """
-
-    folder: Path
-    float_model: Path
-    model: Path
-    si_sdr: float
-    noisy_si_sdr: float
-    frames_per_second: dict[str, float]
-
-
 class Run:
     """One training run in one folder, of a recipe's ``net``; ``label``: of its family."""
+
+    lanes: Lanes
+    _apply: Callable[[list[Any]], Any]
 
     def __init__(self, recipe: Recipe, net: Net, label: str, folder: Path, corpus: Corpus, progress: Progress,
                  whole: bool = False) -> None:
@@ -87,6 +68,7 @@ class Run:
         self.best_weights: list[Any] = []
         self.stale = 0
         self.recent: list[float] = []
+        self.due: list[str] = []
         self.ranges: dict[str, tuple[float, float]] | None = None
         self.pruning: PruningMethod | None = None
         self.budget: Budget | None = None
@@ -106,6 +88,10 @@ class Run:
     def _trace(self) -> None:
         train = self.recipe.train
         self.validation.forget()
+        if hasattr(self, "lanes"):  # a trace is 100 MB, and refers to itself
+            self.lanes.close()
+            del self.lanes, self._apply
+            release()
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
                  self.teacher, train.exits, self.whole)
@@ -156,15 +142,17 @@ class Run:
         return {self.float_end + freeze // 2, self.float_end + freeze} if freeze > 1 else set()
 
     def _relearn(self) -> None:
-        self.ranges = learn_ranges(self.network, self.mixer, 16, self.step)
-        self.network.quantize(self.ranges)
+        with at_once():
+            ranges = learn_ranges(self.network, self.mixer, 16, self.step)
+        self.ranges = ranges
+        self.network.quantize(ranges)
 
     def _enter_compress(self) -> None:
         """Keep the best float weights, fold the normalizer, go on the grids, start pruning."""
         if self.best_weights:
             self.network.set_weights(self.best_weights)
         meta = {"phase": "float", "val_si_sdr": self.best["score"], "recipe": self.recipe.name}
-        self._model(None, meta).save(self.folder / "float.npz")
+        self.network.export(self.ends, None, meta, self.label).save(self.folder / "float.npz")
         self.network.fold_normalizer()
         self.network.fold_norms()
         self.phase, self.float_end, self.stale = "compress", self.step, 0
@@ -207,12 +195,13 @@ class Run:
 
     # -- validation -------------------------------------------------------------------------------------
 
-    def _validate(self) -> float:
+    def _validate(self) -> None:
         with self.average.shown(self.network, self.pruning) if self.average is not None else nullcontext():
-            return self._score()
+            self._score()
 
-    def _score(self) -> float:
-        score = self.validation.si_sdr(self.network)
+    def _score(self) -> None:
+        with at_once():
+            self.score = score = self.validation.si_sdr(self.network)
         rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
@@ -226,7 +215,6 @@ class Run:
                 self.best_weights = self.network.get_weights()
             else:
                 self.stale += 1
-        return score
 
     # -- the whole ----------------------------------------------------------------------------------------
 
@@ -236,30 +224,38 @@ class Run:
         Raises:
             TrainingError: interrupted (the checkpoint is written first), or the loss is not finite.
         """
+        waits = True
         try:
-            with interrupts() as asked:
-                if self.phase == "float":
-                    self._run_phase(asked)
-                    self._enter_compress()
-                    save_run(self)
-                self._run_phase(asked)
-            return self._finish()
+            if self.phase == "float":
+                self._run_phase()
+                self._enter_compress()
+                save_run(self)
+            self._run_phase()
+            return finish(self)
+        except Stop as stop:
+            waits = False  # for threads that compile
+            raise stop.error(f"at step {self.step}" + "; the checkpoint is written" * bool(self.step)) from None
         except tf.errors.OpError as error:  # TensorBoard's writer on a full disk, or no memory for a batch
             raise TrainingError(f"{self.folder}: {str(error).splitlines()[0]}",
                                 "free some disk space or memory, then go on with --resume") from error
         finally:
-            self.lanes.close()
+            self.lanes.close(waits)
 
-    def _run_phase(self, asked: Callable[[], bool]) -> None:
+    def _run_phase(self) -> None:
+        try:
+            self._run_steps()
+        except Stop:
+            save_run(self)
+            raise
+
+    def _run_steps(self) -> None:
         train = self.recipe.train
         begin, end, _ = self._phase_bounds()
         started, first = time.perf_counter(), self.step
-        score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
+        self.score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
+        self._catch_up()
         while self.step < end and self.stale < train.patience:
-            if asked():
-                save_run(self)
-                raise TrainingError(f"stopped at step {self.step}; the checkpoint is written",
-                                    "go on with --resume")
+            stop_if_asked()
             self.recent = [*self.recent[1 - LOG_EVERY :], self._take_step()]
             self.step += 1
             if self.step == first + 1:
@@ -271,39 +267,21 @@ class Run:
                 self.records.add(step=self.step, phase=self.phase, loss=float(np.mean(self.recent)),
                                  rate=self._rate())
             if self.phase == "compress" and self.step in self._freeze_steps() and self.ranges:
-                self._relearn()
-                self._trace()
+                self.due.append("ranges")
             if self.step % train.validate_every == 0 or self.step == end:
-                score = self._validate()
-                save_run(self)
+                self.due.append("score")
+            self._catch_up()
             self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,
-                               values={"loss": self.recent[-1], "si_sdr": score,
+                               values={"loss": self.recent[-1], "si_sdr": self.score,
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
 
-    def _model(self, ranges: Ranges | None, meta: dict[str, Any]) -> Model:
-        return self.network.export(self.ends, ranges, meta, self.label)
-
-    def _finish(self) -> TrainResult:
-        if self.best_weights:
-            self.network.set_weights(self.best_weights)
-        score = self.best["score"] if self.best["step"] >= 0 else self.validation.si_sdr(self.network)
-        updates = self.best.get("update_rate", self.validation.update_rate)
-        sparsity = self.pruning.sparsity() if self.pruning is not None else {}
-        prunes = self.pruning is not None and self.recipe.prune.method != "none"
-        meta = {"phase": self.phase, "val_si_sdr": score, "recipe": self.recipe.name, "sparsity": sparsity,
-                "structure": self.recipe.prune.structure if prunes else None, "val_update_rate": updates}
-        model = snap(self._model(self.ranges, meta))
-        model.save(self.folder / "model.npz")
-        with atomic_path(self.folder / "calibration.npy") as temporary, open(temporary, "wb") as stream:
-            np.save(stream, self.validation.features.transpose(1, 0, 2).reshape(-1, self.ends.inputs)[:4000])
-        self.records.write()
-        self.records.draw()
-        files = {n: self.folder / n for n in ("float.npz", "model.npz", "recipe.yaml", "log.csv", "calibration.npy")}
-        files |= {own.name: self.folder / own.name for own in [self.recipe.own_family] if own}
-        write_manifest(self.folder, "train", files, {
-            "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
-            "val_si_sdr_db": score, "val_noisy_si_sdr_db": self.validation.noisy_db, "sparsity": sparsity,
-            "val_update_rate": updates, "distinct": distinct_values(model), "start_sha256": self.start_hash,
-            "distill": self.recipe.train.distill, **({"bits": dict(model.net.bits)} if model.net.bits else {})})
-        return TrainResult(self.folder, files["float.npz"], files["model.npz"], score,
-                           self.validation.noisy_db, self.speed)
+    def _catch_up(self) -> None:
+        """Do what is due after the last step; what a signal cuts off is due again when the run goes on."""
+        while self.due:
+            if self.due[0] == "ranges":
+                self._relearn()
+                self._trace()
+            else:
+                self._validate()
+            if self.due.pop(0) == "score":
+                save_run(self)

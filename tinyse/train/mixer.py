@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
+from tinyse.core.sections import parse_shares
 from tinyse.sound import Ends, analysis_window, features, newest_hops
 from tinyse.sound.corpus import noise as generators
 from tinyse.sound.corpus.level import MEASURED, SOUND, Places, soundless
@@ -25,7 +26,7 @@ from tinyse.sound.corpus.pcm import FULL_SCALE
 from tinyse.sound.corpus.store import ROOM, Corpus
 from tinyse.train import augment
 from tinyse.train.loss import EXPONENT
-from tinyse.train.recipe import MixingPart, parse_shares
+from tinyse.train.recipe import MixingPart
 
 Wave = NDArray[np.float32]
 BANK = 160
@@ -98,9 +99,9 @@ class Mixer:
         self._rooms = [corpus.recordings(clips) for clips in corpus.clips(ROOM, "train").groups("source").values()]
         self._places = functools.lru_cache(PLACES)(lambda index: Places(self._noise.blocks(index, MEASURED)))
         # Square roots keep one long speaker, or one long recording, from drowning the rest.
-        shares = parse_shares(part.shares)
+        shares = parse_shares(part.shares, "mixing.shares")
         self._speaker_share = _shared([float(spoken.sizes.sum()) for spoken in self._speech],
-                                      [clips[0].package for clips in speakers.values()], shares)
+                                      [clips[:1].texts("package")[0] for clips in speakers.values()], shares)
         longest = 60 * ends.framing.rate
         self._noise_share = _shared(np.minimum(self._noise.sizes, longest), noise.texts("package"), shares)
         for name in shares:

@@ -7,8 +7,7 @@ An error names the file, the key, the value and what would be accepted::
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import yaml
 
 from tinyse.core.artifacts import sha256, write_bytes, write_text
 from tinyse.core.errors import ModelError, RecipeError
-from tinyse.core.sections import build, convert, merged, one_of, plain, within
+from tinyse.core.sections import build, convert, merged, one_of, parse_shares, plain, within
 from tinyse.families import load
 from tinyse.graph.net import Net
 from tinyse.sound.ends import Ends
@@ -72,8 +71,8 @@ class TrainPart:
 
     ``exits``: weights of the losses of a network's exits, in order; one number: all alike.
 
-    ``start``: a dense run's folder or a float model, whose weights take the place of the float phase. ``distill``:
-    weight of the distance to that model's output in the compressed phase's loss.
+    ``start``: a dense run's folder, a float model, or an int8 one beside its recipe, whose weights take the place of
+    the float phase. ``distill``: weight of the distance to that model's output in the compressed phase's loss.
     """
 
     loss: str = one_of("compressed", "si_sdr", "mixed", "levelled", default="compressed")
@@ -260,7 +259,7 @@ def recipe_of(values: Any, where: str) -> Recipe:
     for key, pair in (("mixing.snr_db", recipe.mixing.snr_db), ("mixing.level_db", recipe.mixing.level_db)):
         if len(pair) != 2 or pair[0] > pair[1]:
             raise RecipeError(f"{where}: {key}: {list(pair)} is not a range", "[lowest, highest]")
-    parse_shares(recipe.mixing.shares, f"{where}: ")
+    parse_shares(recipe.mixing.shares, f"{where}: mixing.shares")
     if recipe.train.distill and recipe.train.start is None:
         given = f"train.distill: {recipe.train.distill:g}"
         raise RecipeError(f"{where}: {given} needs a teacher, and there is no train.start",
@@ -280,25 +279,6 @@ def recipe_of(values: Any, where: str) -> Recipe:
     if recipe.cluster.values % 2:
         raise RecipeError(f"{where}: cluster.values: {recipe.cluster.values} is odd", "half of the values are negative")
     return recipe
-
-
-def parse_shares(lines: Sequence[str], where: str = "") -> dict[str, float]:
-    """``mixing.shares`` as shares by package.
-
-    Raises:
-        RecipeError: a line is not PACKAGE=SHARE, a package comes twice, or the shares exceed 1.
-    """
-    shares: dict[str, float] = {}
-    for line in lines:
-        name, _, text = line.rpartition("=")
-        with contextlib.suppress(ValueError):
-            if name and name not in shares and 0 <= float(text) <= 1:
-                shares[name] = float(text)
-                continue
-        raise RecipeError(f"{where}mixing.shares: {line!r} is no share", "PACKAGE=0.2, each package once")
-    if sum(shares.values()) > 1 + 1e-9:
-        raise RecipeError(f"{where}mixing.shares: {', '.join(lines)} exceed 1", "what is left goes to the others")
-    return shares
 
 
 def load_recipe(source: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def save_run(run: Run) -> None:
     """Write checkpoints/last.npz and log.csv."""
     state = {"step": run.step, "phase": run.phase, "float_end": run.float_end, "best": run.best,
-             "stale": run.stale, "ranges": run.ranges, "rows": run.records.rows, "recent": run.recent,
+             "stale": run.stale, "ranges": run.ranges, "rows": run.records.rows, "recent": run.recent, "due": run.due,
              "normalizer": [run.network.shift, run.network.scale], "corpus": run.corpus_hash,
              "recipe": run.identity, "start": run.start_hash,
              "budget": run.budget.state() if run.budget is not None else None}
@@ -54,7 +54,7 @@ def resume_run(run: Run) -> bool:
                             "with, and train.distill learns from it", "put it back, or train into another folder")
     run.step, run.phase, run.float_end = state["step"], state["phase"], state["float_end"]
     run.best, run.stale, run.start_hash = state["best"], state["stale"], state.get("start")
-    run.records.rows[:], run.recent = state["rows"], state["recent"]
+    run.records.rows[:], run.recent, run.due = state["rows"], state["recent"], state.get("due", [])
     run.network.shift, run.network.scale = state["normalizer"]
     if run.phase == "compress":
         run.network.fold_norms()

@@ -151,10 +151,10 @@ def _groups(int8: Path, compiled: Path, trained: Path, floating: Path, scratch: 
 def _weights(int8: Path, folder: Path) -> tuple[Path, Path]:
     """The released integers as a trained model that exports to them again, and as one without grids."""
     from tinyse.export.bundle import open_bundle
-    from tinyse.graph.dequantize import dequantized, floating
+    from tinyse.graph.dequantize import floating
+    from tinyse.train.dense import bundled_model
 
-    bundle = open_bundle(int8)
-    model = dequantized(bundle.graph_plan().graphs[0], bundle.ends, bundle.label)
+    model = bundled_model(open_bundle(int8))
     if model.net.skip:
         raise ModelError(f"{int8}: a Skip RNN, which the plain ways cannot run", "give --model tinylstm-dense's folder")
     trained, real = folder / "trained.npz", folder / "float.npz"

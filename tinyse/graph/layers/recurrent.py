@@ -237,17 +237,20 @@ class GruLayer(Layer):
         """sigmoid, or for n tanh, of a gate's sum; ``reset`` scales the part of h."""
         kernel, bias = (self._part(low.array(name, part), gate) for part in ("kernel", "bias"))
         total, bits = f"{name}.{gate}", low.weight_bits(name, "kernel", gate)
-        onto = {side: low.grid(f"{name}.{self.part(gate, side)}") for side in ("", *("" if joined else "xh"))}
+
+        def onto(side: str = "") -> Grid:
+            return low.grid(f"{name}.{self.part(gate, side)}")
+
         if joined is not None:
-            pre = low.product(total, joined, kernel, bias, onto[""], bits)
+            pre = low.product(total, joined, kernel, bias, onto(), bits)
         else:
             recurrent = self._part(low.array(name, "recurrent_kernel"), gate)
             after = low.array(name, "recurrent_bias") if reset is not None else np.zeros(self.units, np.float32)
-            from_x = low.product(f"{total}x", x, kernel, bias, onto["x"], bits)
-            from_h = low.product(f"{total}h", h, recurrent, after, onto["h"],
+            from_x = low.product(f"{total}x", x, kernel, bias, onto("x"), bits)
+            from_h = low.product(f"{total}h", h, recurrent, after, onto("h"),
                                  low.weight_bits(name, "recurrent_kernel", gate))
             if reset is not None:
                 from_h = low.add(ops.Mul((reset, from_h), low.tensor(f"{total}r", from_h.shape, from_h.grid)))
-            out = low.tensor(f"{total}s", from_x.shape, onto[""])
+            out = low.tensor(f"{total}s", from_x.shape, onto())
             pre = low.add(ops.Add((from_x, from_h), out))
         return low.sigmoid(f"{total}.gate", pre) if gate != "n" else low.tanh(f"{total}.gate", pre)

@@ -23,7 +23,8 @@ from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, printable, silent
 from tinyse.core.workers import AHEAD, Workers
 from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, table_of
-from tinyse.sound.corpus.layouts import Job, Patterns, find_jobs, passed_over
+from tinyse.sound.corpus.job import Job
+from tinyse.sound.corpus.layouts import Patterns, find_jobs, passed_over
 from tinyse.sound.corpus.ledger import Ledger
 from tinyse.sound.corpus.reading import CHANGED, key_of, read_batch, read_steadily
 from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, disjoint, notes, untrainable
@@ -219,8 +220,7 @@ def _check(found: _Gathered, jobs: Sequence[Job], before: Corpus | None, passed:
         said = "; ".join(f"{count} files: {reason}" for reason, count in reasons(found.skipped).items())
         raise CorpusError(f"{source}: {len(found.skipped)} bad files: {said}; the first is {found.skipped[0]}",
                           "repair or remove them, or import without --strict, which reads no file again")
-    asked = {"speech" if job.clean is not None and job.noisy is None else "noise" if job.room is None else ROOM
-             for job in jobs} | ({"speech"} if any(job.noisy is not None for job in jobs) else set())
+    asked = {kind for job in jobs for kind in job.kinds}
     asked |= set(KINDS) if layout in ("plain", "dns") and asked - {ROOM} else set()
     for kind in (*KINDS, ROOM):
         if kind in asked and not any(piece.kind == kind for piece in found.pieces):
@@ -250,7 +250,8 @@ def _catalogue(pieces: Sequence[Piece], ledger: Ledger, before: Corpus | None, p
     kept = _kept(before, {piece.id for piece in pieces})
     for kind in KINDS:
         some = [piece for piece in pieces if piece.kind == kind]
-        stay = {} if before is None else dict(_homes(before, kind))
+        stay = {} if before is None else {
+            source: split for split in SPLITS for source in before.clips(kind, split).groups("source")}
         if kind == "noise" and not named:
             alone = by_file(some, seed, ratios, stay)
             if alone is not some:
@@ -272,12 +273,6 @@ def _catalogue(pieces: Sequence[Piece], ledger: Ledger, before: Corpus | None, p
         for name, column in columns.items():
             column.append(row[name])
     return table_of(columns), said
-
-
-def _homes(corpus: Corpus, kind: str) -> Iterator[tuple[str, str]]:
-    for split in SPLITS:
-        for source in corpus.clips(kind, split).groups("source"):
-            yield source, split
 
 
 def _kept(before: Corpus | None, new: set[str]) -> dict[str, list[Any]] | None:

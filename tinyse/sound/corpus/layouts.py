@@ -32,44 +32,16 @@ from typing import Any
 
 from tinyse.core.errors import CorpusError
 from tinyse.sound.corpus.datasets import DATASETS, Dataset
-from tinyse.sound.corpus.files import SOUND_SUFFIXES, Name, walk
+from tinyse.sound.corpus.files import SOUND_SUFFIXES, walk
+from tinyse.sound.corpus.job import Job
+from tinyse.sound.corpus.store import ROOM
 
+WHOSE = {"speech": "speaker", "noise": "source", ROOM: "source"}
+"""What is found in the path of a file, by its kind."""
 SNR_FOLDER = re.compile(r"^(m|-|\+)?\d+(\.\d+)?_?dB$", re.I)
 PARTS = (("test", re.compile(r"(^|_)(test|et|eval)", re.I)),
          ("validation", re.compile(r"(^|_)(dev|devel|dt|val|valid)", re.I)),
          ("train", re.compile(r"(^|_)(train|tr)", re.I)))
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One file, or one pair, to be read.
-
-    Attributes:
-        id: names the clip made of it.
-        clean: a file of speech, or None.
-        noise: a file of noise, or None.
-        noisy: a mixture whose noise is what remains after taking ``clean`` away, or None.
-        room: a file of impulse responses, or None.
-        speaker: of ``clean``.
-        source: of the noise, or the room.
-        part: the data set's own "train", "validation" or "test"; empty where it has none.
-        keep_clean: whether the speech becomes a clip: once, where several mixtures share it.
-    """
-
-    id: str
-    clean: Name | None = None
-    noise: Name | None = None
-    noisy: Name | None = None
-    room: Name | None = None
-    speaker: str = ""
-    source: str = ""
-    part: str = ""
-    keep_clean: bool = True
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """What is read."""
-        return tuple(os.fspath(name) for name in (self.clean, self.noise, self.noisy, self.room) if name is not None)
 
 
 @dataclass(frozen=True)
@@ -115,8 +87,8 @@ Rule = Callable[[PurePosixPath], str]
 
 def _plain(folder: Path, patterns: Patterns) -> Iterator[Job]:
     clean, noise = _need(folder, ("clean",)), _need(folder, ("noise",))
-    yield from _speech_jobs(clean, patterns, _plain_speaker)
-    yield from _noise_jobs(noise, patterns, _plain_source)
+    yield from _all_of(clean, patterns, "speech", _plain_speaker)
+    yield from _all_of(noise, patterns, "noise", _plain_source)
     if (folder / "rooms").is_dir():
         yield from _rooms(folder / "rooms", patterns)
 
@@ -125,25 +97,25 @@ def _dns(folder: Path, patterns: Patterns) -> Iterator[Job]:
     base = folder / "datasets" if (folder / "datasets").is_dir() else folder
     base = next(path for path in (base / "datasets_fullband", base) if path.is_dir())
     clean, noise = _need(base, ("clean_fullband", "clean")), _need(base, ("noise_fullband", "noise"))
-    yield from _speech_jobs(clean, patterns, _dns_speaker)
-    yield from _noise_jobs(noise, patterns, _unnumbered)
+    yield from _all_of(clean, patterns, "speech", _dns_speaker)
+    yield from _all_of(noise, patterns, "noise", _unnumbered)
     for rooms in {path for place in (folder, base) if (path := place / "impulse_responses").is_dir()}:
         yield from _rooms(rooms, patterns)
 
 
-def _speech_jobs(folder: Path, patterns: Patterns, rule: Rule) -> Iterator[Job]:
+def _all_of(folder: Path, patterns: Patterns, kind: str, rule: Rule) -> Iterator[Job]:
+    """A folder of one kind only."""
     for inside, path in _inside(folder):
-        yield Job(f"{folder.name}/{inside}", clean=path, speaker=_named(inside, "speaker", patterns, rule))
-
-
-def _noise_jobs(folder: Path, patterns: Patterns, rule: Rule) -> Iterator[Job]:
-    for inside, path in _inside(folder):
-        yield Job(f"{folder.name}/{inside}", noise=path, source=_named(inside, "source", patterns, rule))
+        yield _job(f"{folder.name}/{inside}", kind, path, _named(inside, WHOSE[kind], patterns, rule))
 
 
 def _rooms(folder: Path, patterns: Patterns) -> Iterator[Job]:
-    for inside, path in _inside(folder):
-        yield Job(f"{folder.name}/{inside}", room=path, source=_room_name(PurePosixPath(inside)))
+    return _all_of(folder, Patterns(), ROOM, _room_name)  # patterns are for speakers and noise
+
+
+def _job(name: str, kind: str, path: str, whose: str, part: str = "") -> Job:
+    files: dict[str, Any] = {"clean" if kind == "speech" else kind: path, WHOSE[kind]: whose}
+    return Job(name, part=part, **files)
 
 
 def _inside(folder: Path) -> Iterator[tuple[str, str]]:
@@ -221,10 +193,8 @@ def _dataset(dataset: Dataset) -> Callable[[Path, Patterns], Iterator[Job]]:
         for inside, path in _inside(folder):
             for rule in rules:
                 if match := rule.match(inside):
-                    what = "speaker" if rule.kind == "speech" else "source"
-                    name = _named(inside, what, patterns, rule.name(match))
-                    files: dict[str, Any] = {"clean" if rule.kind == "speech" else rule.kind: path, what: name}
-                    yield Job(inside, part=rule.part(match), **files)
+                    whose = _named(inside, WHOSE[rule.kind], patterns, rule.name(match))
+                    yield _job(inside, rule.kind, path, whose, rule.part(match))
                     found += 1
                     break
         if not found:
@@ -296,6 +266,6 @@ def _unlike(folder: Path, wanted: str) -> CorpusError:
 
 
 LAYOUTS: dict[str, Callable[[Path, Patterns], Iterator[Job]]] = {
-    "plain": _plain, "speech": partial(_speech_jobs, rule=_plain_speaker),
-    "noise": partial(_noise_jobs, rule=_plain_source), "rooms": _rooms, "voicebank": _voicebank, "dns": _dns,
+    "plain": _plain, "speech": partial(_all_of, kind="speech", rule=_plain_speaker),
+    "noise": partial(_all_of, kind="noise", rule=_plain_source), "rooms": _rooms, "voicebank": _voicebank, "dns": _dns,
     "chime": _chime, **{name: _dataset(dataset) for name, dataset in DATASETS.items()}}

@@ -16,6 +16,7 @@ from typing import Any
 
 from tinyse.core.artifacts import writing
 from tinyse.core.errors import CorpusError, TinyseError
+from tinyse.sound.corpus.clips import NUMBERS
 from tinyse.sound.corpus.reading import Read, discard
 from tinyse.sound.corpus.shards import NAME, WAITING, ShardWriter, Waiting, shards
 from tinyse.sound.corpus.store import LEDGER, MANIFEST
@@ -28,7 +29,7 @@ CREATE TABLE IF NOT EXISTS sound (sha256 BLOB PRIMARY KEY, file TEXT, offset INT
 CREATE TABLE IF NOT EXISTS read (key BLOB, number INTEGER, kind TEXT, sha256 BLOB, note TEXT,
                                  PRIMARY KEY (key, number)) WITHOUT ROWID;
 """
-COLUMNS = ("file", "offset", "length", "rms_db", "peak", "swing")
+COLUMNS = ("file", *NUMBERS)
 
 
 class Ledger:

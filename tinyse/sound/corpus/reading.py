@@ -23,7 +23,7 @@ from tinyse.sound.audio import AudioReader
 from tinyse.sound.corpus.clips import RATE
 from tinyse.sound.corpus.decode import SHORTEST, SILENT_RMS_DB, at_16k, limit, mono_of, read_sound, to_mono_16k, trim
 from tinyse.sound.corpus.difference import noise_of
-from tinyse.sound.corpus.layouts import Job
+from tinyse.sound.corpus.job import Job
 from tinyse.sound.corpus.level import LONGEST, at_pauses
 from tinyse.sound.corpus.mix import active_level
 from tinyse.sound.corpus.pcm import Pcm, levels, to_int16
@@ -81,10 +81,10 @@ def read_steadily(folder: Path, job: Job) -> tuple[bytes, Read]:
             result = [(kind, None, note, {}) if pcm is None else (kind, sound.hold(pcm), note, levels(pcm))
                       for kind, pcm, note in read_job(job)]
         if key_of(job) == key:
-            return key, result or [(_kind(job), None, "holds no sound that could be kept", {})]
+            return key, result or [(job.kinds[0], None, "holds no sound that could be kept", {})]
         discard(result)
         _mono.cache_clear()
-    return b"", [(_kind(job), None, CHANGED, {})]
+    return b"", [(job.kinds[0], None, CHANGED, {})]
 
 
 def discard(result: Read) -> None:
@@ -105,7 +105,7 @@ def read_job(job: Job) -> Result:
         else:
             yield from _pair(job, _told(job.noisy))
     except AudioError as error:
-        yield (_kind(job), None, str(error))
+        yield (job.kinds[0], None, str(error))
 
 
 def _pair(job: Job, noisies: Iterator[Floats | str]) -> Result:
@@ -119,10 +119,6 @@ def _pair(job: Job, noisies: Iterator[Floats | str]) -> Result:
         yield _noise(noisy, clean)
         if isinstance(noisy, str):
             break
-
-
-def _kind(job: Job) -> str:
-    return ROOM if job.room is not None else "noise" if job.noise is not None else "speech"
 
 
 def _noise(noisy: Floats | str, clean: Floats) -> tuple[str, Pcm | None, str]:

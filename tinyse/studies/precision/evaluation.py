@@ -54,12 +54,12 @@ class Evaluator:
         from tinyse.sound.corpus.store import Corpus
         from tinyse.train.lanes import use_lanes
 
-        use_lanes()
+        self.model, self.target = base(subject.model), load_target(subject.target)
+        use_lanes(self.model.net, 1)
         from tinyse.train.keras import tf
         from tinyse.train.network import restore
         from tinyse.train.validation import Validation
 
-        self.model, self.target = base(subject.model), load_target(subject.target)
         self.genes = Genes.of(self.model.net)
         corpus = Corpus.open(subject.corpus)
         self.validation = Validation(corpus, subject.count, subject.seed, self.model.ends)

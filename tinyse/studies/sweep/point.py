@@ -19,6 +19,7 @@ from tinyse.export.cnetwork import c_network
 from tinyse.export.targets import load_target
 from tinyse.graph.groups import Structure
 from tinyse.graph.model import Model
+from tinyse.graph.plan import Plan
 from tinyse.measure.costs.parts import USED, rated, scored_rates
 from tinyse.measure.costs.results import Profile, Sizes
 from tinyse.measure.scores.render import write_evaluation
@@ -30,7 +31,7 @@ from tinyse.studies.sweep.columns import MEAN, RATE, SRAM_ONLY, VAL, part_rate
 from tinyse.studies.sweep.identity import decides
 from tinyse.studies.sweep.plan import Job, Kind, can_emulate
 from tinyse.studies.sweep.results import PointResult
-from tinyse.train.dense import dense_model
+from tinyse.train.dense import bundled_model, dense_model
 from tinyse.train.recipe import load_recipe, recipe_of
 
 FILE = "point.json"
@@ -124,14 +125,14 @@ def _pruned(job: Job, chain: Chain) -> Path:
 
     def work() -> Outcome:
         from tinyse.export.writer import write
-        from tinyse.graph.dequantize import dequantized
         from tinyse.graph.offline import prune_offline
 
         bundle = open_bundle(job.source)
         pruned = prune_offline(bundle.graph_plan().graphs[0], job.sparsity, job.structure,
                                (job.block[0], job.block[1]), apart=bundle.gate).graph
         if unit:
-            replace(dequantized(pruned, bundle.ends, job.source), meta={"structure": job.structure}).save(made)
+            plan = Plan((pruned,), bundle.plan.results, bundle.plan.policy)
+            replace(bundled_model(bundle, plan), meta={"structure": job.structure}).save(made)
         else:
             write_bytes(made, write(pruned))
         return Outcome([made])

@@ -102,6 +102,11 @@ class _Part(Section):
     def optional(self, key: str, default: Any) -> Any:
         return self.left.pop(key, default)
 
+    def optional_text(self, key: str) -> str | None:
+        if self.left.get(key) is None:
+            return self.optional(key, None)
+        return self.text(key)
+
     def name(self) -> str:
         value = self.text("name")
         if not NAME.fullmatch(value):
@@ -174,11 +179,11 @@ def _sweep(path: Path, values: object, start: str | None) -> SweepSpec:
     base = _recipe(path, "set", source, common)
     seeds = top.seeds((base.seed,))
     points = [*_axes(top, source, common, seeds), *_named(top, source, common, seeds)]
-    own = _optional_text(top, "from")
+    own = top.optional_text("from")
     _same_for_all(path, base, points)
     spec = SweepSpec(
         path, name, base, start or own or base.train.start,
-        top.text("target") if "target" in top.left else "ethos-u55-128", _optional_text(top, "corpus"),
+        top.optional_text("target") or "ethos-u55-128", top.optional_text("corpus"),
         _devices(top), tuple(points), tuple(_offline(top)), _scoring(path, top.optional("score", {})))
     top.done(KEYS)
     load_target(spec.target)
@@ -191,13 +196,6 @@ def _sweep(path: Path, values: object, start: str | None) -> SweepSpec:
     if twice:
         raise RecipeError(f"{path}: two points are called {twice[0]!r}", "other names; 'dense' is the baseline's")
     return spec
-
-
-def _optional_text(top: _Part, key: str) -> str | None:
-    if top.left.get(key) is None:
-        top.left.pop(key, None)
-        return None
-    return top.text(key)
 
 
 def _recipe(path: Path, where: str, source: str, changes: Mapping[str, Any]) -> Recipe:
@@ -247,7 +245,7 @@ def _named(top: _Part, source: str, common: Mapping[str, Any], seeds: tuple[int,
         name, changes = part.name(), part.changes("set")
         own = part.seeds(seeds)
         recipe = _recipe(top.file, f"points[{index}]: {name}", source, {**common, **changes})
-        family = part.text("family") if "family" in part.left else family_of(recipe)
+        family = part.optional_text("family") or family_of(recipe)
         part.done(("name", "set", "seeds", "family"))
         points.append(PointSpec(name, family, recipe, own))
     return points
