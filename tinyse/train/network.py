@@ -258,9 +258,9 @@ def open_gate(network: Network) -> None:
 
 def open_channels(twin: Twin) -> None:
     """Let a channel gate open nearly every channel at first; one by itself opens for what is large."""
-    kernel = twin.array("kernel")
+    kernel, bias = twin.array("kernel"), twin.array("bias")
     kernel.assign(tf.ones_like(kernel) if twin.layer.fixed_units else 0.1 * kernel)
-    twin.array("bias").assign(tf.ones(twin.units))
+    bias.assign(tf.ones_like(bias))
 
 
 def open_route(network: Network) -> None:
