@@ -20,7 +20,7 @@ FULL_SCALE = 32768
 class Listener:
     """An engine that keeps what its network was given and what it answered, and may be given other features."""
 
-    name, update_rate = "tflm", None
+    name, update_rate, exit_rates = "tflm", None, ()
 
     def __init__(self, engine: TflmEngine, instead: np.ndarray | None = None) -> None:
         self._engine, self._instead = engine, instead

@@ -44,6 +44,8 @@ _EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"(?: la
 _FRAME = re.compile(r"(\d+) bytes \(([a-z,]+)\)")
 _LINE = re.compile(r"^ *([0-9a-f]+):\t(\S+)(?:\t(.*))?$")
 _TARGET = re.compile(r"\b([0-9a-f]+) <[^>]+>")
+_FUTURE = ("bf", "bfx", "bfl", "bflx", "bfcsel")
+"""Branch futures call nothing by themselves, and GCC makes none: objdump takes a loop's dlstp for one."""
 _HARMLESS = re.compile(r"(v?ldm|v?stm|add|cmp|cmn|tst|str)")
 
 
@@ -180,6 +182,8 @@ def _take(function: _Function, instruction: str, operands: str, names: dict[int,
           own: int) -> None:
     """One instruction into its function: what it pushes, where it branches."""
     operation = instruction.split(".")[0]
+    if operation in _FUTURE:
+        return
     if target := _TARGET.search(operands):
         callee = starts[max(bisect_right(starts, int(target[1], 16)) - 1, 0)]
         if callee != own:

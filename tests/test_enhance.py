@@ -24,7 +24,7 @@ HOP = 256
 class Wiener:
     """An engine with memory: keeps what stands out of a slow average. ``after`` frames it may be stopped."""
 
-    name, update_rate = "wiener", None
+    name, update_rate, exit_rates = "wiener", None, ()
     bands = BANDS
     ends = Ends()
 

@@ -280,7 +280,7 @@ def test_model_h_states_the_parts() -> None:
     text = (demonstration().folder / "model.h").read_text()
     values = dict(re.findall(r"#define TINYSE_(\w+) +(\S+)", text))
     found = [values[key] for key in ("PARTS", "EXIT", "ROUTE", "PLANNED", "PAIRS", "SKIP")]
-    assert found == ["2", "1", "0", "2", "3", "0"]
+    assert found == ["2", "1", "0", "3u", "3", "0"]
     assert len(re.findall("model    sha256", text)) == 2
     assert isinstance(demonstration().plan.policy, Exit)
 

@@ -54,7 +54,7 @@ def test_compiled_lanes_give_the_same_gradient(mixer, loss, quantized):
 def test_a_skip_rnn_s_graphs_are_compiled_where_the_others_are(mixer, monkeypatch, compiled):
     """The loop gives every lane the same arguments, by position; one that is not told would be slow."""
     asked, make = [], tf.function
-    monkeypatch.setattr(tf, "function", lambda run, **named: asked.append(named["jit_compile"]) or make(run, **named))
+    monkeypatch.setattr(tf, "function", lambda run, **named: asked.extend(named.values()) or make(run, **named))
     net = Network(tinylstm(128, (12,), (8,), 129))
     budget = Budget(0.5, 0, 4)
     GatedLanes(net, mixer, "compressed", 4, compiled, None, (1.0,), budget=budget).close()

@@ -172,7 +172,7 @@ def test_same_profile_same_bytes_and_no_paths(export, tmp_path):
     assert text == (tmp_path / "b.json").read_text()
     assert str(tmp_path) not in text
     document = json.loads(text)
-    assert document["schema"] == 4 and document["npu"]["origin"]["source"] == "estimated"
+    assert document["schema"] == 5 and document["npu"]["origin"]["source"] == "estimated"
 
 
 def test_bare_int8_file_is_compiled_for_the_named_target(tmp_path, whole):

@@ -368,7 +368,7 @@ def test_signal_is_the_same_everywhere(tmp_path):
 def test_json_and_page_hold_everything_and_repeat():
     found = on_qemu(NPU)
     document = render.to_json(found)
-    assert document["schema"] == 4 and json.loads(json.dumps(document))["firmware"]["origin"]["source"] == "emulated"
+    assert document["schema"] == 5 and json.loads(json.dumps(document))["firmware"]["origin"]["source"] == "emulated"
     assert document["memory"]["placements"][0]["name"] == "model" and document["budget"]["cpi_high"] > 1
     page = html([found], render.tables(found))
     assert page == html([found], render.tables(found)) and page.count("data:image/png") == 2

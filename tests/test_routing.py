@@ -133,7 +133,7 @@ def test_the_toll_leads_a_mean_cost_to_what_is_wanted() -> None:
         exits = np.argmax(wish + learnt + bias.numpy(), 1)
         mean = float(toll.costs[exits].mean())
         learnt -= 0.05 * (toll.cost(step) - 1.0) * (toll.costs - toll.costs.mean())
-        toll.after_step(step, 1.0, mean, (network.choice, 0))
+        bias.assign(bias + toll.shifts(step, 1.0, mean))
         seen.append(mean)
     assert np.mean(seen[200:]) == pytest.approx(0.8, abs=0.02)
     again = Toll(RoutePart(cost=0.8, end=0.3), made, 0, 400)

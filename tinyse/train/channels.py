@@ -62,7 +62,8 @@ class ChannelLanes(Lanes):
     def gradient_step(self, step: int) -> tuple[float, list[Any]]:
         """Loss and gradients of step ``step``, the budget's push among them; the loss is without it."""
         self._lanes_seen = []
-        loss, passed = super().gradient_step(step)
+        loss, found = super().gradient_step(step)
+        passed = list(found)
         shares, slopes = (tf.add_n(parts) / self.lanes for parts in zip(*self._lanes_seen, strict=True))
         slopes = slopes / float(slopes.shape[0])
         pulled = -float(sum(tf.reduce_sum(passed[at]) for at in self._places))

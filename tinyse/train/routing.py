@@ -76,6 +76,11 @@ class Toll(Budget):
         super().__init__(part.cost, *(first + int(share * steps) for share in (part.begin, part.end)))
         self.costs = np.array(exit_costs(net), np.float32)
 
+    def shifts(self, step: int, price: float | None, mean: float) -> Any:
+        """Note what a step saw; what to add to the biases of the choice, along the costs."""
+        spread = (self.costs - self.costs.mean()) / max(float(np.ptp(self.costs)), 1e-6)
+        return np.float32(self.after_step(step, price, mean)) * spread
+
 
 class RoutedLanes(Lanes):
     """Gradients of a network with a router.
@@ -156,9 +161,8 @@ class RoutedLanes(Lanes):
         seen = sorted(tuple(map(float, sums)) for sums in self._sums)
         pull, push, mean = (sum(column) / self.lanes for column in zip(*seen, strict=True))
         price = -pull / push if push > 0 else None
-        costs, bias = self.budget.costs, self.network.choice.array("bias")
-        spread = (costs - costs.mean()) / max(float(np.ptp(costs)), 1e-6)
-        bias.assign(bias + self.budget.after_step(step, price, mean) * spread)  # along the costs
+        bias = self.network.choice.array("bias")
+        bias.assign(bias + self.budget.shifts(step, price, mean))
 
     def gradient_step(self, step: int) -> tuple[float, list[Any]]:
         """Loss and gradients of step ``step``; the loss is without the toll."""
