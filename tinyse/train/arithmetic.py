@@ -165,12 +165,17 @@ def added(a: Any, b: Any, scales: tuple[Any, Any], out: Any, bits: int, sign: in
 
 
 def curve(name: str, value: Any, grid: Grid) -> Any:
-    """LOGISTIC ("sigmoid") or TANH of centred integers on ``grid``, onto that operator's own grid, centred."""
+    """LOGISTIC ("sigmoid") or TANH of centred integers on ``grid``, onto that operator's own grid, centred.
+
+    Sums of few bits take TFLM's table in the fast arithmetic too: they meet the same few entries again and again, and
+    a recurrence on coarse grids makes whole steps of the last bit that an entry is off.
+    """
     exact, sigmoid = value.dtype == tf.float64, name == "sigmoid"
     if grid.bits > 8:
-        if exact:
-            value = value * (grid.scale * GATE_ONE)
-            return table_sigmoid(value) if sigmoid else table_tanh(value, 12)
+        finest = grid.scale * GATE_ONE
+        if exact or finest > 1.0:
+            wide = tf.cast(value, tf.float64) * finest
+            return tf.cast(table_sigmoid(wide) if sigmoid else table_tanh(wide, 12), value.dtype)
         function = tf.sigmoid if sigmoid else tf.tanh
         return tf.minimum(tf.round(function(value * grid.scale) * UNIT_ONE), INT16)
     table = sigmoid8_table(grid.scale, grid.zero_point) + 128.0 if sigmoid else tanh8_table(

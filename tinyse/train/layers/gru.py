@@ -135,6 +135,11 @@ class GruTwin(Twin):
 
     places: Places | None = None
 
+    @property
+    def few(self) -> bool:
+        """Whether its state has fewer bits than it could."""
+        return self.places is not None and self.places.h.scale > 2.0 ** (1 - self.layer.bits)
+
     def held(self) -> Any:
         """The real weights that ``sequence`` takes, on grids rounded, and Steps."""
         layer, width, places, scale = self.layer, self.ins[0][2], self.places, None
@@ -159,14 +164,14 @@ class GruTwin(Twin):
         frames, batch, _, width, inputs = x.shape
         n, shape = batch * width, (batch, 1, width, self.units)
         if places is not None:
-            x = requantized(x, self.grids[0], places.x, self.exact)
+            x = requantized(x, self.grids[0], places.x, self.exact, self.few)
         x, h0 = tf.reshape(x, (frames, n, inputs)), tf.reshape(state[0], (n, self.units))
         weights, step = held
         opened = None if seen.opened is None else tf.repeat(seen.opened, width, 1)[..., tf.newaxis]
         h, gates, last = sequence(x, weights, h0, step, opened)
         if seen.ranges is not None and self.layer.bits == 8:
             self._note(seen, x, h, gates, h0, held)
-        y = h if places is None or self.out is None else requantized(h, places.h, self.out, self.exact)
+        y = h if places is None or self.out is None else requantized(h, places.h, self.out, self.exact, self.few)
         return tf.reshape(y, (frames, *shape)), (tf.reshape(last, shape),)
 
     def _note(self, seen: Seen, x: Any, h: Any, gates: Any, h0: Any, held: Any) -> None:
