@@ -38,7 +38,7 @@ def command() -> None:
 @click.option("--points", default=6, show_default=True, type=click.IntRange(1, 100), metavar="N",
               help="Points of the front to show.")
 @click.option("--finetune", "steps", default=0, show_default=True, type=click.IntRange(0, 1_000_000), metavar="STEPS",
-              help="Train each point with its bits, and the homogeneous ones of 6 and 4.")
+              help="Train each point with its bits, and the homogeneous ones of 8, 6 and 4.")
 @click.option("--target", default="ethos-u55-128", show_default=True, help="Whose NPU encodes the weights.")
 @click.option("--corpus", type=PATH, help="Corpus folder.  [default: the run's]")
 def precision(run: Path, out: Path | None, generations: int, population: int, workers: int, mixtures: int, seed: int,
