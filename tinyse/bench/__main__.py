@@ -130,6 +130,19 @@ def corpus(hours: str, docs: Path, work: Path) -> None:
     click.echo(docs / "corpus.md")
 
 
+@command.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.option("--table", "tables", multiple=True, default=("held-out", "unseen"), show_default=True,
+              help="A folder of RUN/scores.")
+@click.option("--target", default="ethos-u55-128", show_default=True, help="Whose NPU encodes the weights.")
+@click.option("--docs", default="docs", type=PATH, show_default=True, help="Where mixed-precision.md lies.")
+def precision(runs: tuple[Path, ...], tables: tuple[str, ...], target: str, docs: Path) -> None:
+    """Bytes and scores of runs of other bits beside the first of them; writes docs/mixed-precision.md."""
+    from tinyse.bench.precision import write_precision
+
+    click.echo(write_precision(runs, docs, tables, target))
+
+
 def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:
     return {name: place for name, place in Plan().tables.items() if not tables or name in tables}
 
