@@ -33,6 +33,7 @@ FRAMES, QUICK = 200, 30
 """Of a host's and of an emulated run."""
 SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)},
          "fsenet": {"channels": 12, "hidden": 21, "stacks": 1, "gates": True},
+         "demucs": {"width": 4, "groups": 2, "utilization": 0.4},
          "nsnet2": {"first": 6, "gru": (5, 4), "dense": (6, 5), "exits": (1, 3), "topology": "split"}}
 """Options that make a family small enough for a test; a family that is not here is taken as it is."""
 FIRST, ROUTED = "everything, first exit", "nsnet2, routed"

@@ -44,14 +44,14 @@ class Build:
         x: the input's node.
     """
 
-    def __init__(self, shape: Shape, name: str = "features", flat: bool = False) -> None:
-        """Begin with an input of ``shape`` (rows, width, channels); ``flat`` as an LSTM wants it."""
+    def __init__(self, shape: Shape, name: str = "features", flat: bool = False, bits: int = 8) -> None:
+        """Begin with an input of ``shape`` (rows, width, channels); ``flat`` as an LSTM wants it; a wave has 16 bits."""
         self._nodes: list[Node] = []
         self._shapes: dict[str, Shape] = {}
         self._results: list[Result] = []
         self._scores: list[str] = []
         self._extra: list[Result] = []
-        self.x = self.add(InputLayer(*shape, flat), name=name)
+        self.x = self.add(InputLayer(*shape, flat, bits), name=name)
 
     def add(self, layer: Layer, *ins: str, name: str = "", weights: str = "") -> str:
         """Append a layer; its name is its kind with a running number unless given."""
@@ -71,9 +71,9 @@ class Build:
         return self.add(DenseLayer(units, activation, **settings), x)
 
     def conv(self, x: str, units: int, kernel: Pair = (1, 1), stride: Pair = (1, 1), activation: str = "linear",
-             dilation: Pair = (1, 1), same: bool = True) -> str:
+             dilation: Pair = (1, 1), same: bool = True, wide: str = "") -> str:
         """A convolution, causal over rows."""
-        return self.add(ConvLayer(units, kernel, stride, dilation, same, activation),
+        return self.add(ConvLayer(units, kernel, stride, dilation, same, activation, wide),
                         self._with_past(x, kernel, stride, dilation))
 
     def depthwise(self, x: str, kernel: Pair, stride: Pair = (1, 1), activation: str = "linear",
@@ -83,9 +83,9 @@ class Build:
         return self.add(layer, self._with_past(x, kernel, stride, dilation))
 
     def upsample(self, x: str, units: int, factor: Pair = (1, 2), kernel: Pair = (1, 3),
-                 activation: str = "linear") -> str:
+                 activation: str = "linear", wide: str = "") -> str:
         """More width, or more rows by the causal transposed convolution."""
-        return self.add(UpsampleLayer(units, factor, kernel, activation),
+        return self.add(UpsampleLayer(units, factor, kernel, activation, wide),
                         self._with_past(x, kernel, (1, 1), (1, 1)))
 
     def _with_past(self, x: str, kernel: Pair, stride: Pair, dilation: Pair) -> str:

@@ -178,13 +178,13 @@ class _Lifting(Lowering):
         return _Asked(there.out.grid.scale, there.out.grid.zero_point, there.out.grid.bits, key)
 
     def cell_grid(self, key: str) -> Grid:
-        """The next operator's, of its cell."""
+        """The next operator's, of an LSTM its cell's."""
         there = self._next()
-        found = Grid(there.cell_scale if isinstance(there, ops.Lstm) else 1.0, 0, 16)
+        found = Grid(there.cell_scale if isinstance(there, ops.Lstm) else there.out.grid.scale, 0, 16)
         self.ranges[key] = -found.high, found.high
         return found
 
-    def given(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def given(self, name: str, shape: tuple[int, ...], layer: Layer) -> Tensor:
         """The graph's own input."""
         there = self._graph.inputs[len(self._inputs)]
         if there.shape != shape:

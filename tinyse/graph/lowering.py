@@ -17,6 +17,7 @@ from tinyse.core.errors import ExportError
 from tinyse.graph import ops
 from tinyse.graph.graph import SIGMOID8, SIGMOID16, TANH8, TANH16, Graph
 from tinyse.graph.grid import STEP, Grid, bias_steps, quantize_weights, weight_scale
+from tinyse.graph.layers import InputLayer
 from tinyse.graph.net import Net, Node
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Fused, State, Tensor, Weights
@@ -151,9 +152,9 @@ class Lowering:
         """A tensor; a node that is a result gives it the result's name."""
         return Tensor(self._named.get(name, name), shape, grid)
 
-    def given(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def given(self, name: str, shape: tuple[int, ...], layer: InputLayer) -> Tensor:
         """An input of the network."""
-        made = Tensor(name, shape, self.grid(name))
+        made = Tensor(name, shape, layer.grid(*self._range(name)))
         self._inputs.append(made)
         return made
 
@@ -172,12 +173,17 @@ class Lowering:
         return op.out
 
     def activated(self, name: str, activation: str, make: Callable[[Tensor, Fused], ops.Op], shape: tuple[int, ...],
-                  key: str = "") -> Tensor:
-        """A product and its activation; ``key`` names the range where it is not "name.out"."""
-        table = activation in ("sigmoid", "tanh")
-        grid = STEP if activation == "step" else self.grid(key or f"{name}.out")
-        out = Tensor(name, shape, grid) if table else self.tensor(name, shape, grid)
+                  key: str = "", wide: str = "") -> Tensor:
+        """A product and its activation; ``key`` names the range where it is not "name.out".
+
+        ``wide``: the product is of 16 bits; "in": what it gives is put on 8.
+        """
+        table, key = activation in ("sigmoid", "tanh"), key or f"{name}.out"
+        grid = STEP if activation == "step" else self.cell_grid(key) if wide else self.grid(key)
+        out = Tensor(name, shape, grid) if table else self.tensor(f"{name}.wide" if wide == "in" else name, shape, grid)
         made = self.add(make(out, Fused.RELU if activation in ("relu", "step") else Fused.NONE))
+        if wide == "in":
+            return self.requantized(made, self.grid(key), name)
         if not table:
             return made
         after = self._named.get(name, f"{name}.{activation}")

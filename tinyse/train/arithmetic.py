@@ -152,6 +152,21 @@ def rescaled(counts: Any, multiplier: Any) -> Any:
     return tf.round(counts * tf.constant(np.asarray(multiplier) * away(counts.dtype), counts.dtype))
 
 
+def onto(real: Any, steps: Any, grid: Grid) -> Any:
+    """Integers ``steps`` as values of ``grid``, clamped, with the gradient of ``real``."""
+    low, high = limits(grid)
+    clamped = tf.cast(tf.clip_by_value(steps, low, high), real.dtype) * grid.scale
+    return ste(clamped, tf.clip_by_value(real, low * grid.scale, high * grid.scale))
+
+
+def requantized(x: Any, grid: Grid, out: Grid, exact: bool) -> Any:
+    """Values of ``grid`` on ``out``; as they are where it is the same."""
+    if grid == out:
+        return x
+    steps = to_grid(x, out) if not exact else rescaled(whole(x, grid, tf.float64), grid.scale / out.scale)
+    return onto(x, steps, out)
+
+
 def added(a: Any, b: Any, scales: tuple[Any, Any], out: Any, bits: int, sign: int = 1) -> Any:
     """ADD, or SUB by ``sign`` -1: centred integers of two scales onto a third; not clipped."""
     first, second = (np.asarray(scale, np.float64) for scale in scales)

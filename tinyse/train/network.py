@@ -19,6 +19,7 @@ from tinyse.core.errors import ModelError
 from tinyse.graph.fold import fold
 from tinyse.graph.gates import gate_nodes
 from tinyse.graph.grid import Grid
+from tinyse.graph.layers import InputLayer
 from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net
 from tinyse.graph.normalizer import normalizable, unnormalized
@@ -207,7 +208,9 @@ class Network(tf_keras.Model):
         for name in self.net.ranges:
             if name not in ranges:
                 raise ModelError(f"no quantization range for {name!r}", "train or calibrate it")
-        self.input_grid = Grid.of_range(*ranges[self.net.input.name])
+        source = self.net.input.layer
+        assert isinstance(source, InputLayer)
+        self.input_grid = source.grid(*ranges[self.net.input.name])
         grids = {self.net.input.name: self.input_grid}
         for twin in self.twins:
             given = tuple(grids[name] for name in twin.node.ins)

@@ -27,7 +27,8 @@ class InputLayer(Layer):
     """What the network is given: one frame.
 
     Attributes:
-        rows, width, channels: its shape. flat: three axes, [1, 1, channels], as an LSTM wants it.
+        rows, width, channels: its shape. flat: three axes, [1, 1, channels], as an LSTM wants it. bits: 8, or 16: a
+            waveform between -1 and 1.
     """
 
     kind: ClassVar[str] = "input"
@@ -35,6 +36,11 @@ class InputLayer(Layer):
     width: int
     channels: int
     flat: bool = False
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise refuse(self, f"bits = {self.bits!r}", "8 or 16")
 
     def shape(self, *ins: Shape) -> Shape:
         """(rows, width, channels)."""
@@ -44,10 +50,18 @@ class InputLayer(Layer):
         """Its own name, without a suffix."""
         return ("",)
 
+    def snapped(self, suffix: str, low: float, high: float) -> tuple[float, float]:
+        """Of 16 bits the whole of -1 to 1."""
+        return (-1.0, 1.0) if self.bits == 16 else super().snapped(suffix, low, high)
+
+    def grid(self, low: float, high: float) -> Grid:
+        """The grid of a range."""
+        return Grid.of_power(low, high) if self.bits == 16 else Grid.of_range(low, high)
+
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """A tensor that nobody writes."""
         shape = (1, 1, self.channels) if self.flat else (1, self.rows, self.width, self.channels)
-        return low.given(name, shape)
+        return low.given(name, shape, self)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers.plain import EPSILON
-from tinyse.train.arithmetic import Rescale, added, curved, limits, rescaled, ste, to_grid, whole
+from tinyse.train.arithmetic import Rescale, added, curved, onto, requantized, rescaled, ste, whole
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.product import windows
@@ -30,21 +30,6 @@ class PastTwin(Twin):
         flat = tf.concat([tf.transpose(state[0], (1, 0, 2, 3)), flat], 0)
         each = [flat[at : at + (frames - 1) * rows + 1 : rows] for at in range(kept + rows)]
         return tf.stack(each, 2), (tf.transpose(flat[-kept:], (1, 0, 2, 3)),)
-
-
-def onto(real: Any, steps: Any, grid: Grid) -> Any:
-    """Integers ``steps`` as values of ``grid``, clamped, with the gradient of ``real``."""
-    low, high = limits(grid)
-    clamped = tf.cast(tf.clip_by_value(steps, low, high), real.dtype) * grid.scale
-    return ste(clamped, tf.clip_by_value(real, low * grid.scale, high * grid.scale))
-
-
-def requantized(x: Any, grid: Grid, out: Grid, exact: bool) -> Any:
-    """Values of ``grid`` on ``out``; as they are where it is the same."""
-    if grid == out:
-        return x
-    steps = to_grid(x, out) if not exact else rescaled(whole(x, grid, tf.float64), grid.scale / out.scale)
-    return onto(x, steps, out)
 
 
 class JoinTwin(Twin):

@@ -14,7 +14,18 @@ import numpy as np
 from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import STEP, Grid
 from tinyse.graph.layers import ConvLayer
-from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste, step_slope, whole
+from tinyse.graph.layers.products import entered
+from tinyse.train.arithmetic import (
+    Matrix,
+    Rescale,
+    curved,
+    heaviside,
+    limits,
+    requantized,
+    ste,
+    step_slope,
+    whole,
+)
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 
@@ -123,7 +134,32 @@ class DenseTwin(ProductTwin):
 
 
 class ConvTwin(ProductTwin):
-    """A convolution: its windows as rows."""
+    """A convolution: its windows as rows.
+
+    Attributes:
+        given: grid of what it reads, which a wide one puts on another first.
+    """
+
+    given: Grid | None = None
+
+    def quantize(self, grids: tuple[Grid, ...], ranges: Range, exact: bool) -> Grid:
+        """A wide one's product reads and gives 16 bits."""
+        self.given = grids[0]
+        return super().quantize((entered(grids[0], self.layer.wide),), ranges, exact)
+
+    def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
+        """The product's, or 8 bits."""
+        out = super().out_grid(grids, ranges)
+        if self.layer.wide:
+            self.pre = Grid.of_power(*ranges("out"))
+        return self.pre if self.layer.wide == "out" and self.pre is not None else out
+
+    def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
+        """The product between what a wide one is put on."""
+        if not self.layer.wide or self.given is None or self.pre is None or self.out is None:
+            return super().run(xs, state, held, seen)
+        y, state = super().run((requantized(xs[0], self.given, self.grids[0], self.exact),), state, held, seen)
+        return requantized(y, self.pre, self.out, self.exact), state
 
     def matrix(self) -> tuple[Any, Any]:
         """Kernel [kt * kf * in, unit] and bias."""
