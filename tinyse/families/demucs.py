@@ -28,7 +28,7 @@ ENDS = Ends(Framing(frame=256, hop=256, fft=256, window="none"), Bands("none"), 
             layout="rows")
 
 
-def net(width: int = 16, depth: int = 4, kernel: int = 8, stride: int = 4, upsample: int = 1, groups: int = 4,
+def net(width: int = 24, depth: int = 4, kernel: int = 8, stride: int = 4, upsample: int = 1, groups: int = 4,
         utilization: float = 1.0, bits: int = 16, ends: Ends = ENDS) -> Net:
     """``width`` channels after the first of ``depth`` levels, twice as many after each; ``groups`` of GRUs.
 

@@ -1,0 +1,108 @@
+"""DEMUCS: the paper's MACs, what nothing looks ahead of, what options make, a run of it to its int8 stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from twin_nets import random_arrays
+
+from tinyse import families
+from tinyse.core.errors import RecipeError
+from tinyse.engines import load_engine
+from tinyse.export.pipeline import export_run
+from tinyse.graph.floating import Floating
+from tinyse.graph.model import Model
+from tinyse.graph.net import Net
+from tinyse.measure.parity import measure_parity
+from tinyse.measure.scores.scoring import stream
+from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.train import train
+from tinyse.train.recipe import load_recipe
+
+PAPER = load_recipe("demucs-paper").family_options
+RESAMPLING = 688
+"""MACs a sample of the published 2,224 that are neither blocks nor GRUs: filters that we have no use for."""
+
+
+def made(**options: object) -> Net:
+    family = families.load("demucs")
+    return family.net(family.options(options, "x"), family.ends)
+
+
+@pytest.mark.parametrize(("utilization", "published"), [(0.125, 8_944), (0.25, 15_664), (0.5, 29_104), (1.0, 55_985)])
+def test_the_paper_s_network_takes_the_published_macs_a_sample(utilization: float, published: int) -> None:
+    net = made(**{**PAPER, "utilization": utilization})
+    hop = families.load("demucs").ends.framing.hop
+    macs = net.macs() / hop
+    assert macs == 53_760 * utilization + 1_536
+    assert abs(macs + RESAMPLING - published) <= 1  # which was rounded up
+    groups = [node for node in net.nodes if node.layer.kind == "gru"]
+    assert [net.shapes[node.name] for node in groups] == 4 * [(1, 1, 128)]
+    assert sum(node.layer.macs(*net.shapes_in(node)) for node in groups) == 1_536 * hop
+
+
+def test_what_a_hop_becomes_depends_on_no_later_one() -> None:
+    """So the stream lags by the hop that has to be full, and by nothing else: 16 ms."""
+    net = made(width=4, groups=2)
+    network = Floating(net, random_arrays(net))
+    frames = np.random.default_rng(0).normal(0, 0.3, (12, 256, 1, 1)).astype(np.float32)
+    later = frames.copy()
+    later[8:] += 1.0
+    first, second = (network.run(each)["wave"] for each in (frames, later))
+    np.testing.assert_array_equal(first[:8], second[:8])
+    assert np.abs(first[8:] - second[8:]).min(axis=(1, 2, 3)).max() > 0
+    ends = families.load("demucs").ends
+    assert ends.delay == 0 and 2 * ends.period < 0.040  # a hop to fill, and at worst a hop to compute
+
+
+def test_utilization_narrows_blocks_inside_and_leaves_what_is_between() -> None:
+    whole, net = made(width=8), made(width=8, utilization=0.3)
+    between = {f"past_{n}" for n in range(4)} | {"join_4"}
+    assert {name: whole.shapes[name] for name in between if name in net.shapes} == {
+        name: net.shapes[name] for name in between if name in net.shapes}
+    assert [net.shapes[f"conv_{n}"][2] for n in (0, 3, 6, 9)] == [3, 5, 10, 20]  # ceil(0.3 C)
+    assert net.shapes[net.results[0].node] == (256, 1, 1) and net.parameters < 0.4 * whole.parameters
+
+
+def test_samples_enter_and_leave_in_16_bits() -> None:
+    net = made(width=4, groups=2)
+    arrays = random_arrays(net)
+    graph = Model(net, arrays, families.load("demucs").ends, {name: (-1.0, 1.0) for name in net.ranges}, {}
+                  ).plan().graphs[0]
+    assert graph.inputs[0].grid.bits == graph.outputs[0].grid.bits == 16 and graph.inputs[0].grid.scale == 2.0**-15
+    assert sum(op.kind == "conv" and op.x.grid.bits == 16 and op.out.shape[1] > 1 for op in graph.ops) == 2
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"utilization": 1.5}, "utilization: 1.5 is outside (0, 1] (such as 0.125, 0.25, 0.5 or 1)"),
+    ({"utilization": 0}, "utilization: 0 is outside (0, 1] (such as 0.125, 0.25, 0.5 or 1)"),
+    ({"depth": 3}, "ends: framing: hop: 256: 3 levels of stride 4 take 64 samples "
+                   "(ends: {framing: {frame: 64, hop: 64, fft: 64}})"),
+    ({"kernel": 6}, "stride: 4 is no divisor of kernel 6, or no multiple of upsample 1 "
+                    "(kernel: 8, stride: 4, upsample: 1)"),
+    ({"groups": 5}, "groups: 192 channels do not make 5 groups (a divisor of 24)"),
+    ({"width": 0}, "width, depth, kernel, stride, upsample and groups are at least 1"),
+])
+def test_wrong_options_are_one_line(options: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        made(**options)
+    assert caught.value.line().endswith(said) and "\n" not in caught.value.line()
+
+
+def test_it_trains_and_streams_on_integers_as_it_ran_whole(tmp_path: Path) -> None:
+    corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder
+    recipe = load_recipe("demucs", {
+        "family_options": "{width: 4, groups: 2, utilization: 0.5}", "mixing.seconds": "0.5", "mixing.batch": "4",
+        "mixing.shares": "[]", "mixing.noise_room": "0", "train.float_steps": "8", "train.compress_steps": "8",
+        "train.validate_every": "8", "train.validate_count": "6", "train.warmup": "2", "train.average": "0"})
+    done = train(recipe, tmp_path / "run", corpus)
+    assert np.isfinite(done.si_sdr)
+    exported = export_run(tmp_path / "run", "cortex-m55").folder
+    parity = measure_parity(done.model, exported, Corpus.open(corpus), frames=40)
+    assert parity.streamed_max == 0
+    engine = load_engine(exported)
+    assert engine.input.bits == engine.output.bits == 16
+    assert np.abs(stream(engine, np.random.default_rng(0).normal(0, 0.1, 5120).astype(np.float32))).max() > 0
