@@ -55,6 +55,7 @@ class Lowering:
     def __init__(self, net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> None:
         self.net, self._arrays, self._ranges = net, arrays, ranges
         self._owner = {node.name: node.owner for node in net.nodes}
+        self._slim = {node.name: node for node in net.nodes if node.slim}
         self._named = {result.node: result.tensor for result in (*net.results, *net.extra) if result.node}
         self.made: dict[str, Tensor] = {}
         self._ops: list[ops.Op] = []
@@ -104,7 +105,13 @@ class Lowering:
         """A float32 array of a node, as stored."""
         return np.asarray(self._arrays[f"{self._owner[name]}/{array}"], np.float32)
 
+    def _kept(self, key: str) -> str:
+        """The name of a range or state, "node.suffix", under which its keeper has it."""
+        node, dot, suffix = key.partition(".")
+        return f"{self._slim[node].keeper}{dot}{suffix}" if node in self._slim else key
+
     def _range(self, key: str) -> tuple[float, float]:
+        key = self._kept(key)
         try:
             low, high = (float(value) for value in self._ranges[key])
         except KeyError:
@@ -133,7 +140,19 @@ class Lowering:
         shape[axis] = -1
         values = quantize_weights(kernel, scales.reshape(shape))
         steps = bias_steps(bias, x.scale, scales, 31 if x.bits <= 8 else 47, name)
-        return Weights(np.ascontiguousarray(values), scales, steps)
+        return self.cut(Weights(np.ascontiguousarray(values), scales, steps), name)
+
+    def cut(self, made: Weights, name: str) -> Weights:
+        """Of a node at another width than its weights' the first inputs and outputs; else as it is.
+
+        The integers are those of the whole, whose scales they keep.
+        """
+        if name not in self._slim:
+            return made
+        node = self._slim[name]
+        units, inputs = self.net.shapes[name][2] * getattr(node.layer, "steps", 1), self.net.shapes_in(node)[0][2]
+        values = np.ascontiguousarray(made.values[:units, ..., :inputs])
+        return Weights(values, made.scales[:units], made.bias[:units])
 
     def gate(self, matrix: Real, bias: Real | None, x: Grid, name: str) -> tuple[NDArray[np.int8], float, NDArray]:
         """Integers [unit, in] of a matrix [in, unit] with one scale, and of its bias."""
@@ -160,7 +179,7 @@ class Lowering:
 
     def past(self, name: str, shape: tuple[int, ...], grid: Grid) -> Tensor:
         """What a state was before this frame."""
-        return Tensor(name, shape, grid)
+        return Tensor(self._kept(name), shape, grid)
 
     def state(self, past: Tensor, fresh: Tensor) -> Tensor:
         """Let ``fresh`` be the next frame's ``past``; gives ``fresh``."""

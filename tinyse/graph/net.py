@@ -23,7 +23,8 @@ class Node:
 
     Attributes:
         name: unique. layer: what it is. ins: names of the nodes it reads. part: which part it belongs to.
-        weights: the node whose arrays it uses; "" for its own.
+        weights: the node whose arrays it uses; "" for its own. slim: whether it is that node at another width: its arrays
+            are the first of the other's on every axis, and it has the other's ranges and states.
     """
 
     name: str
@@ -31,11 +32,17 @@ class Node:
     ins: tuple[str, ...] = ()
     part: int = 0
     weights: str = ""
+    slim: bool = False
 
     @property
     def owner(self) -> str:
         """The node whose arrays it uses."""
         return self.weights or self.name
+
+    @property
+    def keeper(self) -> str:
+        """The node whose ranges and states it has."""
+        return self.weights if self.slim else self.name
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,9 @@ class Net:
                 raise ModelError(f"{node.name}: an input reads nothing, everything else something")
             if not part <= node.part < len(self.results):
                 raise ModelError(f"{node.name}: part {node.part} is out of order")
+            if node.slim and not any(other.name == node.weights and other.layer.kind == node.layer.kind
+                                     for other in self.nodes):
+                raise ModelError(f"{node.name} is {node.weights} at another width, which is not there")
             seen.add(node.name)
             part = node.part
         for result in (*self.results, *self.extra):
@@ -114,7 +124,16 @@ class Net:
     def ranges(self) -> tuple[str, ...]:
         """Names of the ranges that are learnt or calibrated: the input's name, then "node.suffix"."""
         return tuple(f"{node.name}.{suffix}" if suffix else node.name
-                     for node in self.nodes for suffix in node.layer.ranges())
+                     for node in self.nodes if not node.slim for suffix in node.layer.ranges())
+
+    @cached_property
+    def widths(self) -> dict[str, tuple[int, ...]]:
+        """Channels of every node that is there at several widths, exit by exit, by the name of the last; else empty."""
+        found: dict[str, list[int]] = {}
+        for node in self.nodes:
+            if node.slim:
+                found.setdefault(node.weights, []).append(self.shapes[node.name][2])
+        return {name: (*counts, self.shapes[name][2]) for name, counts in found.items()}
 
     @property
     def input(self) -> Node:
@@ -167,7 +186,7 @@ class Net:
     @property
     def states(self) -> dict[str, Shape]:
         """What persists between frames, by "node.suffix"."""
-        return {f"{node.name}.{suffix}": shape for node in self.nodes
+        return {f"{node.keeper}.{suffix}": shape for node in self.nodes
                 for suffix, shape in node.layer.state_shapes(*self.shapes_in(node)).items()}
 
     def readers(self, name: str) -> tuple[Node, ...]:
@@ -177,7 +196,8 @@ class Net:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         nodes = [{"name": n.name, "kind": n.layer.kind, **asdict(n.layer), "ins": list(n.ins), "part": n.part,
-                  **({"weights": n.weights} if n.weights else {})} for n in self.nodes]
+                  **({"weights": n.weights} if n.weights else {}), **({"slim": True} if n.slim else {})}
+                 for n in self.nodes]
         return {"nodes": nodes, "results": [asdict(r) for r in self.results], "policy": policy_json(self.policy),
                 "extra": [asdict(r) for r in self.extra]}
 
@@ -204,8 +224,8 @@ class Net:
 
 def _node(entry: dict[str, Any]) -> Node:
     placed = {key: entry.pop(key) for key in ("name", "ins", "part")}
-    weights, kind = entry.pop("weights", ""), entry.pop("kind")
-    return Node(placed["name"], _settings(LAYERS[kind], entry), tuple(placed["ins"]), placed["part"], weights)
+    weights, slim, kind = entry.pop("weights", ""), entry.pop("slim", False), entry.pop("kind")
+    return Node(placed["name"], _settings(LAYERS[kind], entry), tuple(placed["ins"]), placed["part"], weights, slim)
 
 
 def _settings(kind: Any, values: dict[str, Any]) -> Any:

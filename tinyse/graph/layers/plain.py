@@ -12,7 +12,7 @@ from tinyse.core.errors import ModelError
 from tinyse.graph import ops
 from tinyse.graph.grid import STEP, Grid
 from tinyse.graph.layers.base import Array, Layer, Shape, in_step, positive, refuse
-from tinyse.graph.tensor import Tensor, window
+from tinyse.graph.tensor import Fused, Tensor, window
 
 if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
@@ -68,19 +68,21 @@ class InputLayer(Layer):
 class PastLayer(Layer):
     """The last ``rows`` rows of the frame before, then this frame's: the one layer that knows time.
 
-    Streamed it is a state and a concat; over a sequence it is zeros in front.
+    Streamed it is a state and a concat; over a sequence it is zeros in front. ``late``: the last rows of this frame's
+    are left out, so that what it reads comes ``rows`` rows later.
     """
 
     kind: ClassVar[str] = "past"
     fixed_units: ClassVar[bool] = True
     rows: int
+    late: bool = False
 
     def __post_init__(self) -> None:
         positive(self, rows=self.rows)
 
     def shape(self, *ins: Shape) -> Shape:
-        """(rows more, width, channels)."""
-        return ins[0][0] + self.rows, ins[0][1], ins[0][2]
+        """(rows more, width, channels); as many as they were where it is late."""
+        return ins[0][0] + self.rows * (not self.late), ins[0][1], ins[0][2]
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """The rows kept."""
@@ -90,24 +92,32 @@ class PastLayer(Layer):
         """Concat over rows; the state is what a Slice takes of its end (of the frame alone, where that suffices)."""
         x = ins[0]
         past = low.past(f"{name}.past", (1, self.rows, *x.shape[2:]), x.grid)
-        joined = low.concat(name, (past, x), axis=1)
+        joined = low.concat(f"{name}.all" if self.late else name, (past, x), axis=1)
         begin = joined.shape[1] - self.rows
         kept = low.tensor(f"{name}.kept", past.shape, x.grid)
         low.state(past, low.add(ops.Slice((joined,), kept, begin=(0, begin, 0, 0))))
-        return joined
+        if not self.late:
+            return joined
+        return low.add(ops.Slice((joined,), low.tensor(name, x.shape, x.grid), begin=(0, 0, 0, 0)))
 
 
 @dataclass(frozen=True)
 class JoinLayer(Layer):
-    """Two maps as one: "add", "mul" (the second may be one row, position or channel: a gate) or "concat" (channels)."""
+    """Two maps as one: "add", "mul" (the second may be one row, position or channel: a gate) or "concat" (channels).
+
+    A sum of maps of 16 bits has 16. ``activation``: "relu", of a sum.
+    """
 
     kind: ClassVar[str] = "join"
     fixed_units: ClassVar[bool] = True
     how: str = "add"
+    activation: str = "linear"
 
     def __post_init__(self) -> None:
         if self.how not in ("add", "mul", "concat"):
             raise refuse(self, f"how = {self.how!r}", "add, mul or concat")
+        if self.activation not in ("linear", *(["relu"] if self.how == "add" else [])):
+            raise refuse(self, f"{self.how} and {self.activation!r}", "relu after a sum, or linear")
 
     def shape(self, *ins: Shape) -> Shape:
         """The broadcast shape, or with all channels."""
@@ -130,13 +140,17 @@ class JoinLayer(Layer):
         """Of the result; a concat puts its inputs on one grid, which is the widest."""
         return ("out",)
 
+    def wide(self, *ins: Grid) -> bool:
+        """Whether it is of 16 bits."""
+        return self.how == "add" and all(grid.bits > 8 for grid in ins)
+
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """ADD, MUL or CONCATENATION."""
-        grid = low.grid(f"{name}.out")
+        grid = (low.cell_grid if self.wide(*(t.grid for t in ins)) else low.grid)(f"{name}.out")
         if self.how == "concat":
             return low.concat(name, tuple(low.requantized(t, grid, f"{name}.{n}") for n, t in enumerate(ins)))
-        kind = ops.Add if self.how == "add" else ops.Mul
-        return low.add(kind(ins, low.tensor(name, tuple(np.broadcast_shapes(*(t.shape for t in ins))), grid)))
+        kind, fused = ops.Add if self.how == "add" else ops.Mul, Fused.RELU if self.activation == "relu" else Fused.NONE
+        return low.add(kind(ins, low.tensor(name, tuple(np.broadcast_shapes(*(t.shape for t in ins))), grid), fused))
 
 
 @dataclass(frozen=True)

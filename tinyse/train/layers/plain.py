@@ -23,12 +23,13 @@ class PastTwin(Twin):
         """The state is [B, rows kept, width, channels]."""
         x, kept = xs[0], self.layer.rows
         frames, rows = x.shape[0], x.shape[2]
+        whole = self.layer.shape(*self.ins)[0]
         if kept <= rows:
             before = tf.concat([state[0][tf.newaxis], x[:-1, :, rows - kept :]], 0)
-            return tf.concat([before, x], 2), (x[-1, :, rows - kept :],)
+            return tf.concat([before, x], 2)[:, :, :whole], (x[-1, :, rows - kept :],)
         flat = tf.reshape(tf.transpose(x, (0, 2, 1, 3, 4)), (frames * rows, x.shape[1], *x.shape[3:]))
         flat = tf.concat([tf.transpose(state[0], (1, 0, 2, 3)), flat], 0)
-        each = [flat[at : at + (frames - 1) * rows + 1 : rows] for at in range(kept + rows)]
+        each = [flat[at : at + (frames - 1) * rows + 1 : rows] for at in range(whole)]
         return tf.stack(each, 2), (tf.transpose(flat[-kept:], (1, 0, 2, 3)),)
 
 
@@ -44,8 +45,11 @@ class JoinTwin(Twin):
             y = tf.concat(parts, -1)
         else:
             y = xs[0] + xs[1] if how == "add" else xs[0] * xs[1]
+            steps = None if out is None else self._steps(xs, y, out)
+            if self.layer.activation == "relu":
+                y, steps = tf.nn.relu(y), None if steps is None else tf.maximum(steps, 0.0)
             if out is not None:
-                y = onto(y, self._steps(xs, y, out), out)
+                y = onto(y, steps, out)
         self.note(seen, "out", y)
         return y, ()
 
@@ -60,7 +64,7 @@ class JoinTwin(Twin):
 
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
         """Of the range."""
-        return Grid.of_range(*ranges("out"))
+        return (Grid.of_power if self.layer.wide(*grids) else Grid.of_range)(*ranges("out"))
 
 
 class ActivationTwin(Twin):

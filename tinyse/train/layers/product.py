@@ -65,8 +65,23 @@ class ProductTwin(Twin):
 
     def held(self) -> Any:
         """Kernel and bias, on the grids a Matrix."""
+        if self.node.slim:
+            return self._cut(self._owner.held())
         kernel, bias = self.matrix()
         return Matrix.of(kernel, bias, self.grids[0], self.exact) if self.grids else (kernel, bias)
+
+    def _cut(self, held: Any) -> Any:
+        """The first inputs and outputs of the weights of the whole."""
+        inputs, columns = self.ins[0][2], self.units * getattr(self.layer, "steps", 1)
+
+        def first(kernel: Any) -> Any:
+            taps = tf.reshape(kernel, (-1, self._owner.ins[0][2], kernel.shape[1]))
+            return tf.reshape(taps[:, :inputs, :columns], (-1, columns))
+
+        if not isinstance(held, Matrix):
+            return first(held[0]), held[1][:columns]
+        return Matrix(first(held.kernel), *(getattr(held, part)[:columns] for part in ("bias", "scale")),
+                      first(held.values), held.steps[:columns], held.unit[:columns])
 
     def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
         """The product at every position, then the activation."""
