@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from twin_nets import random_arrays
+from twin_nets import frames, random_arrays, random_model
 
 from tinyse import families
 from tinyse.core.errors import RecipeError
 from tinyse.engines import load_engine
+from tinyse.engines.integer import IntegerEngine
+from tinyse.engines.keras import KerasEngine
 from tinyse.export.pipeline import export_run
 from tinyse.graph.floating import Floating
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
+from tinyse.graph.plan import Budget
+from tinyse.graph.runner import Runner
 from tinyse.measure.parity import measure_parity
 from tinyse.measure.scores.scoring import stream
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
+from tinyse.train.keras import tf
+from tinyse.train.network import restore
 from tinyse.train.recipe import load_recipe
+from tinyse.train.routing import routed
+from tinyse.train.start import check_losses
 
 PAPER = load_recipe("demucs-paper").family_options
+FEW = {"mixing.seconds": "0.5", "mixing.batch": "4", "mixing.shares": "[]", "mixing.noise_room": "0",
+       "train.float_steps": "8", "train.compress_steps": "8", "train.validate_every": "8", "train.validate_count": "6",
+       "train.warmup": "2", "train.average": "0"}
 RESAMPLING = 688
 """MACs a sample of the published 2,224 that are neither blocks nor GRUs: filters that we have no use for."""
 
@@ -84,6 +96,9 @@ def test_samples_enter_and_leave_in_16_bits() -> None:
     ({"kernel": 6}, "stride: 4 is no divisor of kernel 6, or no multiple of upsample 1 "
                     "(kernel: 8, stride: 4, upsample: 1)"),
     ({"groups": 5}, "groups: 192 channels do not make 5 groups (a divisor of 24)"),
+    ({"widths": [0.25, 2]}, "widths: 2 is outside (0, 1] (such as 0.125, 0.25, 0.5 or 1)"),
+    ({"widths": [0.5, 0.25]}, "widths: [0.5, 0.25] are not several that rise to 1 ([0.125, 0.25, 0.5, 1])"),
+    ({"router": 8}, "router: 8 units choose among widths, and there is one (widths: [0.125, 0.25, 0.5, 1])"),
     ({"width": 0}, "width, depth, kernel, stride, upsample and groups are at least 1"),
 ])
 def test_wrong_options_are_one_line(options: dict[str, object], said: str) -> None:
@@ -92,12 +107,74 @@ def test_wrong_options_are_one_line(options: dict[str, object], said: str) -> No
     assert caught.value.line().endswith(said) and "\n" not in caught.value.line()
 
 
+WIDTHS = {"width": 4, "groups": 2, "widths": (0.25, 0.5, 1.0)}
+
+
+def test_several_widths_share_arrays_ranges_and_states_and_each_is_a_part() -> None:
+    whole, net = made(width=4, groups=2), made(**WIDTHS, router=5)
+    ours, theirs = ({name: array.size for name, array in each.arrays.items() if array.matrix} for each in (net, whole))
+    assert sum(theirs.values()) == sum(size for name, size in ours.items() if net[name.split("/")[0]].part)
+    assert [net.macs(part) for part in (1, 2, 3)] == [
+        made(width=4, groups=2, utilization=share).macs() for share in WIDTHS["widths"]]
+    assert net.exits == (1, 2, 3) and not [name for name in (*net.ranges, *net.states) if "exit" in name]
+    assert Net.of_json(net.to_json()) == net
+    plan = random_model(net).plan()
+    states = [{state.past.name for state in part.states} for part in plan.parts[1:]]
+    assert states[0] == states[1] == states[2] and len(states[0]) == 4 + 4 + 2
+    for narrow, wide in zip(plan.graphs[1].ops, plan.graphs[3].ops, strict=True):
+        for one, other in zip(narrow.matrices, wide.matrices, strict=True):
+            np.testing.assert_array_equal(one, other[tuple(map(slice, one.shape))])
+
+
+def test_training_s_masks_are_the_narrow_parts_where_the_width_changes_from_hop_to_hop() -> None:
+    """One pass of the widest part over a sequence, and a stream of parts: every integer."""
+    model = replace(random_model(made(**WIDTHS, router=5)), ends=families.load("demucs").ends)
+    plan = model.plan()
+    features = frames(model.net, 40, 5)
+    runner, engine, found = Runner(plan), IntegerEngine(plan, model.ends), []
+    for row in plan.inputs[0].grid.quantize(features):
+        found.append(runner.step(engine.run, {"features": row.reshape(plan.inputs[0].shape)}).reshape(-1).copy())
+    assert len({stop for stop in runner.stops if stop}) > 1, "widths change"
+    network = restore(model, exact=True)
+    masks, choice = routed(network, tf.constant(features[:, None]))
+    np.testing.assert_array_equal(plan.result.grid.quantize(masks[:, 0].numpy()), np.stack(found))
+    np.testing.assert_array_equal(choice.numpy().sum((0, 1)), runner.stops[1:])
+
+
+def test_widths_and_router_train_and_stream_on_integers(tmp_path: Path) -> None:
+    corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder
+    recipe = load_recipe("demucs-routed", {
+        "family_options": "{width: 4, groups: 2, widths: [0.25, 1], router: 4}", **FEW, "route.cost": "0.5"})
+    done = train(recipe, tmp_path / "run", corpus)
+    assert np.isfinite(done.si_sdr)
+    model, exported = Model.load(done.model), export_run(tmp_path / "run", "cortex-m55").folder
+    moved = Model.load(tmp_path / "run" / "float.npz").arrays["choice/kernel"]
+    assert np.abs(moved).max() > 0, "the router is trained from the beginning"
+    wave = np.random.default_rng(0).normal(0, 0.1, 20 * 256).astype(np.float32)
+    for policy in (model.plan().policy, Budget(1), Budget(2)):
+        ours, theirs = KerasEngine(model), load_engine(exported)
+        ours.under(policy)
+        theirs.under(policy)
+        np.testing.assert_array_equal(stream(ours, wave), stream(theirs, wave))
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"train.order": "layerwise"}, "several widths are trained together and whole "
+                                   "(leave train.order, train.exits, prune and cluster out)"),
+    ({"prune.method": "threshold"}, "a router with a Skip RNN or pruning is not trained (leave skip and prune out)"),
+    ({"route.cost": "0.05"}, "route.cost: 0.05: router and first exit take 0.314 of the last one's MACs "
+                             "(0.32 or more)")])
+def test_what_widths_cannot_be_trained_with_is_one_line(changes: dict[str, str], said: str) -> None:
+    recipe = load_recipe("demucs-routed", {"family_options": "{width: 4, groups: 2, widths: [0.25, 1], router: 4}",
+                                           **changes})
+    with pytest.raises(RecipeError) as caught:
+        check_losses(recipe, recipe.net())
+    assert caught.value.line().endswith(said)
+
+
 def test_it_trains_and_streams_on_integers_as_it_ran_whole(tmp_path: Path) -> None:
     corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder
-    recipe = load_recipe("demucs", {
-        "family_options": "{width: 4, groups: 2, utilization: 0.5}", "mixing.seconds": "0.5", "mixing.batch": "4",
-        "mixing.shares": "[]", "mixing.noise_room": "0", "train.float_steps": "8", "train.compress_steps": "8",
-        "train.validate_every": "8", "train.validate_count": "6", "train.warmup": "2", "train.average": "0"})
+    recipe = load_recipe("demucs", {"family_options": "{width: 4, groups: 2, utilization: 0.5}", **FEW})
     done = train(recipe, tmp_path / "run", corpus)
     assert np.isfinite(done.si_sdr)
     exported = export_run(tmp_path / "run", "cortex-m55").folder

@@ -165,12 +165,15 @@ class RoutePart:
     """A router, of a family that has one; begin and end are shares of the compressed phase, in which it is trained.
 
     ``cost``: MACs of a mean frame as a share of those of the last exit, the router's included; reached at ``end`` by a
-    controller.
+    controller. Of a network of several widths the router is trained from the first step on, without one: ``efficiency``
+    and ``balance`` weight what is missed and how unevenly widths are taken (``tinyse.train.slimming``).
     """
 
     cost: float = within(0.01, 1, default=0.5)
     begin: float = within(0, 1, default=0.0)
     end: float = within(0, 1, default=0.4)
+    efficiency: float = within(0, 1000, default=1.0)
+    balance: float = within(0, 1000, default=0.1)
 
 
 @dataclass(frozen=True)
