@@ -35,10 +35,10 @@ def net(width: int = 24, depth: int = 4, kernel: int = 8, stride: int = 4, upsam
         ends: Ends = ENDS) -> Net:
     """``width`` channels after the first of ``depth`` levels, twice as many after each; ``groups`` of GRUs.
 
-    ``kernel`` and ``stride`` of every level but the first, whose stride is ``stride / upsample``. ``utilization``: share
-    of the channels that are computed inside a block; between blocks there are all. ``widths``: several utilizations, an
-    exit each, of one set of weights. ``router``: units of a GRU that chooses among them for every hop; 0: none. ``bits``
-    of the GRUs.
+    ``kernel`` and ``stride`` of every level but the first, whose stride is ``stride / upsample``. ``utilization``:
+    share of the channels that are computed inside a block; between blocks there are all. ``widths``: several
+    utilizations, an exit each, of one set of weights. ``router``: units of a GRU that chooses among them for every hop;
+    0: none. ``bits`` of the GRUs.
     """
     _check(width, depth, kernel, stride, upsample, groups, ends)
     _check_widths(utilization, widths, router, stride // upsample)
@@ -52,7 +52,8 @@ def net(width: int = 24, depth: int = 4, kernel: int = 8, stride: int = 4, upsam
     for number, share in enumerate(widths or (utilization,), 1):
         if widths:
             b.width(f"exit_{number}" if number < len(widths) else "")
-        x = _unet(b, channels, [math.ceil(each * share) for each in channels], steps, kernel, groups, bits, bool(widths))
+        inner = [math.ceil(each * share) for each in channels]
+        x = _unet(b, channels, inner, steps, kernel, groups, bits, bool(widths))
         if number < len(widths):
             b.exit(x)
     return b.done(policy, wave=x)
@@ -68,9 +69,9 @@ def _choice(b: Build, units: int, count: int) -> str:
     return b.add(DenseLayer(count), b.add(GruLayer(units, "none"), x, name="router"), name="choice")
 
 
-def _unet(b: Build, channels: list[int], inner: list[int], steps: tuple[int, ...], kernel: int, groups: int, bits: int,
-          slim: bool) -> str:
-    """``channels`` after each level, ``inner`` in it; ``slim``: where the state of a transposed conv has all channels."""
+def _unet(b: Build, channels: list[int], inner: list[int], steps: tuple[int, ...], kernel: int, groups: int,
+          bits: int, slim: bool) -> str:
+    """``channels`` after each level, ``inner`` in it; ``slim``: a transposed convolution's state has all channels."""
     x, skips, last = b.x, list[str](), len(channels) - 1
     for level, step in enumerate(steps):
         rows, _, count = b.shape(x)
@@ -112,11 +113,12 @@ def _check(width: int, depth: int, kernel: int, stride: int, upsample: int, grou
         raise ModelError(f"stride: {stride} is no divisor of kernel {kernel}, or no multiple of upsample {upsample}",
                          "kernel: 8, stride: 4, upsample: 1")
     if (width << (depth - 1)) % groups:
-        raise ModelError(f"groups: {width << (depth - 1)} channels do not make {groups} groups", f"a divisor of {width}")
+        raise ModelError(f"groups: {width << (depth - 1)} channels do not make {groups} groups",
+                         f"a divisor of {width}")
     hop = stride**depth // upsample
     if ends.framing.hop != hop:
-        raise ModelError(f"ends: framing: hop: {ends.framing.hop}: {depth} levels of stride {stride} take {hop} samples",
-                         f"ends: {{framing: {{frame: {hop}, hop: {hop}, fft: {hop}}}}}")
+        raise ModelError(f"ends: framing: hop: {ends.framing.hop}: {depth} levels of stride {stride} take {hop} "
+                         "samples", f"ends: {{framing: {{frame: {hop}, hop: {hop}, fft: {hop}}}}}")
 
 
 def _check_widths(utilization: float, widths: tuple[float, ...], router: int, first: int) -> None:

@@ -23,8 +23,8 @@ class Node:
 
     Attributes:
         name: unique. layer: what it is. ins: names of the nodes it reads. part: which part it belongs to.
-        weights: the node whose arrays it uses; "" for its own. slim: whether it is that node at another width: its arrays
-            are the first of the other's on every axis, and it has the other's ranges and states.
+        weights: the node whose arrays it uses; "" for its own. slim: whether it is that node at another width: its
+            arrays are the first of the other's on every axis, and it has the other's ranges and states.
     """
 
     name: str

@@ -27,6 +27,7 @@ from tinyse.train.arithmetic import to_grid
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
 from tinyse.train.layers.base import Range
+from tinyse.train.widths import width_masks
 
 States = dict[str, tuple[Any, ...]]
 GATE_BIAS = 1.0
@@ -256,16 +257,6 @@ class Network(tf_keras.Model):
 
 def _of_node(ranges: Ranges, name: str) -> Range:
     return lambda suffix: ranges[f"{name}.{suffix}"]
-
-
-def width_masks(widths: Mapping[str, Sequence[int]], chosen: Any) -> dict[str, Any]:
-    """1 for the channels that the width of a frame has, else 0, by node; ``chosen`` [T, B, exits] of 0 and 1."""
-    masks = {}
-    for name, counts in widths.items():
-        if len(set(counts)) > 1:
-            table = np.arange(counts[-1]) < np.array(counts)[:, np.newaxis]
-            masks[name] = tf.tensordot(chosen, tf.constant(table, chosen.dtype), 1)[:, :, tf.newaxis, tf.newaxis]
-    return masks
 
 
 def open_gate(network: Network) -> None:

@@ -1,8 +1,8 @@
 """Several widths of one set of weights: sequences at every width, and with a router at those that it chooses.
 
-Papers: adaptive slimming of DEMUCS (arXiv 2507.04879). Only the widest part runs, with the channels that a frame's width
-does not have at zero: on whole sequences the states then are what they are where widths change in between, and integers
-are those of the narrow parts. Each width has as many sequences of a batch as the next. With a router half of the
+Papers: adaptive slimming of DEMUCS (arXiv 2507.04879). Only the widest part runs, with the channels that a frame's
+width does not have at zero: states then are what they are where widths change within a sequence, and integers are those
+of the narrow parts. Each width has as many sequences of a batch as the next. With a router half of the
 sequences are routed, from the first step on, by a straight-through choice; the others keep the fixed widths what they
 were (ours). Beside their loss stand, with c the MACs of a frame as a share of the widest's, p the mean choice::
 

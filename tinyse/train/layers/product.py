@@ -80,8 +80,8 @@ class ProductTwin(Twin):
 
         if not isinstance(held, Matrix):
             return first(held[0]), held[1][:columns]
-        return Matrix(first(held.kernel), *(getattr(held, part)[:columns] for part in ("bias", "scale")),
-                      first(held.values), held.steps[:columns], held.unit[:columns])
+        return Matrix(first(held.kernel), held.bias[:columns], held.scale[:columns], first(held.values),
+                      held.steps[:columns], held.unit[:columns])
 
     def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
         """The product at every position, then the activation."""
