@@ -92,16 +92,17 @@ def _unet(b: Build, channels: list[int], inner: list[int], steps: tuple[int, ...
         elif not slim or taps == 1:
             x = b.upsample(x, units, (step, 1), (taps, 1), after, side)
         else:
-            x = _overlapped(b, [b.upsample(x, units, (step, 1), (1, 1), wide=side) for _ in range(taps)], after)
+            rows = b.shape(x)[0]
+            x = _overlapped(b, [b.conv(x, step * units, wide=side) for _ in range(taps)], after)
+            x = b.reshape(x, (rows * step, 1, units))
     return x
 
 
 def _overlapped(b: Build, parts: list[str], activation: str) -> str:
-    """The sum of a transposed convolution's taps, each its stride later than the one before."""
-    step = b.shape(parts[0])[0]
+    """The sum of a transposed convolution's taps, samples of a stride side by side, each a row later than the last."""
     total = parts[0]
     for number, part in enumerate(parts[1:], 1):
-        total = b.join("add", total, b.past(part, number * step, late=True),
+        total = b.join("add", total, b.past(part, number, late=True),
                        activation=activation if number == len(parts) - 1 else "linear")
     return total
 

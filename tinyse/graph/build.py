@@ -45,7 +45,7 @@ class Build:
     """
 
     def __init__(self, shape: Shape, name: str = "features", flat: bool = False, bits: int = 8) -> None:
-        """Begin with an input of ``shape`` (rows, width, channels), ``flat`` as an LSTM wants it; a wave has 16 bits."""
+        """Begin with an input of ``shape`` (rows, width, channels), ``flat`` as an LSTM wants it; a wave: 16 bits."""
         self._nodes: list[Node] = []
         self._shapes: dict[str, Shape] = {}
         self._results: list[Result] = []
