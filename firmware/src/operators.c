@@ -8,7 +8,8 @@
 #define TILE 16u
 
 static tinyse_cursor begin(const tinyse_matrix *matrix) {
-  return (tinyse_cursor){matrix->tiles, matrix->index, matrix->start, matrix->columns, matrix->block};
+  return (tinyse_cursor){matrix->tiles, matrix->index, matrix->start, matrix->columns, matrix->block,
+                         matrix->skip};
 }
 
 /* The new h goes to y, because every gate of every unit reads the old one. */
@@ -66,11 +67,17 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
   int32_t *sums = (int32_t *)(void *)scratch;
   int16_t *operand = (int16_t *)(void *)(sums + weights->rows);
   uint8_t *gathered = (uint8_t *)(operand + TILE * weights->columns);
+  uint32_t words = 4;
+  if (product->gathers == 2) { /* what follows a window meets weights of a wider matrix */
+    const uint32_t taken = (uint32_t)patch->kernel[0] * patch->kernel[1] * patch->step;
+    memset(gathered + taken, 0, TILE * weights->columns - taken);
+    words = UINT32_MAX; /* none lies right */
+  }
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
       const int8_t *from =
-        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, 4, gathered)
+        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, words, gathered)
                          : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
       tinyse_cursor cursor = begin(weights);
       tinyse_kernel_multiply(&cursor, tinyse_kernel_operand(from, weights->columns, operand), sums, weights->rows);
