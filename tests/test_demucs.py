@@ -14,6 +14,7 @@ from tinyse.core.errors import RecipeError
 from tinyse.engines import load_engine
 from tinyse.engines.integer import IntegerEngine
 from tinyse.engines.keras import KerasEngine
+from tinyse.export.cnetwork import c_network
 from tinyse.export.pipeline import export_run
 from tinyse.graph.floating import Floating
 from tinyse.graph.model import Model
@@ -124,6 +125,18 @@ def test_several_widths_share_arrays_ranges_and_states_and_each_is_a_part() -> N
     for narrow, wide in zip(plan.graphs[1].ops, plan.graphs[3].ops, strict=True):
         for one, other in zip(narrow.matrices, wide.matrices, strict=True):
             np.testing.assert_array_equal(one, other[tuple(map(slice, one.shape))])
+
+
+def test_on_a_processor_the_same_weights_serve_all_widths() -> None:
+    """Of narrow parts only starts, multipliers and weights of 16-bit products are there; the rest is the widest's."""
+    plan = random_model(made(**WIDTHS, router=5)).plan()
+    network = c_network(plan)
+    router, *narrow, widest = (sum(each.bytes for each in part) for part in network.parts)
+    apart = [c_network(graph).flash for graph in plan.graphs[1:]]
+    assert network.flash == router + sum(narrow) + widest and abs(widest - apart[-1]) < 0.01 * widest
+    assert all(ours < 0.35 * theirs for ours, theirs in zip(narrow, apart, strict=False))
+    source = network.source(b"model")
+    assert source.index("tinyse_part_3(uint8_t *arena) {") < source.index("tinyse_part_1(uint8_t *arena) {")
 
 
 def test_training_s_masks_are_the_narrow_parts_where_the_width_changes_from_hop_to_hop() -> None:
