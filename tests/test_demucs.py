@@ -133,7 +133,7 @@ def test_on_a_processor_the_same_weights_serve_all_widths() -> None:
     network = c_network(plan)
     router, *narrow, widest = (sum(each.bytes for each in part) for part in network.parts)
     apart = [c_network(graph).flash for graph in plan.graphs[1:]]
-    assert network.flash == router + sum(narrow) + widest and abs(widest - apart[-1]) < 0.01 * widest
+    assert network.flash == router + sum(narrow) + widest and abs(widest - apart[-1]) < 0.02 * widest
     assert all(ours < 0.35 * theirs for ours, theirs in zip(narrow, apart, strict=False))
     source = network.source(b"model")
     assert source.index("tinyse_part_3(uint8_t *arena) {") < source.index("tinyse_part_1(uint8_t *arena) {")

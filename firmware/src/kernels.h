@@ -76,7 +76,7 @@ typedef struct tinyse_matrix {
   uint16_t rows;        /* a multiple of 8 */
   uint16_t columns;     /* tiles of 16 */
   uint16_t block;       /* 8 (dense), 4 or 1 */
-  uint32_t skip;        /* dense: bytes from the end of a group's tiles to the next group's, of a part of a wider matrix */
+  uint32_t skip;        /* within a wider matrix: bytes from the end of a group's tiles to the next group's */
 } tinyse_matrix;
 
 /* A matrix times the window at every position: MatMul, Conv. Columns are [row][width][channel] of the window. */
@@ -84,7 +84,7 @@ typedef struct tinyse_product {
   tinyse_matrix weights;
   tinyse_scaling output;
   tinyse_patch patch;
-  uint16_t gathers; /* 0: every window lies in the input as it is, aligned; 2: zeros must follow it (int8) */
+  uint16_t gathers; /* 0: every window lies in the input as it is, aligned */
 } tinyse_product;
 
 /* Weights int8 [row][width][channel] of the window, readable for 7 bytes more; the other arrays are padded to 8. */
@@ -215,12 +215,12 @@ typedef struct tinyse_cursor {
   const int32_t *start;
   uint32_t columns;
   uint32_t block;
-  uint32_t skip;
 } tinyse_cursor;
 
 /* Operators that take several kernels: operators.c. Scratch is as large as tinyse/export/cproducts.py says. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
+void tinyse_product_within8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_gated8(const tinyse_gated *gated, const int8_t *x, const int8_t *gate, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);
 void tinyse_add8(const tinyse_binary *op, const int8_t *a, const int8_t *b, int8_t *y);

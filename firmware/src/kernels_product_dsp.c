@@ -71,7 +71,7 @@ static void dense_rows(tinyse_cursor *at, const word *x, int32_t *sums, uint32_t
       }
       start += 4;
     }
-    tiles += columns * 8 * WORDS + at->skip / sizeof(word);
+    tiles += columns * 8 * WORDS;
   }
   at->tiles = (const int8_t *)tiles;
   at->start = start;

@@ -13,8 +13,7 @@
 #include "kernels_mve.h"
 
 _Static_assert(offsetof(tinyse_cursor, tiles) == 0 && offsetof(tinyse_cursor, index) == 4 &&
-                 offsetof(tinyse_cursor, start) == 8 && offsetof(tinyse_cursor, columns) == 12 &&
-                 offsetof(tinyse_cursor, skip) == 20,
+                 offsetof(tinyse_cursor, start) == 8 && offsetof(tinyse_cursor, columns) == 12,
                "the assembly reads the cursor");
 
 const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, int16_t *scratch) {
@@ -35,7 +34,7 @@ const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, i
   "vldrw.u32 q2, [r1], #16\n vmladava.s8 r8, q0, q1\n vldrw.u32 q1, [r1], #16\n vmladava.s8 r10, q0, q2\n"      \
   "vldrw.u32 q2, [r1], #16\n vmladava.s8 r12, q0, q1\n vmladava.s8 lr, q0, q2\n"
 
-/* Eight rows share a load of x. r5 start, r7 sums, r9 groups left, r11 tiles left; s12 to s14 x, columns and skip. */
+/* Eight rows share a load of x. r5 start, r7 sums, r9 groups left, r11 tiles left; s12, s13 x and columns. */
 NAKED static void dense_rows(tinyse_cursor *at __attribute__((unused)),
                                                         const int8_t *x __attribute__((unused)),
                                                         int32_t *sums __attribute__((unused)),
@@ -46,8 +45,6 @@ NAKED static void dense_rows(tinyse_cursor *at __attribute__((unused)),
     "mov r9, r3\n"
     "ldr r4, [r0, #12]\n"
     "vmov s12, s13, r1, r4\n"
-    "ldr r1, [r0, #20]\n"
-    "vmov s14, r1\n"
     "ldr r1, [r0]\n"
     "ldr r5, [r0, #8]\n"
     "1: ldmia r5!, {r0, r2, r4, r6, r8, r10, r12, lr}\n"
@@ -63,8 +60,6 @@ NAKED static void dense_rows(tinyse_cursor *at __attribute__((unused)),
     "subs r11, r11, #1\n"
     "bne 4b\n"
     "5: stmia r7!, {r0, r2, r4, r6, r8, r10, r12, lr}\n"
-    "vmov r3, s14\n"
-    "add r1, r1, r3\n"
     "subs r9, r9, #1\n"
     "bne 1b\n"
     "pop {r0, r4}\n"
@@ -164,7 +159,7 @@ INLINE void rows16(const tinyse_matrix *matrix, const int16_t *x, int64_t *sums,
       }
       *sums++ = sum;
     }
-    tiles += stride * count + matrix->skip;
+    tiles += stride * count;
     index = sparse ? index + count : index;
   }
 }

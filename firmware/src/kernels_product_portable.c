@@ -30,7 +30,6 @@ void tinyse_kernel_multiply(tinyse_cursor *at, const tinyse_operand *x, int32_t 
         sum[i] += dot(at->tiles, part);
       }
     }
-    at->tiles += at->skip;
     for (uint32_t i = 0; i < at->block; ++i) {
       sums[row + i] = *at->start++ + sum[i];
     }

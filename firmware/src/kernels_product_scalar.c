@@ -37,7 +37,6 @@ void tinyse_kernel_multiply16(const tinyse_matrix *matrix, const int16_t *x, int
         sums[i] += sum;
       }
     }
-    tiles += matrix->skip;
   }
 }
 

@@ -1,4 +1,5 @@
 /* operators.c: the operators that take more than one kernel, the same for every processor. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -6,10 +7,10 @@
 
 #define GATES 4u
 #define TILE 16u
+#define GROUP 8u /* rows of a dense tile */
 
 static tinyse_cursor begin(const tinyse_matrix *matrix) {
-  return (tinyse_cursor){matrix->tiles, matrix->index, matrix->start, matrix->columns, matrix->block,
-                         matrix->skip};
+  return (tinyse_cursor){matrix->tiles, matrix->index, matrix->start, matrix->columns, matrix->block};
 }
 
 /* The new h goes to y, because every gate of every unit reads the old one. */
@@ -34,15 +35,15 @@ void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_
 }
 
 /* The window at (row, column), its first value at `at` positions of the width, which may be in the padding: where it
- * lies, if it lies in one piece and aligned to `words`, else gathered. */
-static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32_t row, int32_t at, uint32_t words,
+ * lies, if it lies in one piece and its address has no bit of `mask`, else gathered. */
+static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32_t row, int32_t at, uint32_t mask,
                              uint8_t *gathered) {
   const int32_t step = patch->step, width = patch->in_width;
   /* Without dilation the window's values of one row are one run. */
   const int32_t run = patch->dilation[1] == 1 ? patch->kernel[1] : 1;
   const uint8_t *line = x + (int32_t)(row * patch->stride[0]) * width * step;
   if (patch->kernel[0] == 1 && run == patch->kernel[1] && at >= 0 && at + run <= width &&
-      (uintptr_t)(line + at * step) % words == 0) {
+      ((uintptr_t)(line + at * step) & mask) == 0) {
     return line + at * step;
   }
   uint8_t *to = gathered;
@@ -61,29 +62,52 @@ static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32
   return gathered;
 }
 
-void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch) {
+/* Of a matrix within a wider one: group by group, which leaves the kernels as they are. */
+static void multiply_within(const tinyse_matrix *matrix, const tinyse_operand *x, int32_t *sums) {
+  tinyse_cursor at = begin(matrix);
+  for (uint32_t row = 0; row < matrix->rows; row += GROUP, at.tiles += matrix->skip) {
+    tinyse_kernel_multiply(&at, x, sums + row, GROUP);
+  }
+}
+
+static inline __attribute__((always_inline)) void product8(const tinyse_product *product, const int8_t *x, int8_t *y,
+                                                           uint8_t *scratch, bool within) {
   const tinyse_matrix *weights = &product->weights;
   const tinyse_patch *patch = &product->patch;
   int32_t *sums = (int32_t *)(void *)scratch;
   int16_t *operand = (int16_t *)(void *)(sums + weights->rows);
   uint8_t *gathered = (uint8_t *)(operand + TILE * weights->columns);
-  uint32_t words = 4;
-  if (product->gathers == 2) { /* what follows a window meets weights of a wider matrix */
+  uint32_t mask = 3; /* words */
+  if (within) {
+    /* What follows a window meets the wider matrix' weights: zeros behind a copy of it, for none is taken as it lies. */
     const uint32_t taken = (uint32_t)patch->kernel[0] * patch->kernel[1] * patch->step;
     memset(gathered + taken, 0, TILE * weights->columns - taken);
-    words = UINT32_MAX; /* none lies right */
+    mask = UINT32_MAX;
   }
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
       const int8_t *from =
-        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, words, gathered)
+        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, mask, gathered)
                          : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
-      tinyse_cursor cursor = begin(weights);
-      tinyse_kernel_multiply(&cursor, tinyse_kernel_operand(from, weights->columns, operand), sums, weights->rows);
+      const tinyse_operand *by = tinyse_kernel_operand(from, weights->columns, operand);
+      if (within) {
+        multiply_within(weights, by, sums);
+      } else {
+        tinyse_cursor cursor = begin(weights);
+        tinyse_kernel_multiply(&cursor, by, sums, weights->rows);
+      }
       tinyse_kernel_scale(&product->output, sums, y);
     }
   }
+}
+
+void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch) {
+  product8(product, x, y, scratch, false);
+}
+
+void tinyse_product_within8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch) {
+  product8(product, x, y, scratch, true);
 }
 
 /* Stored weights are 128 too large: what that adds is the same in every row. */
@@ -112,7 +136,7 @@ void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += output.channels) {
-      const uint8_t *from = window(patch, (const uint8_t *)x, row, at, 2, gathered);
+      const uint8_t *from = window(patch, (const uint8_t *)x, row, at, 1, gathered);
       tinyse_kernel_multiply16(&product->weights, (const int16_t *)(const void *)from, sums);
       for (uint32_t i = 0; i < output.channels; ++i) {
         y[i] = tinyse_scale16(&output, i, sums[i]);

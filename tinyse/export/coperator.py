@@ -72,8 +72,8 @@ class COperator:
     Attributes:
         name: of its constants. label: what its matrices are called. data: definitions. calls: statements.
         matrices: packed, in order. bytes: of its constants, without the few words of structure.
-        shared: what other parts have defined, of a plan whose parts share weights. tail: whether zeros must follow
-            the values that a matrix is multiplied with.
+        shared: what other parts have defined, of a plan whose parts share weights. within: whether its matrix is the
+            beginning of wider rows. tail: whether zeros must follow what it is multiplied with.
     """
 
     op: Op
@@ -87,6 +87,7 @@ class COperator:
     matrices: tuple[PackedMatrix, ...] = ()
     bytes: int = 0
     shared: Shared | None = None
+    within: bool = False
     tail: bool = False
 
     def at(self, tensor: Tensor, role: str = "") -> int:
@@ -119,8 +120,8 @@ class COperator:
         self.matrices += (packed,)
         self.data += f"/* {packed.name}: {packed.present} of {packed.total} tiles */\n"
         found = self.shared.within(weights[:rows]) if self.shared is not None and rows else None
-        if found is not None and (self.bits == 8 or not found.tail):
-            self.tail = found.tail
+        if found is not None and (self.bits == 8 or found.columns == packed.columns and not found.tail):
+            self.tail, self.within = found.tail, found.columns > packed.columns or found.tail
             names = [found.tiles, "0", self.array("int32_t", f"{suffix}_start", packed.start) if starts else "0"]
             skip = (found.columns - packed.columns) * DENSE * TILE
             return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {DENSE}, {skip} }}"

@@ -123,9 +123,9 @@ def product(made: COperator, op: MatMul | Conv) -> None:
     taps = weights.astype(np.int64)
     starts = padded(start(op, taps), len(rows)) if made.bits == 8 else np.zeros(len(rows), np.int64)
     matrix = made.matrix("weights", rows, starts, made.bits == 8, len(weights))
-    fields = [matrix, output(made, op, len(rows)), str(patch), "2" if made.tail else str(int(not direct))]
-    made.call(f"tinyse_product{made.bits}", made.struct("product", fields), made.pointer(op.x), made.pointer(op.out),
-              f"arena + {made.at(op.out, SCRATCH)}")
+    fields = [matrix, output(made, op, len(rows)), str(patch), str(int(made.tail or not direct))]
+    made.call(f"tinyse_product{'_within' * made.within}{made.bits}", made.struct("product", fields),
+              made.pointer(op.x), made.pointer(op.out), f"arena + {made.at(op.out, SCRATCH)}")
 
 
 def depthwise(made: COperator, op: Depthwise) -> None:
