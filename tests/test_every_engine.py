@@ -38,7 +38,7 @@ SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)},
 """Options that make a family small enough for a test; a family that is not here is taken as it is."""
 FIRST, ROUTED, SLIM = "everything, first exit", "nsnet2, routed", "demucs, routed"
 ROUTERS = {ROUTED: {"first": 5, "gru": (6, 4), "dense": (5, 6), "exits": (1, 2), "router": 3},
-           SLIM: {"width": 4, "groups": 2, "widths": (0.25, 0.5, 1.0), "router": 5}}
+           SLIM: {"width": 6, "groups": 2, "widths": (0.25, 0.5, 1.0), "router": 5}}
 FAMILIES = [name for name in families.names() if name not in NETS]
 EVERY = [*NETS, *FAMILIES, FIRST, *ROUTERS]
 MACHINES = ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in ("mve", "m55-portable", "dsp"))]

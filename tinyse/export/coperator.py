@@ -61,7 +61,7 @@ class Shared:
 
     def add(self, weights: NDArray[np.int8], packed: PackedMatrix, name: str) -> None:
         """Note a matrix that was defined."""
-        if packed.block == DENSE:
+        if packed.block == DENSE and packed.bits == 8:
             self._wide.append((weights, packed.columns, name))
 
 
@@ -118,21 +118,23 @@ class COperator:
         """Pack and define a matrix, of ``rows`` rows without padding; its initialiser."""
         packed = self.pack(f"{self.label}.{suffix}", weights, start)
         self.matrices += (packed,)
-        self.data += f"/* {packed.name}: {packed.present} of {packed.total} tiles */\n"
+        narrow = f", {packed.bits} bits" if packed.bits < 8 else ""
+        self.data += f"/* {packed.name}: {packed.present} of {packed.total} tiles{narrow} */\n"
         found = self.shared.within(weights[:rows]) if self.shared is not None and rows else None
         if found is not None and (self.bits == 8 or found.columns == packed.columns and not found.tail):
             self.tail, self.within = found.tail, found.columns > packed.columns or found.tail
             names = [found.tiles, "0", self.array("int32_t", f"{suffix}_start", packed.start) if starts else "0"]
             skip = (found.columns - packed.columns) * DENSE * TILE
-            return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {DENSE}, {skip} }}"
+            return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {DENSE}, 8, {skip} }}"
         # An array of no elements is no C; a matrix of zeros alone has one that is never read.
-        tiles = packed.tiles.reshape(-1) if packed.present else np.zeros(TILE, np.int8)
-        names = [self.array("int8_t", f"{suffix}_tiles", tiles, 32)]
+        tiles = packed.stored.reshape(-1) if packed.present else np.zeros(TILE, np.int8)
+        kind = "int8_t" if tiles.dtype == np.int8 else "uint8_t"
+        names = [("(const int8_t *)" if kind == "uint8_t" else "") + self.array(kind, f"{suffix}_tiles", tiles, 32)]
         if self.shared is not None and rows:
             self.shared.add(weights[:rows], packed, names[0])
         names.append(self.array("uint8_t", f"{suffix}_index", packed.index) if len(packed.index) else "0")
         names.append(self.array("int32_t", f"{suffix}_start", packed.start) if starts else "0")
-        return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {packed.block}, 0 }}"
+        return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {packed.block}, {packed.bits}, 0 }}"
 
     def struct(self, kind: str, fields: list[str]) -> str:
         """Define the constant that the kernel reads; its address."""

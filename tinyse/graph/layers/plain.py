@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +12,7 @@ import numpy as np
 from tinyse.core.errors import ModelError
 from tinyse.graph import ops
 from tinyse.graph.grid import STEP, Grid
-from tinyse.graph.layers.base import Array, Layer, Shape, in_step, positive, refuse
+from tinyse.graph.layers.base import Array, Layer, Shape, Span, in_step, positive, refuse
 from tinyse.graph.tensor import Fused, Tensor, window
 
 if TYPE_CHECKING:
@@ -50,18 +51,22 @@ class InputLayer(Layer):
         """Its own name, without a suffix."""
         return ("",)
 
-    def snapped(self, suffix: str, low: float, high: float) -> tuple[float, float]:
-        """Of 16 bits the whole of -1 to 1."""
-        return (-1.0, 1.0) if self.bits == 16 else super().snapped(suffix, low, high)
+    def places(self) -> dict[str, tuple[int, int]]:
+        """None of a wave."""
+        return {} if self.bits == 16 else super().places()
 
-    def grid(self, low: float, high: float) -> Grid:
-        """The grid of a range."""
-        return Grid.of_power(low, high) if self.bits == 16 else Grid.of_range(low, high)
+    def snapped(self, suffix: str, low: float, high: float, bits: int = 8) -> Span:
+        """Of a wave the whole of -1 to 1."""
+        return (-1.0, 1.0) if self.bits == 16 else super().snapped(suffix, low, high, bits)
+
+    def grid(self, suffix: str, bits: int, span: Callable[[], Span]) -> Grid:
+        """Of its range; of a wave 2^-15."""
+        return Grid.of_power(*span()) if self.bits == 16 else super().grid(suffix, bits, span)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """A tensor that nobody writes."""
         shape = (1, 1, self.channels) if self.flat else (1, self.rows, self.width, self.channels)
-        return low.given(name, shape, self)
+        return low.given(name, shape)
 
 
 @dataclass(frozen=True)
@@ -130,11 +135,16 @@ class JoinLayer(Layer):
             raise refuse(self, f"{' and '.join(str(list(shape)) for shape in ins)} do not {self.how}")
         return ins[0]
 
-    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
-        """A product's scale goes with the first map's; a gate, like maps of one grid side by side, keeps it."""
-        if (self.how == "concat" and len(set(ins)) == 1) or (self.how == "mul" and ins[1:] == (STEP,)):
+    def places(self) -> dict[str, tuple[int, int]]:
+        """A concat has none of its own: it only moves what its inputs are."""
+        return {} if self.how == "concat" else super().places()
+
+    def aligned(self, low: float, high: float, *ins: Grid, bits: int = 8) -> Span:
+        """A product's scale goes with the first map's; an 8-bit gate, like maps of one grid side by side, keeps it."""
+        gate = self.how == "mul" and ins[1:] == (STEP,) and bits == 8
+        if gate or (self.how == "concat" and len(set(ins)) == 1):
             return ins[0].low, ins[0].high
-        return in_step(low, high, ins[0]) if self.how == "mul" else (low, high)
+        return in_step(low, high, ins[0], bits) if self.how == "mul" else (low, high)
 
     def ranges(self) -> tuple[str, ...]:
         """Of the result; a concat puts its inputs on one grid, which is the widest."""
@@ -146,7 +156,8 @@ class JoinLayer(Layer):
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """ADD, MUL or CONCATENATION."""
-        grid = (low.cell_grid if self.wide(*(t.grid for t in ins)) else low.grid)(f"{name}.out")
+        grid = low.grid(f"{name}.out")
+        grid = grid.widened if self.wide(*(t.grid for t in ins)) else grid
         if self.how == "concat":
             return low.concat(name, tuple(low.requantized(t, grid, f"{name}.{n}") for n, t in enumerate(ins)))
         kind, fused = ops.Add if self.how == "add" else ops.Mul, Fused.RELU if self.activation == "relu" else Fused.NONE
@@ -173,9 +184,9 @@ class ActivationLayer(Layer):
         """alpha [unit], of a PReLU."""
         return (Array("alpha", ("unit",), (ins[0][2],), (), 0.25),) if self.how == "prelu" else ()
 
-    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
+    def aligned(self, low: float, high: float, *ins: Grid, bits: int = 8) -> Span:
         """A PReLU's scale goes with its input's."""
-        return in_step(low, high, ins[0])
+        return in_step(low, high, ins[0], bits)
 
     def ranges(self) -> tuple[str, ...]:
         """Of a PReLU's result."""

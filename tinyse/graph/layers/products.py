@@ -7,6 +7,7 @@ that of what goes into them; step is 1 from a half on, else 0, and is fused too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -54,7 +55,7 @@ class DenseLayer(Layer):
         """Before sigmoid and tanh, after ReLU."""
         return () if self.activation == "step" else ("out",)
 
-    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+    def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
         """The one there is."""
         return (("bias", "kernel", x.scale),)
 
@@ -70,7 +71,7 @@ class DenseLayer(Layer):
 
 def entered(x: Grid, wide: str) -> Grid:
     """The grid on which what a product reads enters it."""
-    return Grid.of_power(x.low, x.high) if wide and x.bits <= 8 else x
+    return x.widened if wide else x
 
 
 def known_width(layer: Layer, wide: str, activation: str) -> None:
@@ -128,7 +129,7 @@ class ConvLayer(Layer):
         """Before sigmoid and tanh, after ReLU."""
         return () if self.activation == "step" else ("out",)
 
-    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+    def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
         """The one there is."""
         return (("bias", "kernel", entered(x, self.wide).scale),)
 

@@ -64,7 +64,7 @@ class JoinTwin(Twin):
 
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
         """Of the range."""
-        return (Grid.of_power if self.layer.wide(*grids) else Grid.of_range)(*ranges("out"))
+        return ranges("out").widened if self.layer.wide(*grids) else ranges("out")
 
 
 class ActivationTwin(Twin):
@@ -107,7 +107,7 @@ class ActivationTwin(Twin):
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
         """Of the range, or the activation's own."""
         how = self.layer.how
-        return Grid.of_range(*ranges("out")) if how == "prelu" else SIGMOID8 if how == "sigmoid" else TANH8
+        return ranges("out") if how == "prelu" else SIGMOID8 if how == "sigmoid" else TANH8
 
 
 class PoolTwin(Twin):

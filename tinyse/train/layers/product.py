@@ -68,7 +68,9 @@ class ProductTwin(Twin):
         if self.node.slim:
             return self._cut(self._owner.held())
         kernel, bias = self.matrix()
-        return Matrix.of(kernel, bias, self.grids[0], self.exact) if self.grids else (kernel, bias)
+        if not self.grids:
+            return kernel, bias
+        return Matrix.of(kernel, bias, self.grids[0], self.exact, self.tops.get("kernel"))
 
     def _cut(self, held: Any) -> Any:
         """The first inputs and outputs of the weights of the whole."""
@@ -133,7 +135,7 @@ class ProductTwin(Twin):
         how = self.layer.activation
         if how == "step":
             return STEP
-        self.pre = Grid.of_range(*ranges("out"))
+        self.pre = ranges("out")
         return {"sigmoid": SIGMOID8, "tanh": TANH8}.get(how, self.pre)
 
 
@@ -166,7 +168,7 @@ class ConvTwin(ProductTwin):
         """The product's, or 8 bits."""
         out = super().out_grid(grids, ranges)
         if self.layer.wide:
-            self.pre = Grid.of_power(*ranges("out"))
+            self.pre = ranges("out").widened
         return self.pre if self.layer.wide == "out" and self.pre is not None else out
 
     def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
