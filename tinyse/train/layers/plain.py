@@ -7,10 +7,11 @@ from typing import Any
 from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers.plain import EPSILON
-from tinyse.train.arithmetic import Rescale, added, curved, onto, requantized, rescaled, ste, whole
+from tinyse.train.arithmetic import Rescale, added, curved, rescaled, ste, whole
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.product import windows
+from tinyse.train.layers.requantization import onto, requantized
 
 MOMENTUM = 0.99
 """Of a norm's running mean and variance, a step (Keras' default)."""
