@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +29,9 @@ from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
 from tinyse.train.keras import tf
 from tinyse.train.network import restore
-from tinyse.train.recipe import load_recipe
+from tinyse.train.recipe import RoutePart, load_recipe
 from tinyse.train.routing import routed
+from tinyse.train.slimming import SlimLanes, at_each, at_width
 from tinyse.train.start import check_losses
 
 PAPER = load_recipe("demucs-paper").family_options
@@ -154,6 +156,22 @@ def test_training_s_masks_are_the_narrow_parts_where_the_width_changes_from_hop_
     masks, choice = routed(network, tf.constant(features[:, None]))
     np.testing.assert_array_equal(plan.result.grid.quantize(masks[:, 0].numpy()), np.stack(found))
     np.testing.assert_array_equal(choice.numpy().sum((0, 1)), runner.stops[1:])
+
+
+def test_every_width_has_its_turn_and_a_router_is_pushed_to_its_cost_and_to_all_widths() -> None:
+    net = made(**WIDTHS, router=5)
+    features = np.zeros((4, 5, 256), np.float32)
+    turns = [at_each(net, features, turn)(None).numpy() for turn in range(3)]
+    assert all((each == each[:1]).all() and each.sum(-1).all() for each in turns), "one width a sequence"
+    np.testing.assert_array_equal(sum(turns), np.ones((4, 5, 3)))
+    np.testing.assert_array_equal(at_width(net, features)(None)[..., -1], np.ones((4, 5)))
+    part, costs = RoutePart(0.5, efficiency=2.0, balance=0.3), np.array(net.exit_macs) / net.exit_macs[-1]
+    lanes = SimpleNamespace(network=SimpleNamespace(net=net), part=part)
+    for share in ([1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]):
+        p = np.array(share)
+        apart, uneven = abs(p @ costs - 0.5), sum(each * np.log(3 * each) for each in share if each)
+        found = float(SlimLanes._wish(lanes, tf.constant(share)))
+        assert found == pytest.approx(2.0 * apart + 0.3 * uneven, abs=1e-4)
 
 
 def test_widths_and_router_train_and_stream_on_integers(tmp_path: Path) -> None:
