@@ -20,8 +20,10 @@ from tinyse.export.pipeline import export_run
 from tinyse.graph.floating import Floating
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
+from tinyse.graph.order import reorder
 from tinyse.graph.plan import Budget
 from tinyse.graph.runner import Runner
+from tinyse.graph.shrink import shrink
 from tinyse.measure.parity import measure_parity
 from tinyse.measure.scores.scoring import stream
 from tinyse.sound.corpus.store import Corpus
@@ -141,6 +143,22 @@ def test_on_a_processor_the_same_weights_serve_all_widths() -> None:
     assert all(ours < 0.35 * theirs for ours, theirs in zip(narrow, apart, strict=False))
     source = network.source(b"model")
     assert source.index("tinyse_part_3(uint8_t *arena) {") < source.index("tinyse_part_1(uint8_t *arena) {")
+
+
+def test_without_its_dead_channels_and_in_another_order_every_width_gives_the_same_integers() -> None:
+    model = replace(random_model(made(**WIDTHS)), ends=families.load("demucs").ends)
+    arrays = {name: array.copy() for name, array in model.arrays.items()}
+    for name in ("conv_1/kernel", "conv_2/kernel"):
+        arrays[name][:, :, 3] = 0
+    model = replace(model, arrays=arrays)
+    smaller, given = reorder(shrink(model)), frames(model.net, 12, 5)
+    assert [smaller.net.shapes[f"conv_0{tag}"][2] for tag in ("_exit_1", "_exit_2", "")] == [1, 2, 3]
+    for number in (1, 2, 3):
+        answers = []
+        for plan in (model.plan().under(Budget(number)), smaller.plan().under(Budget(number))):
+            engine = IntegerEngine(plan, model.ends, "model")
+            answers.append([engine.mask(row) for row in given])
+        np.testing.assert_array_equal(*answers)
 
 
 def test_training_s_masks_are_the_narrow_parts_where_the_width_changes_from_hop_to_hop() -> None:
