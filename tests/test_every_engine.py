@@ -33,12 +33,14 @@ FRAMES, QUICK = 200, 30
 """Of a host's and of an emulated run."""
 SMALL = {"tinylstm": {"lstm": (7, 5), "dense": (6,)},
          "fsenet": {"channels": 12, "hidden": 21, "stacks": 1, "gates": True},
+         "demucs": {"width": 4, "groups": 2, "utilization": 0.4},
          "nsnet2": {"first": 6, "gru": (5, 4), "dense": (6, 5), "exits": (1, 3), "topology": "split"}}
 """Options that make a family small enough for a test; a family that is not here is taken as it is."""
-FIRST, ROUTED = "everything, first exit", "nsnet2, routed"
-ROUTER = {"first": 5, "gru": (6, 4), "dense": (5, 6), "exits": (1, 2), "router": 3}
+FIRST, ROUTED, SLIM = "everything, first exit", "nsnet2, routed", "demucs, routed"
+ROUTERS = {ROUTED: {"first": 5, "gru": (6, 4), "dense": (5, 6), "exits": (1, 2), "router": 3},
+           SLIM: {"width": 6, "groups": 2, "widths": (0.25, 0.5, 1.0), "router": 5}}
 FAMILIES = [name for name in families.names() if name not in NETS]
-EVERY = [*NETS, *FAMILIES, FIRST, ROUTED]
+EVERY = [*NETS, *FAMILIES, FIRST, *ROUTERS]
 MACHINES = ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in ("mve", "m55-portable", "dsp"))]
 
 
@@ -62,8 +64,8 @@ def model(name: str) -> Model:
     if name in NETS or name == FIRST:
         return random_model(NETS[name.split(",")[0]]())
     family = families.load(name.split(",")[0])
-    made = random_model(family.net(ROUTER if name == ROUTED else SMALL.get(name, {}), family.ends))
-    assert name != ROUTED or len({each[-1] for each in decisions(made)}) == 3, "all exits are taken"
+    made = random_model(family.net(ROUTERS.get(name) or SMALL.get(name, {}), family.ends))
+    assert name not in ROUTERS or len({each[-1] for each in decisions(made)}) == 3, "all exits are taken"
     return made
 
 
@@ -100,7 +102,7 @@ def wanted(name: str) -> tuple[np.ndarray, list]:
     return walk(plan, Integer(plan, model(name).ends).run, frames_, decided), decided
 
 
-@pytest.mark.parametrize("name", [*NETS, *FAMILIES])
+@pytest.mark.parametrize("name", [*NETS, *FAMILIES, SLIM])
 def test_a_float_stream_is_the_float_sequence(name: str) -> None:
     made = model(name)
     # At half the weights: a chaotic recurrence would make much of the last bit of a sum.

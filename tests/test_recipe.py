@@ -53,7 +53,7 @@ def test_errors_name_file_key_value_and_remedy(text, line, tmp_path):
 def test_a_missing_recipe_names_the_built_in_ones():
     with pytest.raises(RecipeError) as caught:
         load_recipe("nope")
-    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: demo, fsenet, ")
+    assert caught.value.line().startswith("nope: no such recipe (a YAML file, or a built-in name: demo, demucs, ")
 
 
 def test_set_errors():

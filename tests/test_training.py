@@ -227,8 +227,9 @@ def test_train_command(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, fsenet, "
-          "fsenet-gated, fsenet-narrow, full, nsnet2-exits, nsnet2-routed, nsnet2-static, quick, subband)\n"),
+        (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, demucs, demucs-paper, "
+          "demucs-routed, fsenet, fsenet-gated, fsenet-narrow, full, nsnet2-exits, nsnet2-routed, nsnet2-static, "
+          "quick, subband)\n"),
         (["quick", "--set", "seed"], "Error: --set seed: no value (section.key=value)\n"),
     ],
 )

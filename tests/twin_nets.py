@@ -41,6 +41,12 @@ def channel_gates(hidden: int, channels: int, rank: int = 0, dilation: int = 2) 
     return of((1, 1, 6), make)
 
 
+def wave(make: Callable[[Build], str]) -> Net:
+    """Eight samples of 16 bits and what ``make`` does with them."""
+    build = Build((8, 1, 1), bits=16)
+    return build.done(result=make(build))
+
+
 def everything() -> Net:
     """Convolutions over time and frequency, a GRU, upsampling, a skip, a gate, a PReLU, a norm, two exits."""
     b = Build((1, 8, 1))
@@ -64,7 +70,14 @@ NETS: dict[str, Callable[[], Net]] = {
     "depthwise-wide": lambda: of((1, 40, 2), lambda b: b.depthwise(b.depthwise(b.x, (2, 3), (1, 2)), (1, 2))),
     "upsample": lambda: of((1, 4, 3), lambda b: b.upsample(b.upsample(b.x, 2, (1, 2), (1, 3), "tanh"), 2, (1, 3))),
     "upsample-rows": lambda: of((2, 1, 3), lambda b: b.add(UpsampleLayer(2, (3, 1), (2, 1)), b.past(b.x, 1))),
+    "wave": lambda: wave(lambda b: b.upsample(b.conv(b.x, 3, (4, 1), (2, 1), "relu", wide="in"), 1, (2, 1), (2, 1),
+                                              wide="out")),
+    "wave-conv": lambda: wave(lambda b: b.conv(b.conv(b.x, 3, (2, 1), wide="in"), 1, (3, 1), activation="relu",
+                                               wide="out")),
     "past": lambda: of((2, 3, 2), lambda b: b.dense(b.past(b.past(b.x, 1), 5), 2)),
+    "past-late": lambda: of((2, 3, 2), lambda b: b.dense(b.past(b.past(b.x, 1, True), 5, True), 2)),
+    "add-relu": lambda: of((1, 3, 4), lambda b: b.join("add", b.dense(b.x, 4), b.x, activation="relu")),
+    "wave-add": lambda: wave(lambda b: b.join("add", *(b.conv(b.x, 1, (n, 1), wide="out") for n in (1, 3)))),
     "add": lambda: of((1, 3, 4), lambda b: b.join("add", b.dense(b.x, 4), b.x)),
     "mul": lambda: of((1, 3, 4), lambda b: b.glu(b.x, 3)),
     "concat": lambda: of((1, 3, 4), lambda b: b.join("concat", b.dense(b.x, 3), b.x, b.dense(b.x, 2, "tanh"))),

@@ -80,6 +80,7 @@ typedef struct tinyse_matrix {
   uint16_t columns;     /* tiles of 16 */
   uint16_t block;       /* 8 (dense), 4 or 1 */
   uint16_t bits;        /* of a stored weight, 2..8 */
+  uint32_t skip;        /* within a wider matrix: bytes from the end of a group's tiles to the next group's */
 } tinyse_matrix;
 
 /* A matrix times the window at every position: MatMul, Conv. Columns are [row][width][channel] of the window. */
@@ -223,6 +224,7 @@ typedef struct tinyse_cursor {
 /* Operators that take several kernels: operators.c. Scratch is as large as tinyse/export/cproducts.py says. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
+void tinyse_product_within8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_gated8(const tinyse_gated *gated, const int8_t *x, const int8_t *gate, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);
 void tinyse_add8(const tinyse_binary *op, const int8_t *a, const int8_t *b, int8_t *y);

@@ -6,6 +6,7 @@
 
 #define GATES 4u
 #define TILE 16u
+#define GROUP 8u /* rows of a dense tile */
 
 static tinyse_cursor begin(const tinyse_matrix *matrix) {
   return (tinyse_cursor){matrix->tiles, matrix->index, matrix->start, matrix->columns, matrix->block};
@@ -176,6 +177,32 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
                          : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
       tinyse_cursor cursor = begin(&weights);
       multiply(&cursor, weights.bits, room, tinyse_kernel_operand(from, columns, operand), sums, weights.rows);
+      tinyse_kernel_scale(&product->output, sums, y);
+    }
+  }
+}
+
+/* The matrix begins the rows of a wider one, of 8 bits: group by group, which leaves the kernels as they are. A window
+ * that ends within a tile meets weights of the wider one: zeros follow a copy of it, for none is taken as it lies. */
+void tinyse_product_within8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch) {
+  const tinyse_matrix *weights = &product->weights;
+  const tinyse_patch *patch = &product->patch;
+  const uint32_t taken = (uint32_t)patch->kernel[0] * patch->kernel[1] * patch->step;
+  int32_t *sums = (int32_t *)(void *)scratch;
+  int16_t *operand = (int16_t *)(void *)(sums + weights->rows);
+  uint8_t *gathered = (uint8_t *)(operand + TILE * weights->columns);
+  memset(gathered + taken, 0, TILE * weights->columns - taken);
+  for (uint32_t row = 0; row < patch->rows; ++row) {
+    int32_t at = -(int32_t)patch->before;
+    for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
+      const int8_t *from =
+        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, UINT32_MAX, gathered)
+                         : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
+      const tinyse_operand *by = tinyse_kernel_operand(from, weights->columns, operand);
+      tinyse_cursor cursor = begin(weights);
+      for (uint32_t first = 0; first < weights->rows; first += GROUP, cursor.tiles += weights->skip) {
+        tinyse_kernel_multiply(&cursor, by, sums + first, GROUP);
+      }
       tinyse_kernel_scale(&product->output, sums, y);
     }
   }

@@ -15,6 +15,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from tinyse.core.artifacts import versions
 from tinyse.core.errors import ModelError
 from tinyse.export.arena import HIDDEN, Arena, plan_arena
 from tinyse.export.cgates import Gated
-from tinyse.export.coperator import COperator, Pack
+from tinyse.export.coperator import COperator, Pack, Shared
 from tinyse.export.coperators import coperator
 from tinyse.export.cproducts import scratch
 from tinyse.export.csource import comment, integers, plain
@@ -106,7 +107,7 @@ class CNetwork:
     def source(self, model: bytes, tables: bool = True) -> str:
         """Text of packed.c. ``tables``: with the gate tables, of which a program has one."""
         return SOURCE.format(banner=_banner("packed.c", model), tables=_tables() if tables else "",
-                             parts="\n".join(self._part(part) for part in range(len(self.parts))),
+                             parts="\n".join(map(self._part, order(self.plan))),
                              reset=_lines(self._reset()), run=_lines(self._run()), prefix=self.prefix)
 
     def _part(self, part: int) -> str:
@@ -210,25 +211,41 @@ def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_mat
     """
     plan = given if isinstance(given, Plan) else Plan((given,), (given.outputs[0].name,))
     gates = [Gated(graph, pack) for graph in plan.graphs]
-    arena = plan_arena(plan, scratch, gates)
+    shared = Shared() if widths(plan) else None
+    arena = plan_arena(plan, partial(scratch, tails=shared is not None), gates)
     seen: Counter[str] = Counter()
-    parts = []
-    for part, graph in enumerate(plan.graphs):
-        made = []
+    labels = [[_numbered(seen, LABELS.get(op.kind, op.kind)) for op in graph.ops] for graph in plan.graphs]
+    parts = {}
+    for part in order(plan):
+        graph, made = plan.graphs[part], []
         for index, op in enumerate(graph.ops):
-            label = LABELS.get(op.kind, op.kind)
-            name, called = f"{prefix}_{part}_{index}", f"{label}_{seen[label]}"
+            name, called = f"{prefix}_{part}_{index}", labels[part][index]
             try:
                 if op.out.name in gates[part].silent:
                     made.append(COperator(op, name, called, part, arena, pack))
                 else:
                     ruled = gates[part].ruled.get(op.out.name)
-                    made.append(coperator(op, name, called, part, arena, pack, ruled))
+                    made.append(coperator(op, name, called, part, arena, pack, ruled, shared))
             except ModelError as error:
                 raise ModelError(f"{graph.name}: {error}", error.hint) from None
-            seen[label] += 1
-        parts.append(tuple(made))
-    return CNetwork(plan, prefix, arena, tuple(parts))
+        parts[part] = tuple(made)
+    return CNetwork(plan, prefix, arena, tuple(parts[part] for part in range(len(parts))))
+
+
+def widths(plan: Plan) -> bool:
+    """Whether parts are one network at several widths, and have states in common."""
+    states = [state.past.name for graph in plan.graphs for state in graph.states]
+    return len(set(states)) < len(states)
+
+
+def order(plan: Plan) -> range:
+    """Parts as they are defined: of several widths the widest, the last, first."""
+    return range(len(plan.parts))[:: -1 if widths(plan) else 1]
+
+
+def _numbered(seen: Counter[str], label: str) -> str:
+    seen[label] += 1
+    return f"{label}_{seen[label] - 1}"
 
 
 def gate_tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:

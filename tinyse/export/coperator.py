@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tinyse.export.arena import CELL, Arena
 from tinyse.export.csource import integers
-from tinyse.export.packing import TILE, PackedMatrix
+from tinyse.export.packing import DENSE, TILE, PackedMatrix
 from tinyse.graph.fixedpoint import quantize_multiplier
 from tinyse.graph.ops import Op
 from tinyse.graph.tensor import Tensor
@@ -23,6 +23,48 @@ class Refusal(Exception):
     """What an operator has that its kernel cannot do."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A dense matrix of which another is the beginning.
+
+    Attributes:
+        tiles: their name. columns: how many are side by side. tail: whether the other's last tile goes on with weights
+            that are not its own.
+    """
+
+    tiles: str
+    columns: int
+    tail: bool
+
+
+class Shared:
+    """Constants that several parts read: of the widest part's matrices narrower parts read the first rows and columns.
+
+    Parts come from the last to the first, and so do their definitions.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[str, bytes], str] = {}
+        self._wide: list[tuple[NDArray[np.int8], int, str]] = []
+
+    def array(self, kind: str, name: str, values: NDArray) -> str:
+        """The name of an array that is the same; ``name``, from now on, where there is none."""
+        return self._arrays.setdefault((kind, np.asarray(values, np.int64).tobytes()), name)
+
+    def within(self, weights: NDArray[np.int8]) -> Whole | None:
+        """A dense matrix that begins with ``weights`` [rows, columns]."""
+        rows, columns = weights.shape
+        for whole, tiles, name in self._wide:
+            if whole.shape[0] >= rows and whole.shape[1] >= columns and np.array_equal(whole[:rows, :columns], weights):
+                return Whole(name, tiles, columns < whole.shape[1] and columns % TILE > 0)
+        return None
+
+    def add(self, weights: NDArray[np.int8], packed: PackedMatrix, name: str) -> None:
+        """Note a matrix that was defined."""
+        if packed.block == DENSE and packed.bits == 8:
+            self._wide.append((weights, packed.columns, name))
+
+
 @dataclass
 class COperator:
     """One operator's share of the source.
@@ -30,6 +72,8 @@ class COperator:
     Attributes:
         name: of its constants. label: what its matrices are called. data: definitions. calls: statements.
         matrices: packed, in order. bytes: of its constants, without the few words of structure.
+        shared: what other parts have defined, of a plan whose parts share weights. within: whether its matrix is the
+            beginning of wider rows. tail: whether zeros must follow what it is multiplied with.
     """
 
     op: Op
@@ -42,6 +86,9 @@ class COperator:
     calls: tuple[str, ...] = ()
     matrices: tuple[PackedMatrix, ...] = ()
     bytes: int = 0
+    shared: Shared | None = None
+    within: bool = False
+    tail: bool = False
 
     def at(self, tensor: Tensor, role: str = "") -> int:
         """Offset of a tensor; 0 where nothing is placed yet."""
@@ -60,23 +107,34 @@ class COperator:
     def array(self, kind: str, name: str, values: NDArray, per_line: int = 16) -> str:
         """Define a constant array; its C name."""
         made = f"{self.name}_{name}"
+        if self.shared is not None and (there := self.shared.array(kind, made, values)) != made:
+            return there
         self.data += array(kind, made, values, per_line)
         self.bytes += values.size * int(kind.strip("uint_")) // 8
         return made
 
-    def matrix(self, suffix: str, weights: NDArray[np.int8], start: NDArray[np.int64], starts: bool = True) -> str:
-        """Pack and define a matrix; its initialiser."""
+    def matrix(self, suffix: str, weights: NDArray[np.int8], start: NDArray[np.int64], starts: bool = True,
+               rows: int = 0) -> str:
+        """Pack and define a matrix, of ``rows`` rows without padding; its initialiser."""
         packed = self.pack(f"{self.label}.{suffix}", weights, start)
         self.matrices += (packed,)
         narrow = f", {packed.bits} bits" if packed.bits < 8 else ""
         self.data += f"/* {packed.name}: {packed.present} of {packed.total} tiles{narrow} */\n"
+        found = self.shared.within(weights[:rows]) if self.shared is not None and rows else None
+        if found is not None and (self.bits == 8 or found.columns == packed.columns and not found.tail):
+            self.tail, self.within = found.tail, found.columns > packed.columns or found.tail
+            names = [found.tiles, "0", self.array("int32_t", f"{suffix}_start", packed.start) if starts else "0"]
+            skip = (found.columns - packed.columns) * DENSE * TILE
+            return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {DENSE}, 8, {skip} }}"
         # An array of no elements is no C; a matrix of zeros alone has one that is never read.
         tiles = packed.stored.reshape(-1) if packed.present else np.zeros(TILE, np.int8)
         kind = "int8_t" if tiles.dtype == np.int8 else "uint8_t"
         names = [("(const int8_t *)" if kind == "uint8_t" else "") + self.array(kind, f"{suffix}_tiles", tiles, 32)]
+        if self.shared is not None and rows:
+            self.shared.add(weights[:rows], packed, names[0])
         names.append(self.array("uint8_t", f"{suffix}_index", packed.index) if len(packed.index) else "0")
         names.append(self.array("int32_t", f"{suffix}_start", packed.start) if starts else "0")
-        return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {packed.block}, {packed.bits} }}"
+        return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {packed.block}, {packed.bits}, 0 }}"
 
     def struct(self, kind: str, fields: list[str]) -> str:
         """Define the constant that the kernel reads; its address."""

@@ -8,7 +8,7 @@ from tinyse.core.errors import ModelError
 from tinyse.export.arena import Arena
 from tinyse.export.cgates import gated, is_step, step
 from tinyse.export.cmaps import binary, concat, curve, maximum, prelu, requantize, reshape, slices
-from tinyse.export.coperator import COperator, Pack, Refusal
+from tinyse.export.coperator import COperator, Pack, Refusal, Shared
 from tinyse.export.cproducts import depthwise, lstm, maxpool, product
 from tinyse.export.packing import pack_matrix
 from tinyse.graph import ops
@@ -23,13 +23,13 @@ _KINDS: dict[type[Op], Callable[..., None]] = {
 
 
 def coperator(op: Op, name: str, label: str, part: int = 0, arena: Arena | None = None,
-              pack: Pack = pack_matrix, gate: ChannelGate | None = None) -> COperator:
-    """An operator in C; ``gate``: the channel gate that it takes into its call.
+              pack: Pack = pack_matrix, gate: ChannelGate | None = None, shared: Shared | None = None) -> COperator:
+    """An operator in C; ``gate``: the channel gate that it takes into its call, ``shared``: what others defined.
 
     Raises:
         ModelError: its kernel cannot do it; the message names operator and tensor.
     """
-    made = COperator(op, name, label, part, arena, pack)
+    made = COperator(op, name, label, part, arena, pack, shared=shared)
     try:
         _limited(op)
         if gate is not None:

@@ -17,8 +17,8 @@ from tinyse.graph.ops import Conv, Depthwise, Lstm, MatMul, MaxPool, Op
 from tinyse.graph.products import limits, reals
 
 
-def scratch(op: Op) -> int:
-    """Bytes that an operator's kernel wants while it runs."""
+def scratch(op: Op, tails: bool = False) -> int:
+    """Bytes that an operator's kernel wants while it runs; ``tails``: where matrices are parts of wider ones."""
     if isinstance(op, Lstm):
         widths = [_up(width, TILE) for width in (op.x.channels, op.units)]
         room = max(GROUP * width * (bits_of(np.stack([getattr(gate, part) for gate in op.gates])) < 8)
@@ -28,7 +28,8 @@ def scratch(op: Op) -> int:
         return 0
     rows, columns = (_up(size, multiple) for size, multiple in (
         (op.out.channels, GROUP), (op.weights.values[0].size, TILE)))
-    gathered = columns * op.x.grid.dtype.itemsize * (not _direct(op))
+    tail = tails and columns != op.weights.values[0].size
+    gathered = columns * op.x.grid.dtype.itemsize * (tail or not _direct(op))
     # Where weights are unpacked: all of them once, or, where they are read once, a group of rows at a time.
     room = (rows if op.out.size > op.out.channels else GROUP) * columns * (bits_of(op.weights.values) < 8)
     return room + gathered + (4 * rows + 2 * columns if op.x.grid.bits <= 8 else 8 * rows)
@@ -125,10 +126,10 @@ def product(made: COperator, op: MatMul | Conv) -> None:
         raise Refusal("a map of more than 65535 positions")
     taps = weights.astype(np.int64)
     starts = padded(start(op, taps), len(rows)) if made.bits == 8 else np.zeros(len(rows), np.int64)
-    matrix = made.matrix("weights", rows, starts, made.bits == 8)
-    fields = [matrix, output(made, op, len(rows)), str(patch), str(int(not direct))]
-    made.call(f"tinyse_product{made.bits}", made.struct("product", fields), made.pointer(op.x), made.pointer(op.out),
-              f"arena + {made.at(op.out, SCRATCH)}")
+    matrix = made.matrix("weights", rows, starts, made.bits == 8, len(weights))
+    fields = [matrix, output(made, op, len(rows)), str(patch), str(int(made.tail or not direct))]
+    made.call(f"tinyse_product{'_within' * made.within}{made.bits}", made.struct("product", fields),
+              made.pointer(op.x), made.pointer(op.out), f"arena + {made.at(op.out, SCRATCH)}")
 
 
 def depthwise(made: COperator, op: Depthwise) -> None:

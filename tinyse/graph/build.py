@@ -44,19 +44,21 @@ class Build:
         x: the input's node.
     """
 
-    def __init__(self, shape: Shape, name: str = "features", flat: bool = False) -> None:
-        """Begin with an input of ``shape`` (rows, width, channels); ``flat`` as an LSTM wants it."""
+    def __init__(self, shape: Shape, name: str = "features", flat: bool = False, bits: int = 8) -> None:
+        """Begin with an input of ``shape`` (rows, width, channels), ``flat`` as an LSTM wants it; a wave: 16 bits."""
         self._nodes: list[Node] = []
         self._shapes: dict[str, Shape] = {}
         self._results: list[Result] = []
         self._scores: list[str] = []
         self._extra: list[Result] = []
-        self.x = self.add(InputLayer(*shape, flat), name=name)
+        self._begun, self._tag = 0, ""
+        self.x = self.add(InputLayer(*shape, flat, bits), name=name)
 
     def add(self, layer: Layer, *ins: str, name: str = "", weights: str = "") -> str:
         """Append a layer; its name is its kind with a running number unless given."""
-        number = sum(node.layer.kind == layer.kind for node in self._nodes)
-        made = Node(name or f"{layer.kind}_{number}", layer, ins, len(self._results), weights)
+        number = sum(node.layer.kind == layer.kind for node in self._nodes[self._begun:])
+        alike, name = f"{layer.kind}_{number}", name or f"{layer.kind}_{number}{self._tag}"
+        made = Node(name, layer, ins, len(self._results), alike if self._tag else weights, bool(self._tag))
         if missing := [read for read in ins if read not in self._shapes]:
             raise ModelError(f"{made.name} reads {missing[0]!r}, which is not before it")
         try:
@@ -71,9 +73,9 @@ class Build:
         return self.add(DenseLayer(units, activation, **settings), x)
 
     def conv(self, x: str, units: int, kernel: Pair = (1, 1), stride: Pair = (1, 1), activation: str = "linear",
-             dilation: Pair = (1, 1), same: bool = True) -> str:
+             dilation: Pair = (1, 1), same: bool = True, wide: str = "") -> str:
         """A convolution, causal over rows."""
-        return self.add(ConvLayer(units, kernel, stride, dilation, same, activation),
+        return self.add(ConvLayer(units, kernel, stride, dilation, same, activation, wide),
                         self._with_past(x, kernel, stride, dilation))
 
     def depthwise(self, x: str, kernel: Pair, stride: Pair = (1, 1), activation: str = "linear",
@@ -83,9 +85,9 @@ class Build:
         return self.add(layer, self._with_past(x, kernel, stride, dilation))
 
     def upsample(self, x: str, units: int, factor: Pair = (1, 2), kernel: Pair = (1, 3),
-                 activation: str = "linear") -> str:
+                 activation: str = "linear", wide: str = "") -> str:
         """More width, or more rows by the causal transposed convolution."""
-        return self.add(UpsampleLayer(units, factor, kernel, activation),
+        return self.add(UpsampleLayer(units, factor, kernel, activation, wide),
                         self._with_past(x, kernel, (1, 1), (1, 1)))
 
     def _with_past(self, x: str, kernel: Pair, stride: Pair, dilation: Pair) -> str:
@@ -100,13 +102,13 @@ class Build:
         """A GRU at every position, weights shared."""
         return self.add(GruLayer(units, **settings), x)
 
-    def past(self, x: str, rows: int) -> str:
-        """The last rows of the frame before, in front of this frame's."""
-        return self.add(PastLayer(rows), x)
+    def past(self, x: str, rows: int, late: bool = False) -> str:
+        """The last rows of the frame before, in front of this frame's; ``late``: no more rows than there were."""
+        return self.add(PastLayer(rows, late), x)
 
-    def join(self, how: str, *ins: str) -> str:
-        """"add", "mul" or "concat"."""
-        return self.add(JoinLayer(how), *ins)
+    def join(self, how: str, *ins: str, activation: str = "linear") -> str:
+        """"add", and "relu" after it, "mul" or "concat"."""
+        return self.add(JoinLayer(how, activation), *ins)
 
     def glu(self, x: str, units: int, kernel: Pair = (1, 1)) -> str:
         """A convolution times the sigmoid of another."""
@@ -139,6 +141,13 @@ class Build:
     def shape(self, x: str) -> Shape:
         """(rows, width, channels) of a node so far."""
         return self._shapes[x]
+
+    def width(self, tag: str = "") -> None:
+        """Begin the network at a width of its own, a part; the last, without a tag, has the weights of all.
+
+        Call by call it must be the same network: ``Node.slim`` says what they share.
+        """
+        self._begun, self._tag = len(self._nodes), f"_{tag}" if tag else ""
 
     def exit(self, result: str, score: str = "") -> None:
         """Close a part: ``result`` is what a frame gives that stops here, ``score`` how sure it is."""

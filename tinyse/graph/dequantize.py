@@ -42,6 +42,8 @@ def dequantized(plan: Plan, net: Net, ends: Ends, name: str = "model", family: s
     Raises:
         ModelError: it is another network; the message names the layer.
     """
+    if net.widths:
+        raise ModelError(f"{name}: a network of several widths is not read back", "give the run's float.npz")
     zeros = {each: np.zeros(array.shape, np.float32) for each, array in net.arrays.items()}
     try:
         lifting = _Lifting(fold(Model(net, zeros, ends)).net, plan)

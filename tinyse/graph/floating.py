@@ -75,7 +75,7 @@ class Floating:
         return {each.tensor: made[each.node] for each in (*self.net.results, *self.net.extra) if each.node}
 
     def _forward(self, node: Node, ins: list[Real], note: Note) -> Real:
-        arrays = {array.name: self._arrays[f"{node.owner}/{array.name}"]
+        arrays = {array.name: self._arrays[f"{node.owner}/{array.name}"][tuple(map(slice, array.dims))]
                   for array in node.layer.arrays(*self.net.shapes_in(node))}
         try:
             return FORWARD[type(node.layer)](node.layer, arrays, ins, note)
@@ -203,7 +203,8 @@ def _gru(layer: GruLayer, arrays: dict[str, Real], ins: list[Real], note: Note) 
 def _past(layer: PastLayer, arrays: dict[str, Real], ins: list[Real], note: Note) -> Real:
     frames, rows, width, channels = ins[0].shape
     line = np.pad(ins[0].reshape(frames * rows, width, channels), ((layer.rows, 0), (0, 0), (0, 0)))
-    return np.stack([line[time * rows : (time + 1) * rows + layer.rows] for time in range(frames)])
+    whole = layer.shape((rows, width, channels))[0]
+    return np.stack([line[time * rows : time * rows + whole] for time in range(frames)])
 
 
 def _join(layer: JoinLayer, arrays: dict[str, Real], ins: list[Real], note: Note) -> Real:
@@ -213,6 +214,7 @@ def _join(layer: JoinLayer, arrays: dict[str, Real], ins: list[Real], note: Note
         made = ins[0]
         for other in ins[1:]:
             made = made + other if layer.how == "add" else made * other
+    made = ACTIVATIONS[layer.activation](made)
     note("out", made)
     return made
 

@@ -86,6 +86,11 @@ class Grid:
         scale = 2.0 ** (1 - bits)
         return Grid(scale, 128 - (1 << (bits - 1))) if bits <= 8 else Grid(scale, 0, 16)
 
+    @property
+    def widened(self) -> Grid:
+        """The grid of 16 bits on a power of two that covers it; itself where it has more than 8."""
+        return self if self.bits > 8 else Grid.of_power(self.low, self.high)
+
     def span(self, bits: int) -> tuple[float, float]:
         """The range of which ``of_range`` made an int8 grid."""
         return self.scale * (128 - (1 << bits) - self.zero_point), self.high
@@ -117,7 +122,9 @@ class Grid:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The range that ``of_range`` makes this grid of: its ends, or the float32 beside one."""
+        """The range that ``of_range``, of 16 bits ``widened``, makes this grid of: its ends, or a float32 beside."""
+        if self.bits > 8:
+            return 0.98 * self.low, 0.98 * self.high
         low, high = ([end, *(float(np.nextafter(np.float32(end), np.float32(way))) for way in (np.inf, -np.inf))]
                      for end in (self.low, self.high))
         near = ((one, other) for one in low for other in high)

@@ -55,6 +55,7 @@ class Lowering:
     def __init__(self, net: Net, arrays: Mapping[str, Real], ranges: Ranges) -> None:
         self.net, self._arrays, self._ranges = net, arrays, ranges
         self._owner = {node.name: node.owner for node in net.nodes}
+        self._slim = {node.name: node for node in net.nodes if node.slim}
         self._named = {result.node: result.tensor for result in (*net.results, *net.extra) if result.node}
         self.made: dict[str, Tensor] = {}
         self._ops: list[ops.Op] = []
@@ -104,6 +105,11 @@ class Lowering:
         """A float32 array of a node, as stored."""
         return np.asarray(self._arrays[f"{self._owner[name]}/{array}"], np.float32)
 
+    def _kept(self, key: str) -> str:
+        """The name of a range or state, "node.suffix", under which its keeper has it."""
+        node, dot, suffix = key.partition(".")
+        return f"{self._slim[node].keeper}{dot}{suffix}" if node in self._slim else key
+
     def _range(self, key: str) -> tuple[float, float]:
         try:
             low, high = (float(value) for value in self._ranges[key])
@@ -115,6 +121,7 @@ class Lowering:
 
     def grid(self, key: str) -> Grid:
         """The grid of an activation or a state, "node.suffix", of as many bits as the network says."""
+        key = self._kept(key)
         node, _, suffix = key.partition(".")
         return self.net[node].layer.grid(suffix, self.net.bits_of(key), lambda: self._range(key))
 
@@ -139,7 +146,19 @@ class Lowering:
         shape[axis] = -1
         values = quantize_weights(kernel, scales.reshape(shape), bits)
         steps = bias_steps(bias, x.scale, scales, 31 if x.bits <= 8 else 47, name)
-        return Weights(np.ascontiguousarray(values), scales, steps, bits)
+        return self.cut(Weights(np.ascontiguousarray(values), scales, steps, bits), name)
+
+    def cut(self, made: Weights, name: str) -> Weights:
+        """Of a node at another width than its weights' the first inputs and outputs; else as it is.
+
+        The integers are those of the whole, whose scales they keep.
+        """
+        if name not in self._slim:
+            return made
+        node = self._slim[name]
+        units, inputs = self.net.shapes[name][2] * getattr(node.layer, "steps", 1), self.net.shapes_in(node)[0][2]
+        values = np.ascontiguousarray(made.values[:units, ..., :inputs])
+        return Weights(values, made.scales[:units], made.bias[:units], made.bits)
 
     def gate(self, matrix: Real, bias: Real | None, x: Grid, name: str,
              bits: int) -> tuple[NDArray[np.int8], float, NDArray]:
@@ -167,7 +186,7 @@ class Lowering:
 
     def past(self, name: str, shape: tuple[int, ...], grid: Grid) -> Tensor:
         """What a state was before this frame."""
-        return Tensor(name, shape, grid)
+        return Tensor(self._kept(name), shape, grid)
 
     def state(self, past: Tensor, fresh: Tensor) -> Tensor:
         """Let ``fresh`` be the next frame's ``past``; gives ``fresh``."""
@@ -180,12 +199,17 @@ class Lowering:
         return op.out
 
     def activated(self, name: str, activation: str, make: Callable[[Tensor, Fused], ops.Op], shape: tuple[int, ...],
-                  key: str = "") -> Tensor:
-        """A product and its activation; ``key`` names the range where it is not "name.out"."""
-        table = activation in ("sigmoid", "tanh")
-        grid = STEP if activation == "step" else self.grid(key or f"{name}.out")
-        out = Tensor(name, shape, grid) if table else self.tensor(name, shape, grid)
+                  key: str = "", wide: str = "") -> Tensor:
+        """A product and its activation; ``key`` names the range where it is not "name.out".
+
+        ``wide``: the product is of 16 bits; "in": what it gives is put on 8.
+        """
+        table, key = activation in ("sigmoid", "tanh"), key or f"{name}.out"
+        grid = STEP if activation == "step" else self.grid(key).widened if wide else self.grid(key)
+        out = Tensor(name, shape, grid) if table else self.tensor(f"{name}.wide" if wide == "in" else name, shape, grid)
         made = self.add(make(out, Fused.RELU if activation in ("relu", "step") else Fused.NONE))
+        if wide == "in":
+            return self.requantized(made, self.grid(key), name)
         if not table:
             return made
         after = self._named.get(name, f"{name}.{activation}")

@@ -29,7 +29,8 @@ class Node:
 
     Attributes:
         name: unique. layer: what it is. ins: names of the nodes it reads. part: which part it belongs to.
-        weights: the node whose arrays it uses; "" for its own.
+        weights: the node whose arrays it uses; "" for its own. slim: whether it is that node at another width: its
+            arrays are the first of the other's on every axis, and it has the other's ranges and states.
     """
 
     name: str
@@ -37,11 +38,17 @@ class Node:
     ins: tuple[str, ...] = ()
     part: int = 0
     weights: str = ""
+    slim: bool = False
 
     @property
     def owner(self) -> str:
         """The node whose arrays it uses."""
         return self.weights or self.name
+
+    @property
+    def keeper(self) -> str:
+        """The node whose ranges and states it has."""
+        return self.weights if self.slim else self.name
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,9 @@ class Net:
                 raise ModelError(f"{node.name}: an input reads nothing, everything else something")
             if not part <= node.part < len(self.results):
                 raise ModelError(f"{node.name}: part {node.part} is out of order")
+            if node.slim and not any(other.name == node.weights and other.layer.kind == node.layer.kind
+                                     for other in self.nodes):
+                raise ModelError(f"{node.name} is {node.weights} at another width, which is not there")
             seen.add(node.name)
             part = node.part
         for result in (*self.results, *self.extra):
@@ -124,7 +134,16 @@ class Net:
     def ranges(self) -> tuple[str, ...]:
         """Names of the ranges that are learnt or calibrated: the input's name, then "node.suffix"."""
         return tuple(f"{node.name}.{suffix}" if suffix else node.name
-                     for node in self.nodes for suffix in node.layer.ranges())
+                     for node in self.nodes if not node.slim for suffix in node.layer.ranges())
+
+    @cached_property
+    def widths(self) -> dict[str, tuple[int, ...]]:
+        """Channels of every node that is there at several widths, exit by exit, by the name of the last; else empty."""
+        found: dict[str, list[int]] = {}
+        for node in self.nodes:
+            if node.slim:
+                found.setdefault(node.weights, []).append(self.shapes[node.name][2])
+        return {name: (*counts, self.shapes[name][2]) for name, counts in found.items()}
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int]]:
@@ -137,7 +156,7 @@ class Net:
             if array.matrix:
                 gates = self[name.split("/")[0]].layer.gates if "gate" in array.axes else ()
                 found |= dict.fromkeys([f"{name}.{gate}" for gate in gates] or [name], WEIGHT_BITS)
-        for node in self.nodes:
+        for node in (node for node in self.nodes if not node.slim):
             found |= {f"{node.name}.{suffix}" if suffix else node.name: limits
                       for suffix, limits in node.layer.places().items()}
         return found
@@ -231,7 +250,7 @@ class Net:
     @property
     def states(self) -> dict[str, Shape]:
         """What persists between frames, by "node.suffix"."""
-        return {f"{node.name}.{suffix}": shape for node in self.nodes
+        return {f"{node.keeper}.{suffix}": shape for node in self.nodes
                 for suffix, shape in node.layer.state_shapes(*self.shapes_in(node)).items()}
 
     def readers(self, name: str) -> tuple[Node, ...]:
@@ -241,7 +260,8 @@ class Net:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         nodes = [{"name": n.name, "kind": n.layer.kind, **asdict(n.layer), "ins": list(n.ins), "part": n.part,
-                  **({"weights": n.weights} if n.weights else {})} for n in self.nodes]
+                  **({"weights": n.weights} if n.weights else {}), **({"slim": True} if n.slim else {})}
+                 for n in self.nodes]
         return {"nodes": nodes, "results": [asdict(r) for r in self.results], "policy": policy_json(self.policy),
                 "extra": [asdict(r) for r in self.extra], **({"bits": dict(self.bits)} if self.bits else {})}
 
@@ -270,8 +290,8 @@ class Net:
 
 def _node(entry: dict[str, Any]) -> Node:
     placed = {key: entry.pop(key) for key in ("name", "ins", "part")}
-    weights, kind = entry.pop("weights", ""), entry.pop("kind")
-    return Node(placed["name"], _settings(LAYERS[kind], entry), tuple(placed["ins"]), placed["part"], weights)
+    weights, slim, kind = entry.pop("weights", ""), entry.pop("slim", False), entry.pop("kind")
+    return Node(placed["name"], _settings(LAYERS[kind], entry), tuple(placed["ins"]), placed["part"], weights, slim)
 
 
 def _settings(kind: Any, values: dict[str, Any]) -> Any:

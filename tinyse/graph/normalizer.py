@@ -15,7 +15,7 @@ PRODUCTS = ("dense", "conv", "depthwise", "upsample")
 
 
 def _takes_scale(net: Net, node: Node) -> bool:
-    shared = node.weights or any(other.weights == node.name for other in net.nodes)
+    shared = (node.weights and not node.slim) or any(o.weights == node.name and not o.slim for o in net.nodes)
     joint = isinstance(node.layer, GruLayer) and node.layer.joint
     return node.layer.kind in (*PRODUCTS, "lstm", "gru") and not shared and not joint
 
@@ -51,7 +51,7 @@ def normalizable(net: Net) -> str:
 def unnormalized(net: Net, arrays: Mapping[str, Real], shift: float, scale: float) -> dict[str, Real]:
     """Arrays of a network that was given (feature - shift) / scale and is given features instead."""
     made = dict(arrays)
-    for node in {node.name: node for node in _readers(net)[0]}.values():
+    for node in {node.owner: net[node.owner] for node in _readers(net)[0]}.values():
         kernel, bias = f"{node.name}/kernel", f"{node.name}/bias"
         made[kernel] = (arrays[kernel] / np.float32(scale)).astype(np.float32)
         if shift:

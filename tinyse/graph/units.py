@@ -158,10 +158,12 @@ def units_of(net: Net) -> Units:
     sets, made = Channels(), dict[str, Labels]()
     for node in net.nodes:
         made[node.name] = _outputs(sets, net, node, [made[name] for name in node.ins])
-        if node.weights:  # what two nodes share they read and make alike
+    for node in net.nodes:
+        if node.weights:  # what two nodes share they read and make alike, of two widths the first ones
             owner = net[node.weights]
             for one, other in zip((*owner.ins, owner.name), (*node.ins, node.name), strict=True):
-                sets.unite(made[one], made[other])
+                count = len(made[other]) if node.slim else len(made[one])
+                sets.unite(made[one][:count], made[other])
     settings = asdict(net.policy).values()
     named = {name for value in settings for name in (value if isinstance(value, tuple) else (value,))}
     for name in made:

@@ -18,6 +18,7 @@ from tinyse.train.gated import Gated, pick
 from tinyse.train.keras import tf
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
+from tinyse.train.slimming import at_each
 
 LOGIT_LIMIT = 6.0
 GATE_LIMIT, NEW_LIMIT = 4.0, 2.5
@@ -41,7 +42,8 @@ def learn_ranges(network: Network, mixer: Mixer, size: int, first_batch: int) ->
 
     def run(features: Any) -> Any:
         seen: dict[str, Any] = {}
-        network.run(features, network.zero_states(features.shape[1]), seen)
+        width = at_each(network.net, features) if network.net.widths else None
+        network.run(features, network.zero_states(features.shape[1]), seen, route=width)
         return {name: (tf.reduce_min(seen[name]), tf.reduce_max(seen[name])) for name in network.net.ranges}
 
     run = tf.function(run)

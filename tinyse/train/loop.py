@@ -37,6 +37,7 @@ from tinyse.train.result import TrainResult, finish
 from tinyse.train.resume import save_run
 from tinyse.train.routing import RoutedLanes, Toll
 from tinyse.train.skipping import GatedLanes
+from tinyse.train.slimming import SlimLanes
 from tinyse.train.stages import Stages, goes_on, restart
 from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import Validation
@@ -98,7 +99,9 @@ class Run:
         begin, end, _ = self._phase_bounds()
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
                  self.teacher, self.staged.weights if self.staged else train.exits, self.whole)
-        if self.budget is None:
+        if self.network.net.widths:
+            self.lanes = SlimLanes(*given, part=self.recipe.route)
+        elif self.budget is None:
             self.lanes = Lanes(*given)
         elif isinstance(self.budget, Toll):
             self.lanes = RoutedLanes(*given, budget=self.budget)
@@ -193,7 +196,7 @@ class Run:
         """What the recipe prunes, clusters and skips."""
         steps = self.recipe.train.compress_steps
         self.pruning = make_compression(self.recipe, self.network, self.float_end, steps)
-        if self.network.net.route is not None:
+        if self.network.net.route is not None and not self.network.net.widths:
             self.budget = Toll(self.recipe.route, self.network.net, self.float_end, steps)
         elif (part := self.recipe.skip).enabled:
             begin, end = (self.float_end + int(share * steps) for share in (part.begin, part.end))
@@ -234,14 +237,15 @@ class Run:
             self._score()
 
     def _score(self) -> None:
+        learnt = self.budget is not None or bool(self.network.net.widths)  # what a frame runs
         with at_once():
             self.score = score = self.validation.si_sdr(
-                self.network, self.staged.exit if self.staged else -1, self.budget is not None)
+                self.network, self.staged.exit if self.staged else -1, learnt)
         rate = self.validation.update_rate
         row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
         if self.pruning is not None:
             row["sparsity"] = zero_share(self.network)
-        if rate is not None and self.budget is not None:
+        if rate is not None and learnt:
             row["update_rate" if self.recipe.skip.enabled else "cost"] = rate
         if self.validation.open_share is not None:
             row["open_share"] = self.validation.open_share

@@ -26,6 +26,7 @@ from tinyse.graph.normalizer import normalizable, unnormalized
 from tinyse.train.arithmetic import to_grid
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
+from tinyse.train.widths import width_masks
 
 States = dict[str, tuple[Any, ...]]
 GATE_BIAS = 1.0
@@ -67,13 +68,13 @@ class Network(tf_keras.Model):
     def _build(self, net: Net) -> None:
         object.__setattr__(self, "net", net)
         made: dict[str, Twin] = {}
-        for node in net.nodes[1:]:
+        for node in sorted(net.nodes[1:], key=lambda node: node.slim):  # whose weights come last
             made[node.name] = twin = TWINS[node.layer.kind](node, net.shapes_in(node), made.get(node.weights))
             for array in node.layer.arrays(*net.shapes_in(node)):
                 if array.matrix and min(tops := net.tops(f"{node.owner}/{array.name}")) < 127:
                     columns = np.repeat(np.array(tops, np.float32), array.dims[-1])
                     twin.tops[array.name] = columns if "gate" in array.axes else columns[0]
-        self.twins = list(made.values())
+        self.twins = [made[node.name] for node in net.nodes[1:]]
 
     def twin(self, name: str) -> Twin:
         """The twin of a node."""
@@ -132,7 +133,9 @@ class Network(tf_keras.Model):
             statistics: receives each norm's batch mean and variance, which it then uses.
             held: from ``held``.
             route: of a router's network, from its choice [T, B, exits] to 1 for the exit of each frame, else 0. GRUs of
-                a part that the exit does not need keep their states; without it every part moves on.
+                a part that the exit does not need keep their states; without it every part moves on. Of a network of
+                several widths the widest part alone runs, its channels 0 where the frame's width has none; without a
+                router it is given None.
 
         Returns:
             A result a part [T, B, outputs], None where a part gives none; the states after the last frame.
@@ -143,19 +146,26 @@ class Network(tf_keras.Model):
         if observe is not None:
             observe[source.name] = features
         values = {source.name: tf.reshape(x, (frames, batch, *self.net.shapes[source.name]))}
-        after, chosen, opened = dict(states), None, None
+        after, chosen, opened, widths = dict(states), None, None, self.net.widths if route is not None else {}
+        masks: dict[str, Any] = {}
         for part in range(len(self.net.results)):
-            if chosen is not None:
+            if widths and part >= (self.net.route is not None):
+                if part < len(self.net.results) - 1:
+                    continue
+                if route is not None and self.net.route is None:
+                    chosen = route(None)
+                masks = width_masks(widths, chosen)
+            elif chosen is not None:
                 needed_by = [float(part in self.net.needs[at]) for at in self.net.exits]
                 opened = tf.tensordot(chosen, tf.constant(needed_by, chosen.dtype), 1)
-            values, after = self.run_part(part, values, after, held, Seen(observe, statistics, opened))
+            values, after = self.run_part(part, values, after, held, Seen(observe, statistics, opened, masks))
             if route is not None and part == 0:
                 chosen = route(tf.reshape(values[self.choice.name], (frames, batch, -1)))
         flat = {name: tf.reshape(value, (frames, batch, -1)) for name, value in values.items()
                 if any(name == result.node for result in (*self.net.results, *self.net.extra))}
         if observe is not None:
             observe.update({result.tensor: flat[result.node] for result in self.net.extra})
-        return [flat[result.node] if result.node else None for result in self.net.results], after
+        return [flat.get(result.node) for result in self.net.results], after
 
     def run_part(self, part: int, values: dict[str, Any], states: States, held: dict[str, Any] | None,
                  seen: Seen) -> tuple[dict[str, Any], States]:
@@ -165,7 +175,8 @@ class Network(tf_keras.Model):
             if twin.node.part == part:
                 kept = twin.held() if held is None else held[twin.name]
                 ins = tuple(values[name] for name in twin.node.ins)
-                values[twin.name], state = twin.run(ins, states.get(twin.name, ()), kept, seen)
+                made, state = twin.run(ins, states.get(twin.name, ()), kept, seen)
+                values[twin.name] = made * seen.masks[twin.name] if twin.name in seen.masks else made
                 if twin.name in states:
                     states[twin.name] = state
         return values, states
@@ -299,12 +310,13 @@ class StreamingNetwork:
     def reset(self) -> None:
         """Back to zero states."""
         self._states = self.network.zero_states(1)
+        self._keeper = {node.name: node.keeper for node in self.network.net.nodes if node.name in self._states}
 
     def step(self, feature: NDArray[np.float32]) -> NDArray[np.float32]:
-        """feature [inputs] -> the last result [outputs], every part run; the states move on by one frame."""
+        """feature [inputs] -> the last result [outputs]; the states of what it needs move on by one frame."""
         net = self.network.net
         values = {net.input.name: feature}
-        for part in range(len(net.results)):
+        for part in net.needs[-1]:
             values |= self.step_part(part, values)
         return values[net.results[-1].node].reshape(-1)
 
@@ -317,5 +329,8 @@ class StreamingNetwork:
                 # TensorFlow multiplies by 1 / scale, which takes a feature on a boundary across it
                 value = self._grid.dequantize(self._grid.quantize(value))
             values[name] = tf.constant(np.reshape(value, (1, 1, *shapes[name])), tf.float32)
-        made, self._states = self._run(part, values, self._states)
+        made, after = self._run(part, values, {name: self._states[kept] for name, kept in self._keeper.items()})
+        for name, kept in self._keeper.items():
+            if self.network.net[name].part == part:
+                self._states[kept] = after[name]
         return {name: value.numpy()[0, 0] for name, value in made.items() if name not in given}

@@ -67,7 +67,6 @@ class TrainPart:
 
     ``loss``: ``mixed`` is SI-SDR and the compressed spectrum, ``levelled`` the same with every mixture's spectrum taken
     at one level: softer speech weighs as much as louder.
-
     ``validate_apart``: each validation mixture has a speech and a noise of its own, in place of the same at each SNR.
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
@@ -165,12 +164,14 @@ class RoutePart:
     """A router, of a family that has one; begin and end are shares of the compressed phase, in which it is trained.
 
     ``cost``: MACs of a mean frame as a share of those of the last exit, the router's included; reached at ``end`` by a
-    controller.
+    controller. ``efficiency``, ``balance``: in its place for several widths (``tinyse.train.slimming``).
     """
 
     cost: float = within(0.01, 1, default=0.5)
     begin: float = within(0, 1, default=0.0)
     end: float = within(0, 1, default=0.4)
+    efficiency: float = within(0, 1000, default=1.0)
+    balance: float = within(0, 1000, default=0.1)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def routed(network: Network, features: Any) -> tuple[Any, Any]:
         return found[0]
 
     results, _ = network.run(features, network.zero_states(features.shape[1]), route=route)
-    return chosen([result for result in results if result is not None], found[0]), found[0]
+    masks = [result for result in results if result is not None]
+    return masks[0] if network.net.widths else chosen(masks, found[0]), found[0]
 
 
 class Toll(Budget):

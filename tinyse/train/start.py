@@ -110,6 +110,10 @@ def check_losses(recipe: Recipe, net: Net) -> None:
     """
     if isinstance(net.policy, Route):
         _check_route(recipe, net)
+    if net.widths and (recipe.train.order != "joint" or len(recipe.train.exits) > 1
+                       or recipe.prune.method != "none" or recipe.cluster.values):
+        raise RecipeError(f"family: {recipe.family}: several widths are trained together and whole",
+                          "leave train.order, train.exits, prune and cluster out")
     if isinstance(net.policy, Exit):
         raise RecipeError(f"family: {recipe.family}: the scores of exits have no loss", "exits without scores")
     if recipe.gates.share is not None and not gate_nodes(net):
@@ -128,9 +132,9 @@ def _check_route(recipe: Recipe, net: Net) -> None:
         raise RecipeError(f"{where}: a router of {logits} choices for {exits} exits", "one each")
     held = [node.name for node in net.nodes if node.part and node.layer.kind != "gru"
             and node.layer.state_shapes(*net.shapes_in(node))]
-    if held:
+    if held and not net.widths:
         raise RecipeError(f"{where}: {held[0]}: a router is trained with states of GRUs only", "exits, or a budget")
-    if ends.result.kind != "gains":
+    if ends.result.kind != "gains" and not net.widths:
         raise RecipeError(f"{where}: a router is trained for gains, and ends.result is {ends.result.kind}", "gains")
     if recipe.skip.enabled or recipe.prune.method != "none":
         raise RecipeError(f"{where}: a router with a Skip RNN or pruning is not trained", "leave skip and prune out")

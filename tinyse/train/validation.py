@@ -17,6 +17,7 @@ from tinyse.train.keras import tf
 from tinyse.train.network import Network
 from tinyse.train.routing import exit_costs
 from tinyse.train.routing import routed as route
+from tinyse.train.slimming import at_width
 
 SNRS = (-6, -3, 0, 3, 6, 9)
 SECONDS = 4.0
@@ -33,7 +34,8 @@ def _si_sdr(estimate: NDArray[Any], clean: NDArray[Any]) -> NDArray[Any]:
 def _whole(network: Network, features: Any, at: int) -> tuple[Any, Any]:
     """The result of part ``at``, and where there are gates their share of open channels, [B] times."""
     seen: dict[str, Any] = {}
-    results, _ = network.run(features, network.zero_states(features.shape[1]), seen)
+    width = at_width(network.net, features) if network.net.widths else None
+    results, _ = network.run(features, network.zero_states(features.shape[1]), seen, route=width)
     if not (gates := network.channel_gates):
         return results[at], None
     return results[at], tf.fill((features.shape[1],), tf.reduce_mean(by_channel(seen, "open", gates)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +13,7 @@ from tinyse.core.errors import ModelError
 from tinyse.graph import ops
 from tinyse.graph.grid import STEP, Grid
 from tinyse.graph.layers.base import Array, Layer, Shape, Span, in_step, positive, refuse
-from tinyse.graph.tensor import Tensor, window
+from tinyse.graph.tensor import Fused, Tensor, window
 
 if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
@@ -27,7 +28,8 @@ class InputLayer(Layer):
     """What the network is given: one frame.
 
     Attributes:
-        rows, width, channels: its shape. flat: three axes, [1, 1, channels], as an LSTM wants it.
+        rows, width, channels: its shape. flat: three axes, [1, 1, channels], as an LSTM wants it. bits: 8, or 16: a
+            waveform between -1 and 1.
     """
 
     kind: ClassVar[str] = "input"
@@ -35,6 +37,11 @@ class InputLayer(Layer):
     width: int
     channels: int
     flat: bool = False
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise refuse(self, f"bits = {self.bits!r}", "8 or 16")
 
     def shape(self, *ins: Shape) -> Shape:
         """(rows, width, channels)."""
@@ -43,6 +50,18 @@ class InputLayer(Layer):
     def ranges(self) -> tuple[str, ...]:
         """Its own name, without a suffix."""
         return ("",)
+
+    def places(self) -> dict[str, tuple[int, int]]:
+        """None of a wave."""
+        return {} if self.bits == 16 else super().places()
+
+    def snapped(self, suffix: str, low: float, high: float, bits: int = 8) -> Span:
+        """Of a wave the whole of -1 to 1."""
+        return (-1.0, 1.0) if self.bits == 16 else super().snapped(suffix, low, high, bits)
+
+    def grid(self, suffix: str, bits: int, span: Callable[[], Span]) -> Grid:
+        """Of its range; of a wave 2^-15."""
+        return Grid.of_power(*span()) if self.bits == 16 else super().grid(suffix, bits, span)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """A tensor that nobody writes."""
@@ -54,19 +73,21 @@ class InputLayer(Layer):
 class PastLayer(Layer):
     """The last ``rows`` rows of the frame before, then this frame's: the one layer that knows time.
 
-    Streamed it is a state and a concat; over a sequence it is zeros in front.
+    Streamed it is a state and a concat; over a sequence it is zeros in front. ``late``: the last rows of this frame's
+    are left out, so that what it reads comes ``rows`` rows later.
     """
 
     kind: ClassVar[str] = "past"
     fixed_units: ClassVar[bool] = True
     rows: int
+    late: bool = False
 
     def __post_init__(self) -> None:
         positive(self, rows=self.rows)
 
     def shape(self, *ins: Shape) -> Shape:
-        """(rows more, width, channels)."""
-        return ins[0][0] + self.rows, ins[0][1], ins[0][2]
+        """(rows more, width, channels); as many as they were where it is late."""
+        return ins[0][0] + self.rows * (not self.late), ins[0][1], ins[0][2]
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """The rows kept."""
@@ -76,24 +97,32 @@ class PastLayer(Layer):
         """Concat over rows; the state is what a Slice takes of its end (of the frame alone, where that suffices)."""
         x = ins[0]
         past = low.past(f"{name}.past", (1, self.rows, *x.shape[2:]), x.grid)
-        joined = low.concat(name, (past, x), axis=1)
+        joined = low.concat(f"{name}.all" if self.late else name, (past, x), axis=1)
         begin = joined.shape[1] - self.rows
         kept = low.tensor(f"{name}.kept", past.shape, x.grid)
         low.state(past, low.add(ops.Slice((joined,), kept, begin=(0, begin, 0, 0))))
-        return joined
+        if not self.late:
+            return joined
+        return low.add(ops.Slice((joined,), low.tensor(name, x.shape, x.grid), begin=(0, 0, 0, 0)))
 
 
 @dataclass(frozen=True)
 class JoinLayer(Layer):
-    """Two maps as one: "add", "mul" (the second may be one row, position or channel: a gate) or "concat" (channels)."""
+    """Two maps as one: "add", "mul" (the second may be one row, position or channel: a gate) or "concat" (channels).
+
+    A sum of maps of 16 bits has 16. ``activation``: "relu", of a sum.
+    """
 
     kind: ClassVar[str] = "join"
     fixed_units: ClassVar[bool] = True
     how: str = "add"
+    activation: str = "linear"
 
     def __post_init__(self) -> None:
         if self.how not in ("add", "mul", "concat"):
             raise refuse(self, f"how = {self.how!r}", "add, mul or concat")
+        if self.activation not in ("linear", *(["relu"] if self.how == "add" else [])):
+            raise refuse(self, f"{self.how} and {self.activation!r}", "relu after a sum, or linear")
 
     def shape(self, *ins: Shape) -> Shape:
         """The broadcast shape, or with all channels."""
@@ -121,13 +150,18 @@ class JoinLayer(Layer):
         """Of the result; a concat puts its inputs on one grid, which is the widest."""
         return ("out",)
 
+    def wide(self, *ins: Grid) -> bool:
+        """Whether it is of 16 bits."""
+        return self.how == "add" and all(grid.bits > 8 for grid in ins)
+
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """ADD, MUL or CONCATENATION."""
         grid = low.grid(f"{name}.out")
+        grid = grid.widened if self.wide(*(t.grid for t in ins)) else grid
         if self.how == "concat":
             return low.concat(name, tuple(low.requantized(t, grid, f"{name}.{n}") for n, t in enumerate(ins)))
-        kind = ops.Add if self.how == "add" else ops.Mul
-        return low.add(kind(ins, low.tensor(name, tuple(np.broadcast_shapes(*(t.shape for t in ins))), grid)))
+        kind, fused = ops.Add if self.how == "add" else ops.Mul, Fused.RELU if self.activation == "relu" else Fused.NONE
+        return low.add(kind(ins, low.tensor(name, tuple(np.broadcast_shapes(*(t.shape for t in ins))), grid), fused))
 
 
 @dataclass(frozen=True)

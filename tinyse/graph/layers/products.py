@@ -69,13 +69,25 @@ class DenseLayer(Layer):
                              lambda out, fused: kind((ins[0],), out, made, fused), (*ins[0].shape[:-1], self.units))
 
 
+def entered(x: Grid, wide: str) -> Grid:
+    """The grid on which what a product reads enters it."""
+    return x.widened if wide else x
+
+
+def known_width(layer: Layer, wide: str, activation: str) -> None:
+    """Raises ModelError for a ``wide`` that is not known, or that the activation has no form for."""
+    if wide not in ("", "in", "out") or (wide and (layer.fixed_units or activation not in ("linear", "relu"))):
+        raise refuse(layer, f"wide = {wide!r} of {activation}", "in or out, of linear or relu")
+
+
 @dataclass(frozen=True)
 class ConvLayer(Layer):
     """A convolution over rows (time) and width (frequency).
 
     Attributes:
         units: output channels. kernel, stride, dilation: (rows, width). same: pad the width with zeros so that it
-            shrinks by the stride alone.
+            shrinks by the stride alone. wide: a product of 16 bits, for waveforms: "in": of an input of 16 bits, and
+            what it gives has 8; "out": the other way round.
     """
 
     kind: ClassVar[str] = "conv"
@@ -85,10 +97,12 @@ class ConvLayer(Layer):
     dilation: Pair = (1, 1)
     same: bool = True
     activation: str = "linear"
+    wide: str = ""
 
     def __post_init__(self) -> None:
         positive(self, units=self.units, kernel=min(self.kernel), stride=min(self.stride), dilation=min(self.dilation))
         known_activation(self, self.activation)
+        known_width(self, self.wide, self.activation)
 
     def pad(self, width: int) -> Pair:
         """Zeros before and after the width, TFLite's SAME: the odd one comes after."""
@@ -117,16 +131,17 @@ class ConvLayer(Layer):
 
     def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
         """The one there is."""
-        return (("bias", "kernel", x.scale),)
+        return (("bias", "kernel", entered(x, self.wide).scale),)
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Conv, then the activation."""
+        x = low.requantized(ins[0], entered(ins[0].grid, self.wide), f"{name}.x")
         kernel = np.moveaxis(low.array(name, "kernel"), -1, 0)
-        made = low.weights(kernel, low.array(name, "bias"), ins[0].grid, name)
-        pad = self.pad(ins[0].shape[2])
-        shape = window(ins[0].shape, self.kernel, self.stride, self.dilation, pad, self.units)
+        made = low.weights(kernel, low.array(name, "bias"), x.grid, name)
+        pad = self.pad(x.shape[2])
+        shape = window(x.shape, self.kernel, self.stride, self.dilation, pad, self.units)
         return low.activated(name, self.activation, lambda out, fused: ops.Conv(
-            (ins[0],), out, made, fused, self.stride, self.dilation, pad), shape)
+            (x,), out, made, fused, self.stride, self.dilation, pad), shape, wide=self.wide)
 
 
 @dataclass(frozen=True)
@@ -164,7 +179,8 @@ class UpsampleLayer(Layer):
     width with kernel k, that of kernel k x factor.
 
     Attributes:
-        units: output channels. factor: (rows, width), one of them 1. kernel: (rows, width) on the coarse map.
+        units: output channels. factor: (rows, width), one of them 1. kernel: (rows, width) on the coarse map. wide: a
+            convolution's.
     """
 
     kind: ClassVar[str] = "upsample"
@@ -172,10 +188,12 @@ class UpsampleLayer(Layer):
     factor: Pair = (1, 2)
     kernel: Pair = (1, 3)
     activation: str = "linear"
+    wide: str = ""
 
     def __post_init__(self) -> None:
         positive(self, units=self.units, factor=min(self.factor), kernel=min(self.kernel))
         known_activation(self, self.activation)
+        known_width(self, self.wide, self.activation)
         if min(self.factor) != 1:
             raise refuse(self, f"a factor of {list(self.factor)}", "one of rows and width at a time")
 
@@ -211,12 +229,13 @@ class UpsampleLayer(Layer):
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Conv, the activation, Reshape."""
+        x = low.requantized(ins[0], entered(ins[0].grid, self.wide), f"{name}.x")
         kernel = low.array(name, "kernel")
         flat = np.moveaxis(kernel.reshape(*kernel.shape[:3], -1), -1, 0)
-        made = low.weights(flat, np.tile(low.array(name, "bias"), self.steps), ins[0].grid, name)
-        pad = self._conv.pad(ins[0].shape[2])
-        shape = window(ins[0].shape, self.kernel, (1, 1), (1, 1), pad, len(flat))
+        made = low.weights(flat, np.tile(low.array(name, "bias"), self.steps), x.grid, name)
+        pad = self._conv.pad(x.shape[2])
+        shape = window(x.shape, self.kernel, (1, 1), (1, 1), pad, len(flat))
         coarse = low.activated(f"{name}.coarse", self.activation, lambda out, fused: ops.Conv(
-            (ins[0],), out, made, fused, (1, 1), (1, 1), pad), shape, f"{name}.out")
+            (x,), out, made, fused, (1, 1), (1, 1), pad), shape, f"{name}.out", self.wide)
         fine = (1, shape[1] * self.factor[0], shape[2] * self.factor[1], self.units)
         return low.add(ops.Reshape((coarse,), low.tensor(name, fine, coarse.grid)))

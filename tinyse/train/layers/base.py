@@ -11,8 +11,8 @@ A tensor of a sequence is [T, B, rows, width, channels], real values throughout;
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tinyse.graph.grid import Grid
@@ -32,11 +32,13 @@ class Seen:
         statistics: receives (mean, variance) of the batch by a norm's name; None: norms use their running ones.
         opened: [T, B] of 0 and 1: whether a GRU's state moves on in a frame; None: in all. What it gives is what it
             would, had it.
+        masks: [T, B, 1, 1, channels] of 0 and 1 by a node's name, where what it gives is as narrow as a frame has it.
     """
 
     ranges: dict[str, Any] | None = None
     statistics: dict[str, tuple[Any, Any]] | None = None
     opened: Any = None
+    masks: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Twin(tf_keras.layers.Layer):

@@ -17,7 +17,7 @@ from tinyse.train.arithmetic import Matrix
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.gru_steps import Columns, Places, Steps, recurrence
-from tinyse.train.layers.plain import requantized
+from tinyse.train.layers.requantization import requantized
 
 OUT = Grid(2.0**-7)
 """What leaves the layer."""

@@ -7,10 +7,11 @@ from typing import Any
 from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import Grid
 from tinyse.graph.layers.plain import EPSILON
-from tinyse.train.arithmetic import Rescale, added, curved, limits, rescaled, ste, to_grid, whole
+from tinyse.train.arithmetic import Rescale, added, curved, rescaled, ste, whole
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.product import windows
+from tinyse.train.layers.requantization import onto, requantized
 
 MOMENTUM = 0.99
 """Of a norm's running mean and variance, a step (Keras' default)."""
@@ -23,35 +24,14 @@ class PastTwin(Twin):
         """The state is [B, rows kept, width, channels]."""
         x, kept = xs[0], self.layer.rows
         frames, rows = x.shape[0], x.shape[2]
+        whole = self.layer.shape(*self.ins)[0]
         if kept <= rows:
             before = tf.concat([state[0][tf.newaxis], x[:-1, :, rows - kept :]], 0)
-            return tf.concat([before, x], 2), (x[-1, :, rows - kept :],)
+            return tf.concat([before, x], 2)[:, :, :whole], (x[-1, :, rows - kept :],)
         flat = tf.reshape(tf.transpose(x, (0, 2, 1, 3, 4)), (frames * rows, x.shape[1], *x.shape[3:]))
         flat = tf.concat([tf.transpose(state[0], (1, 0, 2, 3)), flat], 0)
-        each = [flat[at : at + (frames - 1) * rows + 1 : rows] for at in range(kept + rows)]
+        each = [flat[at : at + (frames - 1) * rows + 1 : rows] for at in range(whole)]
         return tf.stack(each, 2), (tf.transpose(flat[-kept:], (1, 0, 2, 3)),)
-
-
-def onto(real: Any, steps: Any, grid: Grid) -> Any:
-    """Integers ``steps`` as values of ``grid``, clamped, with the gradient of ``real``."""
-    low, high = limits(grid)
-    clamped = tf.cast(tf.clip_by_value(steps, low, high), real.dtype) * grid.scale
-    return ste(clamped, tf.clip_by_value(real, low * grid.scale, high * grid.scale))
-
-
-def requantized(x: Any, grid: Grid, out: Grid, exact: bool, twice: bool = False) -> Any:
-    """Values of ``grid`` on ``out``; as they are where it is the same.
-
-    Args:
-        twice: rounded as the operator does, twice, in the fast arithmetic too. From 2^-9 to 2^-7 every other value
-            depends on it, from 2^-15 one in 128, which training need not know.
-    """
-    if grid == out:
-        return x
-    if not (exact or twice):
-        return onto(x, to_grid(x, out), out)
-    dtype = tf.float64 if exact else x.dtype
-    return onto(x, Rescale.of(tf.constant(grid.scale / out.scale, dtype))(whole(x, grid, dtype)), out)
 
 
 class JoinTwin(Twin):
@@ -66,8 +46,11 @@ class JoinTwin(Twin):
             y = tf.concat(parts, -1)
         else:
             y = xs[0] + xs[1] if how == "add" else xs[0] * xs[1]
+            steps = None if out is None else self._steps(xs, y, out)
+            if self.layer.activation == "relu":
+                y, steps = tf.nn.relu(y), None if steps is None else tf.maximum(steps, 0.0)
             if out is not None:
-                y = onto(y, self._steps(xs, y, out), out)
+                y = onto(y, steps, out)
         self.note(seen, "out", y)
         return y, ()
 
@@ -82,7 +65,7 @@ class JoinTwin(Twin):
 
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
         """Of the range."""
-        return ranges("out")
+        return ranges("out").widened if self.layer.wide(*grids) else ranges("out")
 
 
 class ActivationTwin(Twin):

@@ -14,9 +14,11 @@ import numpy as np
 from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import STEP, Grid
 from tinyse.graph.layers import ConvLayer
+from tinyse.graph.layers.products import entered
 from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste, step_slope, whole
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
+from tinyse.train.layers.requantization import requantized
 
 Pair = tuple[int, int]
 
@@ -54,10 +56,25 @@ class ProductTwin(Twin):
 
     def held(self) -> Any:
         """Kernel and bias, on the grids a Matrix."""
+        if self.node.slim:
+            return self._cut(self._owner.held())
         kernel, bias = self.matrix()
         if not self.grids:
             return kernel, bias
         return Matrix.of(kernel, bias, self.grids[0], self.exact, self.tops.get("kernel"))
+
+    def _cut(self, held: Any) -> Any:
+        """The first inputs and outputs of the weights of the whole."""
+        inputs, columns = self.ins[0][2], self.units * getattr(self.layer, "steps", 1)
+
+        def first(kernel: Any) -> Any:
+            taps = tf.reshape(kernel, (-1, self._owner.ins[0][2], kernel.shape[1]))
+            return tf.reshape(taps[:, :inputs, :columns], (-1, columns))
+
+        if not isinstance(held, Matrix):
+            return first(held[0]), held[1][:columns]
+        return Matrix(first(held.kernel), held.bias[:columns], held.scale[:columns], first(held.values),
+                      held.steps[:columns], held.unit[:columns])
 
     def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
         """The product at every position, then the activation."""
@@ -125,7 +142,32 @@ class DenseTwin(ProductTwin):
 
 
 class ConvTwin(ProductTwin):
-    """A convolution: its windows as rows."""
+    """A convolution: its windows as rows.
+
+    Attributes:
+        given: grid of what it reads, which a wide one puts on another first.
+    """
+
+    given: Grid | None = None
+
+    def quantize(self, grids: tuple[Grid, ...], ranges: Range, exact: bool) -> Grid:
+        """A wide one's product reads and gives 16 bits."""
+        self.given = grids[0]
+        return super().quantize((entered(grids[0], self.layer.wide),), ranges, exact)
+
+    def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
+        """The product's, or 8 bits."""
+        out = super().out_grid(grids, ranges)
+        if self.layer.wide:
+            self.pre = ranges("out").widened
+        return self.pre if self.layer.wide == "out" and self.pre is not None else out
+
+    def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
+        """The product between what a wide one is put on."""
+        if not self.layer.wide or self.given is None or self.pre is None or self.out is None:
+            return super().run(xs, state, held, seen)
+        y, state = super().run((requantized(xs[0], self.given, self.grids[0], self.exact),), state, held, seen)
+        return requantized(y, self.pre, self.out, self.exact), state
 
     def matrix(self) -> tuple[Any, Any]:
         """Kernel [kt * kf * in, unit] and bias."""
