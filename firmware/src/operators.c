@@ -61,19 +61,24 @@ static const uint8_t *unpack(const uint8_t *from, uint32_t bits, uint32_t rows, 
   return from;
 }
 
-/* sums of the next `rows` rows; `room` for eight of them where they are packed. */
-static void multiply(tinyse_cursor *at, uint32_t bits, int8_t *room, const tinyse_operand *x, int32_t *sums,
-                     uint32_t rows) {
-  if (bits == 8) {
-    tinyse_kernel_multiply(at, x, sums, rows);
-    return;
-  }
+static void multiply_packed(tinyse_cursor *at, uint32_t bits, int8_t *room, const tinyse_operand *x, int32_t *sums,
+                            uint32_t rows) {
   for (; rows > 0; rows -= 8u, sums += 8) {
     const uint32_t tiles = tiles_of_8(at->index, at->columns, at->block);
     const uint8_t *rest = unpack((const uint8_t *)at->tiles, bits, tiles * at->block, room);
     at->tiles = room;
     tinyse_kernel_multiply(at, x, sums, 8);
     at->tiles = (const int8_t *)rest;
+  }
+}
+
+/* sums of the next `rows` rows; `room` for eight of them where they are packed. */
+static inline void multiply(tinyse_cursor *at, uint32_t bits, int8_t *room, const tinyse_operand *x, int32_t *sums,
+                            uint32_t rows) {
+  if (bits == 8) {
+    tinyse_kernel_multiply(at, x, sums, rows);
+  } else {
+    multiply_packed(at, bits, room, x, sums, rows);
   }
 }
 
@@ -94,20 +99,22 @@ static void multiply16(const tinyse_matrix *matrix, int8_t *room, const int16_t 
   }
 }
 
-/* The matrix with its tiles as int8 where several positions read them. */
-static tinyse_matrix unpacked(const tinyse_matrix *matrix, uint32_t positions, int8_t *room) {
-  tinyse_matrix made = *matrix;
-  if (made.bits < 8 && positions > 1) {
-    uint32_t tiles = 0;
-    const uint8_t *index = made.index;
-    for (uint32_t row = 0; row < made.rows; row += made.block) {
-      tiles += index == NULL ? made.columns : *index;
-      index = index == NULL ? NULL : index + 1u + *index;
-    }
-    unpack((const uint8_t *)made.tiles, made.bits, tiles * made.block, room);
-    made.tiles = room;
-    made.bits = 8;
+/* The matrix, or `made` of it with its tiles as int8 where several positions read them. */
+static const tinyse_matrix *unpacked(const tinyse_matrix *matrix, uint32_t positions, int8_t *room,
+                                     tinyse_matrix *made) {
+  if (matrix->bits == 8 || positions == 1) {
+    return matrix;
   }
+  uint32_t tiles = 0;
+  const uint8_t *index = matrix->index;
+  for (uint32_t row = 0; row < matrix->rows; row += matrix->block) {
+    tiles += index == NULL ? matrix->columns : *index;
+    index = index == NULL ? NULL : index + 1u + *index;
+  }
+  unpack((const uint8_t *)matrix->tiles, matrix->bits, tiles * matrix->block, room);
+  *made = *matrix;
+  made->tiles = room;
+  made->bits = 8;
   return made;
 }
 
@@ -168,15 +175,16 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
   int16_t *operand = (int16_t *)(void *)(sums + product->weights.rows);
   uint8_t *gathered = (uint8_t *)(operand + TILE * columns);
   int8_t *room = (int8_t *)(gathered + (product->gathers ? TILE * columns : 0));
-  const tinyse_matrix weights = unpacked(&product->weights, (uint32_t)patch->rows * patch->width, room);
+  tinyse_matrix made;
+  const tinyse_matrix *weights = unpacked(&product->weights, (uint32_t)patch->rows * patch->width, room, &made);
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
       const int8_t *from =
         product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, 4, gathered)
                          : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
-      tinyse_cursor cursor = begin(&weights);
-      multiply(&cursor, weights.bits, room, tinyse_kernel_operand(from, columns, operand), sums, weights.rows);
+      tinyse_cursor cursor = begin(weights);
+      multiply(&cursor, weights->bits, room, tinyse_kernel_operand(from, columns, operand), sums, weights->rows);
       tinyse_kernel_scale(&product->output, sums, y);
     }
   }
@@ -232,12 +240,13 @@ void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *
   int64_t *sums = (int64_t *)(void *)scratch;
   uint8_t *gathered = (uint8_t *)(sums + product->weights.rows);
   int8_t *room = (int8_t *)(gathered + (product->gathers ? 2u * TILE * product->weights.columns : 0));
-  const tinyse_matrix weights = unpacked(&product->weights, (uint32_t)patch->rows * patch->width, room);
+  tinyse_matrix made;
+  const tinyse_matrix *weights = unpacked(&product->weights, (uint32_t)patch->rows * patch->width, room, &made);
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += output.channels) {
       const uint8_t *from = window(patch, (const uint8_t *)x, row, at, 2, gathered);
-      multiply16(&weights, room, (const int16_t *)(const void *)from, sums);
+      multiply16(weights, room, (const int16_t *)(const void *)from, sums);
       for (uint32_t i = 0; i < output.channels; ++i) {
         y[i] = tinyse_scale16(&output, i, sums[i]);
       }
