@@ -89,7 +89,7 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
 
         with progress_bars() as progress:
             found = train_quality(loaded, folder, Path(where), progress, resume)
-        click.echo(f"validation Pearson {found.pearson:.3f}, error {found.rmse:.3f} MOS at step {found.step} (measured)")
+        click.echo(f"validation Pearson {found.pearson:.3f}, error {found.rmse:.3f} MOS (measured)")
         click.echo(f"wrote {found.folder}: model.npz, float.npz, log.csv")
         return
     with progress_bars() as progress:

@@ -1,8 +1,8 @@
-"""Speech quality by binary activation maps (Miccini et al., arXiv 2407.04578): log mel of 5 s to one MOS, 45,697 weights.
+"""Speech quality by binary maps (Miccini et al., arXiv 2407.04578): log mel of 5 s to one MOS by 45,697 weights.
 
-Four convolutions of 3 x 3, each under a Heaviside step and the largest of 2 x 2, the last under the largest of all; then
-64, 64, 1 units. With ``activation="relu"`` the same network with real maps. The paper's network sees a window at once.
-This one is a stream, since a Net is one: a step takes 8 frames, and what lies before it are states, two rows a
+Four convolutions of 3 x 3, each under a Heaviside step and the largest of 2 x 2, the last under the largest of all;
+then 64, 64, 1 units. With ``activation="relu"`` the same network with real maps. The paper's network sees a window at
+once. This one is a stream, as every Net: a step takes 8 frames, and what lies before it are states, two rows a
 convolution and the largest of each step of the window (docs/quality.md). So there is a score every 160 ms.
 """
 

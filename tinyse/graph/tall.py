@@ -47,8 +47,9 @@ class Tall:
 
     def reset(self) -> None:
         """Return every state to its zero point."""
-        self._kept = {state.past.name: np.zeros(state.past.shape[1:], np.bool_ if state.past.grid == STEP
-                                                else np.float32) for state in self.graph.states}
+        self._kept: dict[str, Array] = {
+            state.past.name: np.zeros(state.past.shape[1:], np.bool_ if state.past.grid == STEP else np.float32)
+            for state in self.graph.states}
 
     def run(self, frames: Array) -> Array:
         """Frames [n, ...] on the input's grid to outputs [n, size] on the output's; the states move on by n."""
@@ -94,7 +95,8 @@ def _windows(op: ops.Conv) -> Callable[[Array], Array]:
     values, bias, peak = op.weights.values, op.weights.bias, _peak(op.x)
     bound = int(np.abs(values.astype(np.int64)).reshape(len(values), -1).sum(1).max()) * peak
     kind = np.float32 if bound + int(np.abs(bias).max(initial=0)) < 2**24 else np.float64
-    matrix, shift = np.ascontiguousarray(values.reshape(len(values), -1).T, kind), bias.astype(kind)
+    matrix: Any = np.ascontiguousarray(values.reshape(len(values), -1).T, kind)
+    shift = bias.astype(kind)
     spans = [(k - 1) * d + 1 for k, d in zip(op.kernel, op.dilation, strict=True)]
 
     def run(x: Array) -> Array:

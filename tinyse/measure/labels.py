@@ -1,7 +1,7 @@
 """Labels for a quality predictor: mixtures of a corpus, unprocessed and enhanced, with the WB-PESQ of each.
 
-Mixture n of a split is a function of the corpus, the seed and n, so that an interrupted run goes on where it was. Splits
-share no speaker and no noise: they are the corpus's own.
+Mixture n of a split is a function of the corpus, the seed and n, so an interrupted run goes on where it was. Splits are
+the corpus's own, which share no speaker and no noise.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Maker:
         length = int(round(self.wanted.seconds * RATE))
         speech, _ = sentence(self.corpus, self.speakers[int(rng.integers(len(self.speakers)))], length, rng)
         noise = piece(self.corpus, self.noises[int(rng.integers(len(self.noises)))], length, rng)
-        snr = float(rng.uniform(*self.wanted.snr_db))
+        snr = float(rng.uniform(self.wanted.snr_db[0], self.wanted.snr_db[-1]))
         gain = np.float32(10 ** (self.wanted.level_db / 20) / max(active_level(speech), 1e-6))
         noisy, clean = mix_at_snr(speech * gain, noise, snr)
         return noisy, clean, snr, rng

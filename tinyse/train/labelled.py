@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class LabelsPart:
     level_db: float = within(-60, 0, default=-26.0)
     enhancers: tuple[str, ...] = ("tinylstm-small", "tinylstm-unit", "tinylstm-robust", "subband-small")
     clean: float = within(0, 1, default=0.05)
-    gain_db: float = within(0, 40, default=9.0)
+    gain_db: float = within(0, 40, default=12.0)
     dropout: float = within(0, 0.9, default=0.1)
 
     def count(self, split: str) -> int:
@@ -70,7 +71,7 @@ class Labelled:
 
 def frames_of(ends: Ends, seconds: float) -> int:
     """Frames of a clip that a predictor is shown: whole steps of them."""
-    return int(seconds * ends.frames_per_second) // ends.rows * ends.rows
+    return int(seconds * ends.framing.rate / ends.framing.hop) // ends.rows * ends.rows
 
 
 def logs_of(wave: Real, ends: Ends, seconds: float) -> NDArray[np.float16]:
@@ -81,7 +82,7 @@ def logs_of(wave: Real, ends: Ends, seconds: float) -> NDArray[np.float16]:
     return np.log(power + FAINTEST).astype(np.float16)
 
 
-def features_of(logs: NDArray[np.float16], ends: Ends, gain_db: Real | float = 0.0) -> Real:
+def features_of(logs: NDArray[np.float16], ends: Ends, gain_db: NDArray[Any] | float = 0.0) -> Real:
     """A predictor's input, float32 [..., frames, bands], of kept logs; ``gain_db``: [...], the sound's gain."""
     moved = logs.astype(np.float32) + np.asarray(gain_db, np.float32)[..., None, None] * np.float32(np.log(10) / 10)
     feature = ends.feature

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tinyse.core.errors import RecipeError
 from tinyse.graph.layers import ConvLayer, DenseLayer, PastLayer, PoolLayer
 from tinyse.graph.net import Net, Node
@@ -18,6 +20,10 @@ from tinyse.train.keras import tf
 
 ACTIVATIONS = {"linear": tf.identity, "relu": tf.nn.relu, "sigmoid": tf.sigmoid, "tanh": tf.tanh, "step": heaviside}
 LAYERS = ("past", "conv", "pool", "dense")
+
+
+def _activation(node: Node) -> str:
+    return str(getattr(node.layer, "activation", "linear"))
 
 
 class Maps:
@@ -43,32 +49,61 @@ class Maps:
             past = isinstance(node.layer, PastLayer)
             self._taken[node.name] = self._taken[node.ins[0]] if past else net.shapes[node.name][0]
 
-    def run(self, features: Any, keep: Any = None) -> Any:
+    def run(self, features: Any, keep: Any = None, settle: Any = None) -> Any:
         """Answers of every step, [clips, steps, outputs], of features [clips, frames, row] from zero states.
 
-        ``keep``: gives a pooled map of training with some of it dropped.
+        A step or a ReLU waits until a product reads it: the largest of steps is the step of the largest, of a quarter
+        of the map, and zeros above a map stay zeros. So a slope is that at the largest.
+
+        Args:
+            keep: gives a map as training should have it, with some of it dropped.
+            settle: is shown every map before its step or ReLU, with the node that made it; gives what takes its place.
         """
-        rows, width, channels = self.net.shapes[self.net.input.name]
-        x = tf.reshape(features, (-1, features.shape[1], width, channels))
-        values, waiting = {self.net.input.name: x}, {}
+        width, channels = self.net.shapes[self.net.input.name][1:]
+        values = {self.net.input.name: tf.reshape(features, (-1, features.shape[1], width, channels))}
+        waiting: dict[str, Node] = {}
         for node in self.net.nodes[1:]:
-            x = self._layer(node, values[node.ins[0]])
-            how = getattr(node.layer, "activation", "linear")
-            how = waiting.pop(node.ins[0], how)
-            readers = self.net.readers(node.name)
-            if how in ("step", "relu") and len(readers) == 1 and isinstance(readers[0].layer, PoolLayer):
-                waiting[node.name] = how  # the largest of steps is the step of the largest, of a quarter of the map
+            x, made = values[node.ins[0]], waiting.get(node.ins[0])
+            if made is not None and isinstance(node.layer, PastLayer | PoolLayer):
+                waiting[node.name] = made
+            elif made is not None:
+                x = x if settle is None else settle(made, x)
+                x = ACTIVATIONS[_activation(made)](x)
+                x = x if keep is None else keep(x)
+            x = self._layer(node, x)
+            how = _activation(node)
+            if isinstance(node.layer, ConvLayer) and how in ("step", "relu") and self._pooled(node):
+                waiting[node.name] = node
             else:
                 x = ACTIVATIONS[how](x)
-                if keep is not None and isinstance(node.layer, PoolLayer):
-                    x = keep(x)
             values[node.name] = x
         result = values[self.net.results[-1].node]
-        return tf.reshape(result, (-1, features.shape[1] // rows, result.shape[1] * result.shape[2] * result.shape[3]
-                                   // (features.shape[1] // rows)))
+        return tf.reshape(result, (-1, result.shape[1], result.shape[2] * result.shape[3]))
+
+    def _pooled(self, node: Node) -> bool:
+        readers = self.net.readers(node.name)
+        return len(readers) == 1 and isinstance(readers[0].layer, PoolLayer)
+
+    def settle(self, features: Any) -> None:
+        """Let every step be 1 in half of the places that a product sees, its sums as wide as the slope is.
+
+        With sums around 0, three quarters of four and all of the last map would be 1 in their largest.
+        """
+        def settled(node: Node, x: Any) -> Any:
+            if _activation(node) != "step":
+                return x
+            seen = x[:, x.shape[1] // 2 :].numpy().reshape(-1, x.shape[-1])
+            middle, spread = np.median(seen, axis=0), np.maximum(seen.std(axis=0), 1e-3)
+            kernel, bias = self._array(node, "kernel"), self._array(node, "bias")
+            kernel.assign(kernel / spread)
+            bias.assign((bias - middle) / spread + 0.5)
+            return (x - middle) / spread + 0.5
+
+        self.run(features, settle=settled)
 
     def _layer(self, node: Node, x: Any) -> Any:
-        layer, shape = node.layer, self.net.shapes_in(node)[0]
+        layer: Any = node.layer
+        shape = self.net.shapes_in(node)[0]
         if isinstance(layer, PastLayer):
             return tf.pad(x, ((0, 0), (layer.rows, 0), (0, 0), (0, 0)))
         if isinstance(layer, DenseLayer):

@@ -25,7 +25,8 @@ from tinyse.graph.layers import Array
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
 from tinyse.graph.snap import snap
-from tinyse.train.checkpoint import load_checkpoint, save_checkpoint
+from tinyse.sound import Ends
+from tinyse.train.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from tinyse.train.interrupt import Stop, stop_if_asked
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.labelled import Labelled, features_of
@@ -79,25 +80,33 @@ def check_predictor(recipe: Recipe) -> None:
         raise RecipeError(f"{wanted[0]}: not for a network that scores", f"leave {wanted[0].split('.')[0]} out")
     if recipe.ends.result.count != 1 or not recipe.ends.transforms:
         raise RecipeError("ends: a predictor gives one score of a spectrum", "result: {kind: score, count: 1}")
+    if len(recipe.labels.snr_db) != 2 or recipe.labels.snr_db[0] > recipe.labels.snr_db[1]:
+        raise RecipeError(f"labels.snr_db: {list(recipe.labels.snr_db)} is not a range", "[lowest, highest]")
     if not recipe.labels.train or not recipe.labels.validation:
         raise RecipeError("labels: a predictor needs train and validation mixtures", "1 of each, or more")
 
 
 def first_arrays(net: Net, seed: int, mean: float) -> dict[str, Real]:
-    """Arrays to start from: Glorot's, a step's bias where half of its units are on, the last bias the mean score."""
+    """Arrays to start from: Glorot's, the last bias the mean score."""
     rng, made = np.random.default_rng([seed, 0xF1]), {}
     for name, array in net.arrays.items():
         node = net[name.split("/")[0]]
         made[name] = _drawn(array, rng)
-        if not array.matrix:
-            half = getattr(node.layer, "activation", "") == "step"
-            made[name] += np.float32(mean if node.name == net.results[-1].node else 0.5 * half)
+        if not array.matrix and node.name == net.results[-1].node:
+            made[name] += np.float32(mean)
     return made
 
 
 def _drawn(array: Array, rng: np.random.Generator) -> Real:
     limit = math.sqrt(6.0 / max(1, sum(array.fan))) if array.init == "glorot" else 0.0
     return rng.uniform(-limit, limit, array.shape).astype(np.float32)
+
+
+def answers(run: Any, clips: Labelled, ends: Ends) -> Real:
+    """Scores of clips at their last step, float32 [clips]; ``run`` as ``Maps.run``."""
+    found = [run(tf.constant(features_of(clips.logs[at : at + AT_ONCE], ends)))[:, -1, 0].numpy()
+             for at in range(0, len(clips), AT_ONCE)]
+    return np.concatenate(found)
 
 
 class Training:
@@ -114,6 +123,7 @@ class Training:
         self.step, self.stale, self.rows = 0, 0, list[dict[str, Any]]()
         self.best: dict[str, Any] = {"pearson": -2.0, "rmse": 0.0, "step": -1}
         self.best_weights: list[Real] = []
+        self.maps.settle(tf.constant(self.batch()[0]))
         self._gradients, self._answers = tf.function(self._learn), tf.function(self.maps.run)
 
     @property
@@ -146,8 +156,8 @@ class Training:
             return tf.where(drawn >= share, x / (1 - share), 0.0)
 
         with tf.GradientTape() as tape:
-            answers = self.maps.run(features, keep if share else None)[:, -1, 0]
-            loss = tf.reduce_mean(tf.square(answers - scores))
+            given = self.maps.run(features, keep if share else None)[:, -1, 0]
+            loss = tf.reduce_mean(tf.square(given - scores))
         return loss, tape.gradient(loss, self.weights)
 
     def learn(self) -> float:
@@ -168,16 +178,10 @@ class Training:
         self.step += 1
         return float(loss)
 
-    def answers(self, clips: Labelled) -> Real:
-        """Float scores of clips as the network is now, float32 [clips]."""
-        found = [self._answers(tf.constant(features_of(clips.logs[at : at + AT_ONCE], self.ends)))[:, -1, 0].numpy()
-                 for at in range(0, len(clips), AT_ONCE)]
-        return np.concatenate(found)
-
     def validate(self, loss: float) -> None:
         """Correlation on the validation clips; the best weights are kept."""
-        answers = self.answers(self.held)
-        found = {"pearson": pearson(answers, self.held.scores), "rmse": rmse(answers, self.held.scores)}
+        given = answers(self._answers, self.held, self.ends)
+        found = {"pearson": pearson(given, self.held.scores), "rmse": rmse(given, self.held.scores)}
         self.rows.append({"step": self.step, "loss": loss, "rate": self.rate(), **found})
         self.stale += 1
         if found["pearson"] > self.best["pearson"]:
@@ -186,9 +190,8 @@ class Training:
 
     def save(self) -> None:
         """Write the checkpoint and log.csv."""
-        arrays = {f"{name}.{n}": value for name, values in (
-            ("weights", [weight.numpy() for weight in self.weights]), ("best", self.best_weights),
-            ("optimizer", [variable.numpy() for variable in self.optimizer.variables])) for n, value in enumerate(values)}
+        arrays = {**pack("weights", self.weights), **pack("optimizer", self.optimizer.variables)}
+        arrays |= {f"best.{n}": value for n, value in enumerate(self.best_weights)}
         save_checkpoint(self.checkpoint, {"step": self.step, "stale": self.stale, "rows": self.rows, "best": self.best,
                                           "recipe": self.recipe.identity(), "corpus": self.corpus_hash}, arrays)
         text = io.StringIO()
@@ -206,14 +209,10 @@ class Training:
         state, arrays = load_checkpoint(self.checkpoint)
         if state.get("recipe") != self.recipe.identity() or state.get("corpus") != self.corpus_hash:
             raise TrainingError(f"{self.checkpoint}: written by another recipe or corpus", "train into another folder")
-        try:
-            self.step, self.stale, self.rows, self.best = (state[key] for key in ("step", "stale", "rows", "best"))
-            for name, variables in (("weights", self.weights), ("optimizer", self.optimizer.variables)):
-                for n, variable in enumerate(variables):
-                    variable.assign(arrays[f"{name}.{n}"])
-            self.best_weights = [arrays[f"best.{n}"] for n in range(len(self.weights))] if "best.0" in arrays else []
-        except (KeyError, ValueError) as error:
-            raise TrainingError(f"{self.checkpoint}: damaged checkpoint", "delete it and train again") from error
+        self.step, self.stale, self.rows, self.best = (state[key] for key in ("step", "stale", "rows", "best"))
+        unpack("weights", self.weights, arrays)
+        unpack("optimizer", self.optimizer.variables, arrays)
+        self.best_weights = [arrays[f"best.{n}"] for n in range(len(self.weights))] if "best.0" in arrays else []
 
     def run(self, progress: Progress = silent) -> Predictor:
         """To the end, or until validation has not risen for ``train.patience`` times.
@@ -244,7 +243,9 @@ class Training:
         arrays = {name: variable.numpy() for name, variable in self.maps.variables.items()}
         whole = Model(self.net, arrays, self.ends, None, meta, Path(self.recipe.family).stem)
         count = min(len(self.held), CALIBRATION * self.ends.inputs // math.prod(self.held.logs.shape[1:]))
-        steps = features_of(self.held.logs[:count], self.ends).reshape(-1, self.ends.inputs)
+        gain = self.recipe.labels.gain_db
+        steps = features_of(self.held.logs[:count], self.ends, np.linspace(-gain, gain, count))
+        steps = steps.reshape(-1, self.ends.inputs)
         ranges = calibrate(whole, steps)
         last = f"{self.net.results[-1].node}.out"
         ranges[last] = (ranges[last][0], max(ranges[last][1], HIGHEST))
