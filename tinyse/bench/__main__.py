@@ -119,6 +119,19 @@ def corpus(hours: str, docs: Path, work: Path) -> None:
     click.echo(docs / "corpus.md")
 
 
+@command.command()
+@click.option("--run", default="runs/quality", type=PATH, show_default=True, help="The run with binary maps.")
+@click.option("--real", default="runs/quality-real", type=PATH, show_default=True, help="The same with real maps.")
+@click.option("--corpus", type=PATH, help="Of the held-out clips.  [default: corpora/voices]")
+@click.option("--docs", default="docs", type=PATH, show_default=True, help="Where quality.md lies.")
+def predictor(run: Path, real: Path, corpus: Path | None, docs: Path) -> None:
+    """Hold the quality predictor to WB-PESQ and to real maps, count its memory, time it; writes docs/quality.md."""
+    from tinyse.bench.predictor import write_predictor
+
+    with progress_bars() as progress:
+        click.echo(write_predictor(run, real, corpus or Path("corpora/voices"), docs, progress))
+
+
 def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:
     return {name: place for name, place in Plan().tables.items() if not tables or name in tables}
 

@@ -80,7 +80,8 @@ def released_folders(models: Path) -> list[Path]:
     hint = "--models names a folder of released models"
     if not models.is_dir():
         raise ModelError(f"{models}: no such folder", hint)
-    folders = sorted(folder for folder in models.iterdir() if folder.is_dir() and model_of(folder) and not _scores(folder))
+    folders = sorted(folder for folder in models.iterdir()
+                     if folder.is_dir() and model_of(folder) and not _scores(folder))
     if not folders:
         raise ModelError(f"{models}: holds no */{INT8}", hint)
     return folders

@@ -18,6 +18,7 @@ import numpy as np
 
 from tinyse.core.errors import AudioError, ModelError
 from tinyse.export.bundle import INT8, model_of, open_bundle
+from tinyse.graph.graph import Graph
 from tinyse.graph.tall import Tall
 from tinyse.sound import Ends, Real, features, stft
 from tinyse.sound.audio import AudioReader
@@ -38,7 +39,7 @@ class Scorer:
         ends: what a step is. window: steps that a score is of; before as many there is none. period: seconds of one.
     """
 
-    def __init__(self, tall: Tall, ends: Ends, label: str = "model") -> None:
+    def __init__(self, graph: Graph, ends: Ends, label: str = "model") -> None:
         """Take a graph that gives one score.
 
         Raises:
@@ -46,8 +47,8 @@ class Scorer:
         """
         if ends.result.kind != "score" or ends.outputs != 1 or not ends.transforms:
             raise ModelError(f"{label}: gives {ends.result.kind}, and no quality", "give models/quality")
-        self.ends, self._tall = ends, tall
-        self.window = 1 + max((state.past.shape[1] for state in tall.graph.states), default=0)
+        self.ends, self._tall = ends, Tall(graph)
+        self.window = 1 + max((state.past.shape[1] for state in graph.states), default=0)
         self.period = ends.period * ends.rows
         self.reset()
 
@@ -66,7 +67,7 @@ class Scorer:
         plan = bundle.graph_plan()
         if len(plan.graphs) != 1:
             raise ModelError(f"{path}: {len(plan.graphs)} parts, and a predictor has one", "give models/quality")
-        return Scorer(Tall(plan.graphs[0]), bundle.ends, str(path))
+        return Scorer(plan.graphs[0], bundle.ends, str(path))
 
     @property
     def seconds(self) -> float:
@@ -159,6 +160,6 @@ def score_file(path: Path | str, scorer: Scorer) -> Quality:
     if clipped := [note for note in notes if note.startswith("clipped")]:
         raise AudioError(f"{path}: {clipped[0]}: the network has never heard clipping", "record it lower")
     if not len(scores):
-        raise AudioError(f"{path}: {seconds:.2f} s, and a score is of {scorer.seconds:.2f} s", "give more of it")
+        raise AudioError(f"{path}: is shorter than the {scorer.seconds:.2f} s that a score is of", "give more of it")
     note = level.note()
     return Quality(seconds, scores, scorer.period, scorer.seconds, (*notes, *([note] if note else [])))

@@ -23,8 +23,8 @@ from tinyse.graph.grid import STEP
 from tinyse.graph.products import Array, limits, reals
 from tinyse.graph.tensor import Fused, Tensor
 
-FARTHEST = 1 << 40
-"""No sum, and no bound of one, is larger."""
+FARTHEST = 2.0**31
+"""Sums are of 32 bits: one that would have to be larger is never reached."""
 Step = Callable[[dict[str, Array]], Array]
 
 
@@ -77,8 +77,9 @@ class Tall:
     def _line(self, op: ops.Concat) -> Step:
         past, x = op.ins
         rows, new = past.shape[1], x.shape[1]
-        made = next(other for other in self.graph.ops if other.out is self._past[past.name])
-        if not isinstance(made, ops.Slice) or made.ins[0] is not op.out or made.begin[1] != new:
+        made = next((other for other in self.graph.ops if other.out.name == self._past[past.name].name), None)
+        if not isinstance(made, ops.Slice) or made.x.name not in (op.out.name, x.name) or (
+                made.begin[1] + rows != made.x.shape[1]):
             raise ModelError(f"{past.name}: is not the last {rows} rows of the frame before", "run it frame by frame")
 
         def step(values: dict[str, Array]) -> Array:
@@ -121,14 +122,15 @@ def _finish(op: ops.Conv) -> Callable[[Array], Array]:
     grid, scaled = op.out.grid, rescaler(reals(op))
     low, high = (limit - grid.zero_point for limit in limits(grid, op.fused))
     if grid == STEP and op.fused is Fused.RELU:
-        least = first_one(scaled, len(op.weights.values))
+        least = first_one(scaled, np.asarray(reals(op)))
         return lambda sums: sums >= least.astype(sums.dtype)
     return lambda sums: np.clip(scaled(sums.astype(np.int64)), low, high).astype(np.float32)
 
 
-def first_one(scaled: Callable[[Ints], Ints], channels: int) -> Ints:
-    """The least sum of every channel that a rescaling, which never falls, takes to 1 or more: int64 [channels]."""
-    low, high = (np.full(channels, end, np.int64) for end in (-FARTHEST, FARTHEST))
+def first_one(scaled: Callable[[Ints], Ints], factors: Array) -> Ints:
+    """The least sum of every channel that a rescaling by ``factors`` > 0 takes to 1 or more: int64 [channels]."""
+    high = np.minimum(1.0 / factors + 2, FARTHEST).astype(np.int64)
+    low = np.zeros_like(high)  # 0 stays 0, and a rescaling never falls
     while (high - low > 1).any():
         middle = (low + high) >> 1
         one = scaled(middle) >= 1

@@ -90,8 +90,8 @@ def _parts(parts: PartCosts | None) -> str:
     """A table a source, where there are several."""
     if parts is None or not parts.several:
         return ""
-    return "".join(f"\n## {table.title[:1].upper()}{table.title[1:]}\n\n{table(table.header, table.rows)}\n" + "".join(
-        f"\n{note}.\n" for note in table.notes) for table in part_tables(parts))
+    return "".join(f"\n## {one.title[:1].upper()}{one.title[1:]}\n\n{table(one.header, one.rows)}\n" + "".join(
+        f"\n{note}.\n" for note in one.notes) for one in part_tables(parts))
 
 
 def _costs(costs: Profile, plan: Plan, parts: PartCosts | None, rates: tuple[float, ...]) -> Rows:

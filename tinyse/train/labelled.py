@@ -7,7 +7,7 @@ mixtures each: the mixture as it is and as enhancers leave it, with the score of
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class LabelsPart:
 
     ``train``, ``validation``, ``test``: mixtures of each split. Each is labelled as it is and after one of
     ``enhancers``, released models or folders of int8 files; ``clean`` is the share whose speech alone is labelled too.
-    ``gain_db``: training moves levels by so much up and down, which moves no label. ``dropout``: of the maps.
+    ``gain_db``: training moves levels by at most so much up or down, which moves no label. ``dropout``: of the maps.
     """
 
     train: int = within(0, 1_000_000, default=2000)
@@ -41,10 +41,11 @@ class LabelsPart:
     seconds: float = within(1, 20, default=5.0)
     snr_db: tuple[float, ...] = within(-60, 60, default=(-15.0, 25.0))
     level_db: float = within(-60, 0, default=-26.0)
-    enhancers: tuple[str, ...] = ("tinylstm-small", "tinylstm-unit", "tinylstm-robust", "subband-small")
+    enhancers: tuple[str, ...] = field(metadata={"empty": True}, default=(
+        "tinylstm-small", "tinylstm-unit", "tinylstm-robust", "subband-small"))
     clean: float = within(0, 1, default=0.05)
     gain_db: float = within(0, 40, default=12.0)
-    dropout: float = within(0, 0.9, default=0.1)
+    dropout: float = within(0, 0.9, default=0.2)
 
     def count(self, split: str) -> int:
         """Mixtures of a split."""

@@ -34,6 +34,8 @@ from tinyse.train.maps import Maps
 from tinyse.train.recipe import GatesPart, PrunePart, Recipe
 
 Real = NDArray[np.float32]
+STATE = ("step", "stale", "rows", "recent", "best")
+"""What a checkpoint holds beside the arrays."""
 COLUMNS = ("step", "loss", "rate", "pearson", "rmse")
 AT_ONCE = 16
 """Clips of a validation batch."""
@@ -120,7 +122,7 @@ class Training:
         self.weights = list(self.maps.variables.values())
         self.optimizer = tf_keras.optimizers.Adam(recipe.train.float_rate)
         self.optimizer.build(self.weights)
-        self.step, self.stale, self.rows = 0, 0, list[dict[str, Any]]()
+        self.step, self.stale, self.rows, self.recent = 0, 0, list[dict[str, Any]](), list[float]()
         self.best: dict[str, Any] = {"pearson": -2.0, "rmse": 0.0, "step": -1}
         self.best_weights: list[Real] = []
         self.maps.settle(tf.constant(self.batch()[0]))
@@ -139,14 +141,16 @@ class Training:
         return part.float_rate * min(1.0, (self.step + 1) / max(1, part.warmup)) * cosine
 
     def batch(self) -> tuple[Real, Real]:
-        """Features [clips, frames, bands] and scores [clips] of this step, every clip at another level."""
+        """Features [clips, frames, bands] and scores [clips] of this step; levels and cuts into steps are drawn."""
         clips, seed, size = len(self.data), self.recipe.seed, self.recipe.mixing.batch
         size = min(size, clips)
         epoch, at = divmod(self.step, clips // size)
         chosen = np.random.default_rng([seed, 1, epoch]).permutation(clips)[at * size : (at + 1) * size]
         gain = self.recipe.labels.gain_db
-        gains = np.random.default_rng([seed, 2, self.step]).uniform(-gain, gain, size)
-        return features_of(self.data.logs[chosen], self.ends, gains), self.data.scores[chosen]
+        rng, rows = np.random.default_rng([seed, 2, self.step]), self.ends.rows
+        gains, shifts = rng.uniform(-gain, gain, size), rng.integers(rows, size=size)
+        logs = np.stack([np.roll(one, shift, 0) for one, shift in zip(self.data.logs[chosen], shifts, strict=True)])
+        return features_of(logs, self.ends, gains), self.data.scores[chosen]
 
     def _learn(self, features: Any, scores: Any, seed: Any) -> Any:
         share = self.recipe.labels.dropout
@@ -192,8 +196,9 @@ class Training:
         """Write the checkpoint and log.csv."""
         arrays = {**pack("weights", self.weights), **pack("optimizer", self.optimizer.variables)}
         arrays |= {f"best.{n}": value for n, value in enumerate(self.best_weights)}
-        save_checkpoint(self.checkpoint, {"step": self.step, "stale": self.stale, "rows": self.rows, "best": self.best,
-                                          "recipe": self.recipe.identity(), "corpus": self.corpus_hash}, arrays)
+        state = {name: getattr(self, name) for name in STATE}
+        state |= {"recipe": self.recipe.identity(), "corpus": self.corpus_hash}
+        save_checkpoint(self.checkpoint, state, arrays)
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -209,7 +214,9 @@ class Training:
         state, arrays = load_checkpoint(self.checkpoint)
         if state.get("recipe") != self.recipe.identity() or state.get("corpus") != self.corpus_hash:
             raise TrainingError(f"{self.checkpoint}: written by another recipe or corpus", "train into another folder")
-        self.step, self.stale, self.rows, self.best = (state[key] for key in ("step", "stale", "rows", "best"))
+        if missing := [name for name in STATE if name not in state]:
+            raise TrainingError(f"{self.checkpoint}: damaged checkpoint: no {missing[0]}", "delete it and train again")
+        self.step, self.stale, self.rows, self.recent, self.best = (state[name] for name in STATE)
         unpack("weights", self.weights, arrays)
         unpack("optimizer", self.optimizer.variables, arrays)
         self.best_weights = [arrays[f"best.{n}"] for n in range(len(self.weights))] if "best.0" in arrays else []
@@ -220,16 +227,16 @@ class Training:
         Raises:
             TrainingError: stopped by a signal, after which the checkpoint is written, or the loss is not finite.
         """
-        part, recent = self.recipe.train, list[float]()
+        part = self.recipe.train
         try:
             while self.step < part.float_steps and self.stale < part.patience:
                 stop_if_asked()
-                recent = [*recent[1 - part.validate_every :], self.learn()]
+                self.recent = [*self.recent, self.learn()][-part.validate_every :]
                 if self.step % part.validate_every == 0 or self.step == part.float_steps:
-                    self.validate(float(np.mean(recent)))
+                    self.validate(float(np.mean(self.recent)))
                     self.save()
                 progress(Step("train", self.step, part.float_steps, values={
-                    "loss": recent[-1], "pearson": max(0.0, self.best["pearson"])}))
+                    "loss": self.recent[-1], "pearson": max(0.0, self.best["pearson"])}))
         except Stop as stop:
             self.save()
             raise stop.error(f"at step {self.step}; the checkpoint is written") from None
