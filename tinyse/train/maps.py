@@ -49,7 +49,7 @@ class Maps:
             past = isinstance(node.layer, PastLayer)
             self._taken[node.name] = self._taken[node.ins[0]] if past else net.shapes[node.name][0]
 
-    def run(self, features: Any, keep: Any = None, settle: Any = None) -> Any:
+    def run(self, features: Any, keep: Any = None, settle: Any = None, brief: bool = False) -> Any:
         """Answers of every step, [clips, steps, outputs], of features [clips, frames, row] from zero states.
 
         A step or a ReLU waits until a product reads it: the largest of steps is the step of the largest, of a quarter
@@ -57,6 +57,8 @@ class Maps:
 
         Args:
             keep: gives a map as training should have it, with some of it dropped.
+            brief: convolve in bfloat16, for training: maps of steps are exact in it, and a processor that has it takes
+                half the time.
             settle: is shown every map before its step or ReLU, with the node that made it; gives what takes its place.
         """
         width, channels = self.net.shapes[self.net.input.name][1:]
@@ -67,15 +69,15 @@ class Maps:
             if made is not None and isinstance(node.layer, PastLayer | PoolLayer):
                 waiting[node.name] = made
             elif made is not None:
-                x = x if settle is None else settle(made, x)
+                x = tf.cast(x, tf.float32) if settle is None else settle(made, x)
                 x = ACTIVATIONS[_activation(made)](x)
                 x = x if keep is None else keep(x)
-            x = self._layer(node, x)
+            x = self._layer(node, tf.cast(x, tf.bfloat16) if brief and isinstance(node.layer, ConvLayer) else x)
             how = _activation(node)
             if isinstance(node.layer, ConvLayer) and how in ("step", "relu") and self._pooled(node):
                 waiting[node.name] = node
             else:
-                x = ACTIVATIONS[how](x)
+                x = ACTIVATIONS[how](tf.cast(x, tf.float32))
             values[node.name] = x
         result = values[self.net.results[-1].node]
         return tf.reshape(result, (-1, result.shape[1], result.shape[2] * result.shape[3]))
@@ -113,8 +115,8 @@ class Maps:
             return tf.nn.max_pool2d(x, layer.whole(shape), stride, "VALID")
         if layer.pad(shape[1]) != (0, 0):
             x = tf.pad(x, ((0, 0), (0, 0), layer.pad(shape[1]), (0, 0)))
-        made = tf.nn.conv2d(x, self._array(node, "kernel"), stride, "VALID", dilations=layer.dilation)
-        return made + self._array(node, "bias")
+        kernel, bias = (tf.cast(self._array(node, name), x.dtype) for name in ("kernel", "bias"))
+        return tf.nn.conv2d(x, kernel, stride, "VALID", dilations=layer.dilation) + bias
 
     def _array(self, node: Node, name: str) -> Any:
         return self.variables[f"{node.owner}/{name}"]

@@ -160,7 +160,7 @@ class Training:
             return tf.where(drawn >= share, x / (1 - share), 0.0)
 
         with tf.GradientTape() as tape:
-            given = self.maps.run(features, keep if share else None)[:, -1, 0]
+            given = self.maps.run(features, keep if share else None, brief=True)[:, -1, 0]
             loss = tf.reduce_mean(tf.square(given - scores))
         return loss, tape.gradient(loss, self.weights)
 
