@@ -89,13 +89,17 @@ def check_predictor(recipe: Recipe) -> None:
 
 
 def first_arrays(net: Net, seed: int, mean: float) -> dict[str, Real]:
-    """Arrays to start from: Glorot's, the last bias the mean score."""
-    rng, made = np.random.default_rng([seed, 0xF1]), {}
-    for name, array in net.arrays.items():
-        node = net[name.split("/")[0]]
-        made[name] = _drawn(array, rng)
-        if not array.matrix and node.name == net.results[-1].node:
-            made[name] += np.float32(mean)
+    """Arrays to start from: Glorot's, first kernels that see contrasts, and answers near the mean score.
+
+    The first kernels sum to 0 over time and frequency: a level moves no score, nor does it move any PESQ.
+    """
+    rng = np.random.default_rng([seed, 0xF1])
+    made = {name: _drawn(array, rng) for name, array in net.arrays.items()}
+    first, last = next(name for name, array in net.arrays.items() if array.matrix), net.results[-1].node
+    axes = tuple(n for n, axis in enumerate(net.arrays[first].axes) if axis in ("kt", "kf"))
+    made[first] -= made[first].mean(axes, keepdims=True) if axes else np.float32(0)
+    made[f"{last}/kernel"] *= np.float32(0.1)
+    made[f"{last}/bias"] += np.float32(mean)
     return made
 
 
