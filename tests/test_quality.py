@@ -298,6 +298,8 @@ def interrupted_after(steps: int) -> pytest.MonkeyPatch:
     ({"prune": {"method": "threshold"}}, "prune.method: not for a network that scores (leave prune out)"),
     ({"skip": {"enabled": True}}, "skip.enabled: not for a network that scores (leave skip out)"),
     ({"labels": {"train": 0}}, "labels: a predictor needs train and validation mixtures (1 of each, or more)"),
+    ({"ends": {"result": {"count": 2}}},
+     "ends: a predictor gives one score of a spectrum (result: {count: 1, limit: 1})"),
     ({"labels": {"snr_db": [3, 0]}}, "labels.snr_db: [3.0, 0.0] is not a range ([lowest, highest])"),
 ])
 def test_what_a_predictor_is_not_trained_with_is_one_line(changed: dict, said: str) -> None:
@@ -306,3 +308,13 @@ def test_what_a_predictor_is_not_trained_with_is_one_line(changed: dict, said: s
     with pytest.raises(RecipeError) as caught:
         check_predictor(recipe_of({**RECIPE, **changed}, "x"))
     assert caught.value.line() == said
+
+
+def test_clips_that_are_shorter_than_the_window_are_refused(corpus, tmp_path) -> None:
+    from tinyse.studies.quality import train_quality
+
+    short = recipe_of({**RECIPE, "labels": {**RECIPE["labels"], "seconds": 0.95}}, "x")
+    with pytest.raises(RecipeError) as caught:
+        train_quality(short, tmp_path / "run", corpus.folder)
+    assert caught.value.line() == "labels.seconds: 0.95: 5 steps, and a score is of 6 (0.96 s or more)"
+    assert not (tmp_path / "run").exists()

@@ -25,9 +25,9 @@ from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.store import corpus_dir as store_dir
 from tinyse.train.interrupt import Stop, at_once, interrupts
 from tinyse.train.labelled import frames_of, read_labels
-from tinyse.train.predictor import Predictor, Training, check_predictor
+from tinyse.train.predictor import Predictor, Training, check_predictor, check_window
 from tinyse.train.recipe import Recipe, load_recipe
-from tinyse.train.start import check_net
+from tinyse.train.start import check_ends, check_net
 
 
 def train_quality(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = silent, resume: bool = False,
@@ -38,11 +38,13 @@ def train_quality(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Prog
         RecipeError: what cannot be trained or run later, before anything is. CorpusError: no corpus there.
         TrainingError: a run is there already, or was interrupted: labels and checkpoint are kept.
     """
+    check_ends(recipe.ends, scores=True)
     check_predictor(recipe)
     corpus = Corpus.open(corpus_dir)
     if (folder / "checkpoints" / "last.npz").exists() and not resume:
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
     net = recipe.net()
+    check_window(recipe, net)
     check_net(net, recipe.ends)
     with interrupts():
         try:

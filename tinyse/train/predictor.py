@@ -29,7 +29,7 @@ from tinyse.sound import Ends
 from tinyse.train.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from tinyse.train.interrupt import Stop, stop_if_asked
 from tinyse.train.keras import tf, tf_keras
-from tinyse.train.labelled import Labelled, features_of
+from tinyse.train.labelled import Labelled, features_of, frames_of
 from tinyse.train.maps import Maps
 from tinyse.train.recipe import GatesPart, PrunePart, Recipe
 
@@ -80,12 +80,25 @@ def check_predictor(recipe: Recipe) -> None:
              "train.start": recipe.train.start}
     if wanted := [key for key, value in asked.items() if value]:
         raise RecipeError(f"{wanted[0]}: not for a network that scores", f"leave {wanted[0].split('.')[0]} out")
-    if recipe.ends.result.count != 1 or not recipe.ends.transforms:
-        raise RecipeError("ends: a predictor gives one score of a spectrum", "result: {kind: score, count: 1}")
+    if (recipe.ends.result.count, recipe.ends.result.limit) != (1, 1.0) or not recipe.ends.transforms:
+        raise RecipeError("ends: a predictor gives one score of a spectrum", "result: {count: 1, limit: 1}")
     if len(recipe.labels.snr_db) != 2 or recipe.labels.snr_db[0] > recipe.labels.snr_db[1]:
         raise RecipeError(f"labels.snr_db: {list(recipe.labels.snr_db)} is not a range", "[lowest, highest]")
     if not recipe.labels.train or not recipe.labels.validation:
         raise RecipeError("labels: a predictor needs train and validation mixtures", "1 of each, or more")
+
+
+def check_window(recipe: Recipe, net: Net) -> None:
+    """See that clips are as long as what a score is of.
+
+    Raises:
+        RecipeError: they are shorter.
+    """
+    window = 1 + max((rows for rows, _, _ in net.states.values()), default=0)
+    steps = frames_of(recipe.ends, recipe.labels.seconds) // recipe.ends.rows
+    if steps < window:
+        raise RecipeError(f"labels.seconds: {recipe.labels.seconds:g}: {steps} steps, and a score is of {window}",
+                          f"{window / recipe.ends.frames_per_second:g} s or more")
 
 
 def first_arrays(net: Net, seed: int, mean: float) -> dict[str, Real]:
