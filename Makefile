@@ -52,7 +52,7 @@ system-test:
 	@scripts/system-packages "$(PYTHON)" $(APT_TEST)
 
 test: system-test setup-dev lint ## Install what the tests need and run them all
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(shell nproc) --maxprocesses 8 --dist loadfile
 
 lint: setup-dev ## ruff and mypy
 	$(PY) -m ruff check tinyse tests

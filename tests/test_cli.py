@@ -14,7 +14,7 @@ from tinyse.engines import KINDS
 
 HEAVY = {"tensorflow", "tf_keras", "numpy", "scipy", "matplotlib", "soundfile", "rich", "yaml", "onnxruntime"}
 PATHS = [*((name,) for name in COMMANDS), *(("data", name) for name in ("fetch", "import", "mix", "show")),
-         *(("firmware", name) for name in ("build", "run", "flash"))]
+         *(("firmware", name) for name in ("build", "run", "flash")), ("search", "precision")]
 
 
 def command_at(path: tuple[str, ...]) -> click.Command:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import twin_nets
 from branched import NETS, branched, inputs, normed, random_arrays, without_units
 from export_models import random_model
 
@@ -132,3 +133,13 @@ def test_a_compiled_file_is_no_start():
 def test_a_folder_without_a_model_is_no_start(tmp_path):
     with pytest.raises(ModelError, match="no model there"):
         load_start(str(tmp_path), tinylstm(128, (256, 256), (128,), 128))
+
+
+@pytest.mark.parametrize("name", [name for name in twin_nets.NETS if name.startswith("few-")])
+def test_integers_of_few_bits_give_the_same_ones(name):
+    """The bits of matrices and of what has no range are found; those of other activations are in their ranges."""
+    model = snap(twin_nets.random_model(twin_nets.NETS[name]()))
+    again = dequantized(model.plan(), twin_nets.NETS[name]().with_bits({}), model.ends)
+    assert again.plan().graphs == model.plan().graphs
+    assert again.net.bits == tuple((place, bits) for place, bits in model.net.bits
+                                   if "/" in place or place not in model.net.ranges)

@@ -140,9 +140,9 @@ def test_two_thousand_frames_of_speech(name, record_property, tmp_path):
     alone = int16(enhance_signal(noisy.astype(np.float32) / FULL_SCALE, own))
     fed = int16(enhance_signal(noisy.astype(np.float32) / FULL_SCALE, Listener(tflm(DENSE), run.features)))
     ties = fallen(run.features, own)
-    record_property("features that fell otherwise", ties)
-    record_property("dB against the host", decibels(run.samples, alone))
-    record_property("dB against the host, same features", decibels(run.samples, fed))
+    record_property("features that fell otherwise", int(ties))
+    record_property("dB against the host", float(decibels(run.samples, alone)))
+    record_property("dB against the host, same features", float(decibels(run.samples, fed)))
     assert ties <= TIES * run.features.size
     assert decibels(run.samples, fed) < QUIET
     assert decibels(run.samples, alone) < (-45.0 if ties else QUIET)

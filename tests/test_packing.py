@@ -36,7 +36,8 @@ def test_unpacks_to_what_was_packed(rows, columns, zeros, shape, block, seed):
     np.testing.assert_array_equal(packed.unpack()[:, :columns], weights)
     assert not packed.unpack()[:, columns:].any()
     np.testing.assert_array_equal(packed.start, np.arange(rows))
-    assert packed.bytes == packed.tiles.nbytes + packed.index.nbytes + 4 * rows
+    assert packed.bytes == packed.stored.nbytes + packed.index.nbytes + 4 * rows
+    assert packed.stored.nbytes == packed.tiles.nbytes * packed.bits // 8
     if block == 8:
         assert packed.present == packed.total and not len(packed.index)
     else:

@@ -81,6 +81,16 @@ NETS: dict[str, Callable[[], Net]] = {
        for reset in ("none", "before", "after") for bits in (8, 16)},
     **{f"gru-{reset}-{bits}-joint": lambda reset=reset, bits=bits: gru(reset, bits, True)
        for reset in ("none", "before") for bits in (8, 16)},
+    "few-tinylstm": lambda: tinylstm(6, (5, 4), (5,), 6).with_bits({
+        "lstm_*": 5, "lstm_0/kernel": 3, "lstm_0/kernel.g": 2, "lstm_1.c": 11, "features": 7, "dense_0*": 4}),
+    "few-dense": lambda: NETS["dense"]().with_bits({"*": 5, "dense_0/kernel": 2, "dense_0.out": 4, "features": 6}),
+    "few-everything": lambda: everything().with_bits({
+        "*": 6, "*/kernel*": 4, "conv_1/kernel": 2, "upsample_*/kernel": 3, "gru_0/*": 5, "gru_0/kernel.z": 3,
+        "gru_0.h": 10, "gru_0.n": 9, "gru_0.z": 12}),
+    **{f"few-gru-{name}": lambda net=net: net().with_bits({
+        "*": 6, "gru_0/*.n": 3, "gru_0/*.z": 2, "gru_0.h": 5, "gru_0.z*": 4})
+       for name, net in {"before-8": lambda: gru("before", 8), "after-8": lambda: gru("after", 8),
+                         "none-16-joint": lambda: gru("none", 16, True)}.items()},
 }
 
 

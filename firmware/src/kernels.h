@@ -68,7 +68,10 @@ typedef struct tinyse_patch {
   int16_t zero_point; /* what padding holds */
 } tinyse_patch;
 
-/* int8 weights in tiles of `block` rows x 16 columns, each stored row by row, 16-byte aligned. */
+/* int8 weights in tiles of `block` rows x 16 columns, each stored row by row, 16-byte aligned. Of fewer than 8 bits a
+ * row of a tile is 2 * bits bytes: (weight + 2^(bits - 1)) in planes of 4, 2 and 1 bits, those that bits is the sum of,
+ * lowest first. Weight 4 w + i is in byte i of word w, words 0 and 1 in the low half of the bytes of 4 bits, all four
+ * from the lowest on in those of 2, and bit w + 4 i of the single ones. */
 typedef struct tinyse_matrix {
   const int8_t *tiles;
   const uint8_t *index; /* per group of `block` rows: number of tiles, then their column / 16; null: all are there */
@@ -76,6 +79,7 @@ typedef struct tinyse_matrix {
   uint16_t rows;        /* a multiple of 8 */
   uint16_t columns;     /* tiles of 16 */
   uint16_t block;       /* 8 (dense), 4 or 1 */
+  uint16_t bits;        /* of a stored weight, 2..8 */
 } tinyse_matrix;
 
 /* A matrix times the window at every position: MatMul, Conv. Columns are [row][width][channel] of the window. */

@@ -11,6 +11,105 @@ static tinyse_cursor begin(const tinyse_matrix *matrix) {
   return (tinyse_cursor){matrix->tiles, matrix->index, matrix->start, matrix->columns, matrix->block};
 }
 
+/* Tiles of the next eight rows. */
+static uint32_t tiles_of_8(const uint8_t *index, uint32_t columns, uint32_t block) {
+  uint32_t tiles = index == NULL ? columns : 0;
+  for (uint32_t row = 0; index != NULL && row < 8; row += block, index += 1u + *index) {
+    tiles += *index;
+  }
+  return tiles;
+}
+
+/* `rows` rows of tiles of fewer than 8 bits, four weights at a time (kernels.h); gives the end of what was read. */
+static const uint8_t *unpack(const uint8_t *from, uint32_t bits, uint32_t rows, int8_t *to) {
+  const uint32_t sign = 0x80808080u, half = 0x01010101u << (bits - 1u);
+  for (; rows > 0; --rows, to += TILE) {
+    uint32_t word[4] = {0}, shift = 0;
+    if (bits & 4u) {
+      uint32_t halves[2];
+      memcpy(halves, from, sizeof halves);
+      for (uint32_t i = 0; i < 4; ++i) {
+        word[i] = (halves[i & 1u] >> (i & 2u ? 4 : 0)) & 0x0F0F0F0Fu;
+      }
+      from += sizeof halves;
+      shift = 4;
+    }
+    if (bits & 2u) {
+      uint32_t quarters;
+      memcpy(&quarters, from, sizeof quarters);
+      for (uint32_t i = 0; i < 4; ++i) {
+        word[i] |= ((quarters >> (2u * i)) & 0x03030303u) << shift;
+      }
+      from += sizeof quarters;
+      shift += 2u;
+    }
+    if (bits & 1u) {
+      const uint32_t single = from[0] | (uint32_t)from[1] << 8;
+      for (uint32_t i = 0; i < 4; ++i) {
+        uint32_t spread = (single >> i) & 0x1111u; /* bits 0, 4, 8, 12 to 0, 8, 16, 24 */
+        spread = (spread & 0x11u) | (spread & 0x1100u) << 8;
+        word[i] |= ((spread & 0x10001u) | (spread & 0x100010u) << 4) << shift;
+      }
+      from += 2;
+    }
+    for (uint32_t i = 0; i < 4; ++i) {
+      word[i] = ((word[i] | sign) - half) ^ sign; /* no byte borrows from the next */
+    }
+    memcpy(to, word, sizeof word);
+  }
+  return from;
+}
+
+/* sums of the next `rows` rows; `room` for eight of them where they are packed. */
+static void multiply(tinyse_cursor *at, uint32_t bits, int8_t *room, const tinyse_operand *x, int32_t *sums,
+                     uint32_t rows) {
+  if (bits == 8) {
+    tinyse_kernel_multiply(at, x, sums, rows);
+    return;
+  }
+  for (; rows > 0; rows -= 8u, sums += 8) {
+    const uint32_t tiles = tiles_of_8(at->index, at->columns, at->block);
+    const uint8_t *rest = unpack((const uint8_t *)at->tiles, bits, tiles * at->block, room);
+    at->tiles = room;
+    tinyse_kernel_multiply(at, x, sums, 8);
+    at->tiles = (const int8_t *)rest;
+  }
+}
+
+static void multiply16(const tinyse_matrix *matrix, int8_t *room, const int16_t *x, int64_t *sums) {
+  if (matrix->bits == 8) {
+    tinyse_kernel_multiply16(matrix, x, sums);
+    return;
+  }
+  tinyse_matrix part = *matrix; /* eight rows */
+  const uint8_t *packed = (const uint8_t *)matrix->tiles;
+  part.tiles = room;
+  part.rows = 8;
+  for (uint32_t row = 0; row < matrix->rows; row += 8, sums += 8) {
+    const uint32_t tiles = tiles_of_8(part.index, part.columns, part.block);
+    packed = unpack(packed, matrix->bits, tiles * part.block, room);
+    tinyse_kernel_multiply16(&part, x, sums);
+    part.index = part.index == NULL ? NULL : part.index + tiles + 8u / part.block;
+  }
+}
+
+/* The matrix with its tiles as int8 where several positions read them. */
+static tinyse_matrix unpacked(const tinyse_matrix *matrix, uint32_t positions, int8_t *room) {
+  tinyse_matrix made = *matrix;
+  if (made.bits < 8 && positions > 1) {
+    uint32_t tiles = 0;
+    const uint8_t *index = made.index;
+    for (uint32_t row = 0; row < made.rows; row += made.block) {
+      tiles += index == NULL ? made.columns : *index;
+      index = index == NULL ? NULL : index + 1u + *index;
+    }
+    unpack((const uint8_t *)made.tiles, made.bits, tiles * made.block, room);
+    made.tiles = room;
+    made.bits = 8;
+  }
+  return made;
+}
+
 /* The new h goes to y, because every gate of every unit reads the old one. */
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch) {
   const uint32_t most = lstm->most;
@@ -18,15 +117,16 @@ void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_
   int32_t *hidden = input + GATES * most;
   int16_t *operands = (int16_t *)(void *)(hidden + GATES * most);
   const tinyse_operand *from_input = tinyse_kernel_operand(x, lstm->kernel.columns, operands);
-  const tinyse_operand *from_hidden =
-    tinyse_kernel_operand(h, lstm->recurrent.columns, operands + TILE * lstm->kernel.columns);
+  int16_t *after = operands + TILE * lstm->kernel.columns;
+  const tinyse_operand *from_hidden = tinyse_kernel_operand(h, lstm->recurrent.columns, after);
+  int8_t *room = (int8_t *)(after + TILE * lstm->recurrent.columns);
   tinyse_cursor kernel = begin(&lstm->kernel);
   tinyse_cursor recurrent = begin(&lstm->recurrent);
   const uint32_t units = lstm->kernel.rows / GATES;
   for (uint32_t unit = 0, count; unit < units; unit += count) {
     count = units - unit < most ? units - unit : most;
-    tinyse_kernel_multiply(&kernel, from_input, input, GATES * count);
-    tinyse_kernel_multiply(&recurrent, from_hidden, hidden, GATES * count);
+    multiply(&kernel, lstm->kernel.bits, room, from_input, input, GATES * count);
+    multiply(&recurrent, lstm->recurrent.bits, room, from_hidden, hidden, GATES * count);
     tinyse_kernel_cells(lstm, input, hidden, c + unit, y + unit, count);
   }
   memcpy(h, y, lstm->units);
@@ -61,19 +161,21 @@ static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32
 }
 
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch) {
-  const tinyse_matrix *weights = &product->weights;
   const tinyse_patch *patch = &product->patch;
+  const uint32_t columns = product->weights.columns;
   int32_t *sums = (int32_t *)(void *)scratch;
-  int16_t *operand = (int16_t *)(void *)(sums + weights->rows);
-  uint8_t *gathered = (uint8_t *)(operand + TILE * weights->columns);
+  int16_t *operand = (int16_t *)(void *)(sums + product->weights.rows);
+  uint8_t *gathered = (uint8_t *)(operand + TILE * columns);
+  int8_t *room = (int8_t *)(gathered + (product->gathers ? TILE * columns : 0));
+  const tinyse_matrix weights = unpacked(&product->weights, (uint32_t)patch->rows * patch->width, room);
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
       const int8_t *from =
         product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, 4, gathered)
                          : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
-      tinyse_cursor cursor = begin(weights);
-      tinyse_kernel_multiply(&cursor, tinyse_kernel_operand(from, weights->columns, operand), sums, weights->rows);
+      tinyse_cursor cursor = begin(&weights);
+      multiply(&cursor, weights.bits, room, tinyse_kernel_operand(from, columns, operand), sums, weights.rows);
       tinyse_kernel_scale(&product->output, sums, y);
     }
   }
@@ -102,11 +204,13 @@ void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *
   const tinyse_scaling output = product->output;
   int64_t *sums = (int64_t *)(void *)scratch;
   uint8_t *gathered = (uint8_t *)(sums + product->weights.rows);
+  int8_t *room = (int8_t *)(gathered + (product->gathers ? 2u * TILE * product->weights.columns : 0));
+  const tinyse_matrix weights = unpacked(&product->weights, (uint32_t)patch->rows * patch->width, room);
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += output.channels) {
       const uint8_t *from = window(patch, (const uint8_t *)x, row, at, 2, gathered);
-      tinyse_kernel_multiply16(&product->weights, (const int16_t *)(const void *)from, sums);
+      multiply16(&weights, room, (const int16_t *)(const void *)from, sums);
       for (uint32_t i = 0; i < output.channels; ++i) {
         y[i] = tinyse_scale16(&output, i, sums[i]);
       }

@@ -103,6 +103,17 @@ def device(models: Path, docs: Path, out: Path) -> None:
 
 
 @command.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--page", default="docs/early-exit.md", type=PATH, show_default=True, help="The page with the section.")
+def dynamic(runs: tuple[Path, ...], page: Path) -> None:
+    """Set RUNS, exported and scored by scripts/early-exit, side by side; writes a section of PAGE and a plot."""
+    from tinyse.bench.dynamic import write_dynamic
+
+    for path in write_dynamic(runs, page):
+        click.echo(path)
+
+
+@command.command()
 @click.option("--hours", default="10,50,200", show_default=True, metavar="HOURS,...", help="Of sound; 230 MB an hour.")
 @click.option("--docs", default="docs", type=PATH, show_default=True, help="Where corpus.md lies.")
 @click.option("--work", default="build/bench/corpus", type=PATH, show_default=True, help="Made, and removed again.")
@@ -130,6 +141,19 @@ def predictor(run: Path, real: Path, corpus: Path | None, docs: Path) -> None:
 
     with progress_bars() as progress:
         click.echo(write_predictor(run, real, corpus or Path("corpora/voices"), docs, progress))
+
+
+@command.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.option("--table", "tables", multiple=True, default=("held-out", "unseen"), show_default=True,
+              help="A folder of RUN/scores.")
+@click.option("--target", default="ethos-u55-128", show_default=True, help="Whose NPU encodes the weights.")
+@click.option("--docs", default="docs", type=PATH, show_default=True, help="Where mixed-precision.md lies.")
+def precision(runs: tuple[Path, ...], tables: tuple[str, ...], target: str, docs: Path) -> None:
+    """Bytes and scores of runs of other bits beside the first of them; writes docs/mixed-precision.md."""
+    from tinyse.bench.precision import write_precision
+
+    click.echo(write_precision(runs, docs, tables, target))
 
 
 def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:

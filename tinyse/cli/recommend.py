@@ -16,7 +16,7 @@ NOTHING_FITS = 3
 @click.option("--max-cycles", type=click.FloatRange(0, min_open=True), metavar="N", help="Most cycles a frame.")
 @click.option("--max-loss-db", type=click.FloatRange(0), metavar="DB",
               help="Most SDR lost against the dense float model, on validation.")
-@click.option("--size", type=click.Choice(["surviving", "bitmask", "encoded"]),
+@click.option("--size", type=click.Choice(["surviving", "bitmask", "encoded", "packed"]),
               help="What --budget-kb counts.  [default: encoded by Vela; without an NPU, bitmask]")
 @click.option("--cost", default="cycles", show_default=True, metavar="COLUMN",
               help="What --max-cycles counts: cycles, cycles_sram_only, network_cortex-m7, macs, ...")
@@ -24,7 +24,7 @@ NOTHING_FITS = 3
               help="Released models; says which of them the named point is.")
 def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_loss_db: float | None,
             size: str | None, cost: str, models: Path) -> None:
-    """Name the model of SWEEP_DIR (what tinyse sweep wrote) that is best within every limit.
+    """Name the model of SWEEP_DIR (what tinyse sweep or search wrote) that is best within every limit.
 
     Chosen by SDR on the validation split. Where nothing fits, names the limit and the nearest point; exit code 3.
 
@@ -33,6 +33,7 @@ def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_
       tinyse recommend sweeps/papers --budget-kb 90 --max-cycles 200000
       tinyse recommend sweeps/papers --max-loss-db 0.1 --size bitmask --budget-kb 200
       tinyse recommend sweeps/papers --max-cycles 50000 --cost network_cortex-m55
+      tinyse recommend searches/small --max-loss-db 0.05 --size packed --budget-kb 30
     """
     from tinyse.studies.sweep import recommend
     from tinyse.studies.sweep.results import read_result

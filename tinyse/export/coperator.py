@@ -68,13 +68,15 @@ class COperator:
         """Pack and define a matrix; its initialiser."""
         packed = self.pack(f"{self.label}.{suffix}", weights, start)
         self.matrices += (packed,)
-        self.data += f"/* {packed.name}: {packed.present} of {packed.total} tiles */\n"
+        narrow = f", {packed.bits} bits" if packed.bits < 8 else ""
+        self.data += f"/* {packed.name}: {packed.present} of {packed.total} tiles{narrow} */\n"
         # An array of no elements is no C; a matrix of zeros alone has one that is never read.
-        tiles = packed.tiles.reshape(-1) if packed.present else np.zeros(TILE, np.int8)
-        names = [self.array("int8_t", f"{suffix}_tiles", tiles, 32)]
+        tiles = packed.stored.reshape(-1) if packed.present else np.zeros(TILE, np.int8)
+        kind = "int8_t" if tiles.dtype == np.int8 else "uint8_t"
+        names = [("(const int8_t *)" if kind == "uint8_t" else "") + self.array(kind, f"{suffix}_tiles", tiles, 32)]
         names.append(self.array("uint8_t", f"{suffix}_index", packed.index) if len(packed.index) else "0")
         names.append(self.array("int32_t", f"{suffix}_start", packed.start) if starts else "0")
-        return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {packed.block} }}"
+        return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {packed.block}, {packed.bits} }}"
 
     def struct(self, kind: str, fields: list[str]) -> str:
         """Define the constant that the kernel reads; its address."""

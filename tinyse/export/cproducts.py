@@ -12,7 +12,7 @@ from tinyse.export.arena import CELL, HIDDEN, SCRATCH
 from tinyse.export.coperator import COperator, Refusal, pair
 from tinyse.export.packing import GROUP, TILE, pack_gates, pad_rows, units_at_once
 from tinyse.graph.fixedpoint import quantize_multiplier
-from tinyse.graph.grid import GATE_ONE, UNIT_ONE
+from tinyse.graph.grid import GATE_ONE, UNIT_ONE, bits_of
 from tinyse.graph.ops import Conv, Depthwise, Lstm, MatMul, MaxPool, Op
 from tinyse.graph.products import limits, reals
 
@@ -20,14 +20,18 @@ from tinyse.graph.products import limits, reals
 def scratch(op: Op) -> int:
     """Bytes that an operator's kernel wants while it runs."""
     if isinstance(op, Lstm):
-        operands = sum(_up(width, TILE) for width in (op.x.channels, op.units))
-        return 2 * 4 * 4 * units_at_once(op.units) + 2 * operands
+        widths = [_up(width, TILE) for width in (op.x.channels, op.units)]
+        room = max(GROUP * width * (bits_of(np.stack([getattr(gate, part) for gate in op.gates])) < 8)
+                   for width, part in zip(widths, ("kernel", "recurrent"), strict=True))
+        return 2 * 4 * 4 * units_at_once(op.units) + 2 * sum(widths) + room
     if not isinstance(op, MatMul | Conv) or isinstance(op, Depthwise):
         return 0
     rows, columns = (_up(size, multiple) for size, multiple in (
         (op.out.channels, GROUP), (op.weights.values[0].size, TILE)))
     gathered = columns * op.x.grid.dtype.itemsize * (not _direct(op))
-    return 4 * rows + 2 * columns + gathered if op.x.grid.bits <= 8 else 8 * rows + gathered
+    # Where weights are unpacked: all of them once, or, where they are read once, a group of rows at a time.
+    room = (rows if op.out.size > op.out.channels else GROUP) * columns * (bits_of(op.weights.values) < 8)
+    return room + gathered + (4 * rows + 2 * columns if op.x.grid.bits <= 8 else 8 * rows)
 
 
 def _direct(op: MatMul | Conv) -> bool:

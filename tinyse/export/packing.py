@@ -1,7 +1,8 @@
 """Matrices as the CPU kernels read them: int8 weights in tiles of 16 columns, blocks of zeros left out.
 
 A matrix [rows, columns] is cut into tiles of ``block`` rows x 16 columns, stored row by row, so a kernel reads the
-weights once, in order. docs/kernels.md has the layout and the reasons::
+weights once, in order. Where all weights of a matrix fit fewer bits, its tiles are stored in so many, and unpacked
+before they are read. docs/kernels.md has the layout and the reasons::
 
     packed = pack_matrix("dense_0.weights", pad_rows(weights), start)
     packed.present, packed.total                            # tiles stored, tiles in all
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
+from tinyse.graph.grid import bits_of
 
 TILE = 16
 """Columns of a tile: the int8 lanes of one MVE register."""
@@ -43,6 +45,7 @@ class PackedMatrix:
         tiles: int8 [present, block, 16], in the order in which they are read.
         index: uint8; for each group of ``block`` rows the number of tiles, then their columns / 16. Empty if dense.
         start: int32 [rows]: bias - zero point * sum of the row, so that kernels multiply raw inputs.
+        bits: of a stored weight.
     """
 
     name: str
@@ -52,6 +55,12 @@ class PackedMatrix:
     tiles: NDArray[np.int8]
     index: NDArray[np.uint8]
     start: NDArray[np.int32]
+    bits: int = 8
+
+    @property
+    def stored(self) -> NDArray[Any]:
+        """The tiles as they lie in flash: int8, or uint8 [present * block, 2 * bits]."""
+        return self.tiles if self.bits == 8 else pack_bits(self.tiles.reshape(-1, TILE), self.bits)
 
     @property
     def present(self) -> int:
@@ -66,7 +75,7 @@ class PackedMatrix:
     @property
     def bytes(self) -> int:
         """Flash: tiles, index and starts."""
-        return self.tiles.nbytes + self.index.nbytes + self.start.nbytes
+        return self.tiles.size * self.bits // 8 + self.index.nbytes + self.start.nbytes
 
     def unpack(self) -> NDArray[np.int8]:
         """The matrix [rows, 16 * columns] again."""
@@ -95,6 +104,28 @@ def pack_matrix(name: str, weights: NDArray[np.int8], start: NDArray[np.int64],
     candidates = BLOCKS if block is None else (block,)
     made = [_tiled(name, padded, start.astype(np.int32), size) for size in candidates]
     return min(made, key=lambda matrix: (instructions(matrix), matrix.bytes))
+
+
+def pack_bits(rows: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
+    """Rows of 16 weights in ``bits`` bits each, [n, 2 * bits], for a processor that unpacks four at a time.
+
+    A weight plus 2^(bits - 1) is cut into planes of 4, 2 and 1 bits, those whose sum is ``bits``, lowest first. Weight
+    4 w + i is in byte i of word w: of 4 bits words 0 and 1 share bytes with 2 and 3, of 2 bits all four do; of the
+    single bits it is bit w + 4 i of 16.
+    """
+    words = (rows.astype(np.int16) + (1 << (bits - 1))).astype(np.uint8).reshape(-1, 4, 4)
+    made, shift = [], 0
+    for plane in (4, 2):
+        if bits & plane:
+            part, share = words >> shift & ((1 << plane) - 1), 8 // plane
+            apart = part.reshape(-1, share, 4 // share, 4)
+            joined = np.bitwise_or.reduce([apart[:, n] << (plane * n) for n in range(share)])
+            made.append(joined.reshape(len(rows), 2 * plane))
+            shift += plane
+    if bits & 1:
+        single = (words >> shift & 1).swapaxes(1, 2).reshape(-1, 16)
+        made.append(np.packbits(single, axis=1, bitorder="little"))
+    return np.concatenate(made, axis=1).astype(np.uint8)
 
 
 def instructions(matrix: PackedMatrix) -> float:
@@ -142,7 +173,8 @@ def _tiled(name: str, weights: NDArray[np.int8], start: NDArray[np.int32], block
     grid = weights.reshape(rows // block, block, columns, TILE).transpose(0, 2, 1, 3)
     if block == DENSE:
         tiles = grid.reshape(-1, block, TILE).copy()
-        return PackedMatrix(name, rows, columns, block, tiles, np.zeros(0, np.uint8), start)
+        return PackedMatrix(name, rows, columns, block, tiles, np.zeros(0, np.uint8), start, bits_of(tiles))
     used = np.asarray(grid.any(axis=(2, 3)))
     index = [np.concatenate([[row.sum()], np.flatnonzero(row)]) for row in used]
-    return PackedMatrix(name, rows, columns, block, grid[used], np.concatenate(index).astype(np.uint8), start)
+    return PackedMatrix(name, rows, columns, block, grid[used], np.concatenate(index).astype(np.uint8), start,
+                        bits_of(weights))

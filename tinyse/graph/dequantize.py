@@ -17,8 +17,8 @@ from tinyse.graph import ops
 from tinyse.graph.constants import constants
 from tinyse.graph.fold import fold
 from tinyse.graph.graph import Graph
-from tinyse.graph.grid import Grid, peak
-from tinyse.graph.layers import Layer
+from tinyse.graph.grid import Grid, bits_of, peak, top
+from tinyse.graph.layers import Array, Layer
 from tinyse.graph.lowering import Lowering, Real
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net, Node
@@ -92,10 +92,12 @@ class _Lifting(Lowering):
         self._layers: dict[str, Layer] = {}
         self._places: dict[str, Places] = {}
         self._bounds: dict[str, tuple[Real, Real]] = {}
+        self._bits: dict[str, int] = {}
+        self._asked: list[str] = []
 
     def lifted(self) -> tuple[Net, dict[str, Real]]:
         """The network as wide as it is, and its arrays: the middle of what rounds to the integers."""
-        net, arrays = self.net.with_layers(self._layers), dict[str, Real]()
+        net, arrays = self.net.with_layers(self._layers).with_bits(self._bits), dict[str, Real]()
         for name in net.arrays:
             low, high = (bound[self._places[name]] for bound in self._bounds[name.split("/")[0]])
             arrays[name] = ((low + high) / 2).astype(np.float32)
@@ -138,6 +140,7 @@ class _Lifting(Lowering):
     def _allot(self, node: Node, layer: Layer, shapes: list[tuple[int, int, int]]) -> None:
         """Places for a node's arrays, from 1 on; 0 is a constant's."""
         self._node = node
+        self._asked.clear()
         if node.weights:
             return
         size = 1
@@ -157,13 +160,20 @@ class _Lifting(Lowering):
         """Its places."""
         return self._places[f"{self._owner[name]}/{array}"]
 
+    def weight_bits(self, name: str, array: str, gate: str = "") -> int:
+        """Those of the network; a layer asks where it is about to need a matrix, whose own are then noted."""
+        self._asked.append(f"{self._owner[name]}/{array}{'.' * bool(gate)}{gate}")
+        return super().weight_bits(name, array, gate)
+
     def weights(self, kernel: Places, bias: Places, x: Grid, name: str,
-                axis: int = 0) -> Weights:
+                axis: int = 0, bits: int = 0) -> Weights:
         """Places of a kernel and its bias."""
+        if not bits:
+            self.weight_bits(name, "kernel")
         return Weights(kernel, np.ones(kernel.shape[axis], np.float32), bias)
 
     def gate(self, matrix: Places, bias: Places | None, x: Grid, name: str,
-             ) -> tuple[Places, float, NDArray]:
+             bits: int = 8) -> tuple[Places, float, NDArray]:
         """Places of a matrix and its bias."""
         return matrix.T, 1.0, np.zeros(0) if bias is None else bias
 
@@ -172,17 +182,22 @@ class _Lifting(Lowering):
         return alpha, 1.0
 
     def grid(self, key: str) -> Grid:
-        """To be known by what is written on it."""
+        """Of a range, to be known by what is written on it; of what has none, by the bits that it proves to have."""
+        node, _, suffix = key.partition(".")
+        layer = self.net[node].layer
+        if key not in self.net.ranges:
+            found = self._graph.states[self._pasts].past.grid if suffix == "h" else self._next().out.grid
+            made = {bits: layer.grid(suffix, bits, lambda: found.range)
+                    for bits in range(self.net.places[key][0], self.net.places[key][1] + 1)}
+            self._bits[key] = next((bits for bits, grid in made.items() if grid == found), max(made))
+            return made[self._bits[key]]
         there = self._next()
+        if (layer.kind, suffix) == ("lstm", "c"):
+            cell = Grid(there.cell_scale if isinstance(there, ops.Lstm) else 1.0, 0, 16)
+            self.ranges[key] = -cell.high, cell.high
+            return cell
         self.ranges[key] = there.out.grid.range
         return _Asked(there.out.grid.scale, there.out.grid.zero_point, there.out.grid.bits, key)
-
-    def cell_grid(self, key: str) -> Grid:
-        """The next operator's, of its cell."""
-        there = self._next()
-        found = Grid(there.cell_scale if isinstance(there, ops.Lstm) else 1.0, 0, 16)
-        self.ranges[key] = -found.high, found.high
-        return found
 
     def given(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """The graph's own input."""
@@ -208,17 +223,28 @@ class _Lifting(Lowering):
             op = replace(op, out=replace(op.out, grid=there.out.grid))
         if _settings(op) != _settings(there) or op.ins != there.ins:
             raise ModelError(f"{self._node.name}: {there.kind} {there.out.name} is in its place")
+        self._bits |= {place: bits_of(matrix) for place, matrix in zip(self._asked, there.matrices, strict=False)
+                       if np.abs(matrix).max(initial=0) == top(bits_of(matrix)) < 127}
+        self._asked.clear()
         low, high = self._bounds.get(self._node.owner, (np.zeros(1), np.zeros(1)))
         for (array, places, _), (_, integers, step) in zip(constants(op), constants(there), strict=True):
             at, steps = places.astype(np.int64), np.broadcast_to(step, integers.shape)
             below, above = (integers - 0.5) * steps, (integers + 0.5) * steps
-            if array.scale is not None and (most := int(np.abs(integers).max())):  # it sets the scale, so it is exact
+            if array.scale is not None:  # the largest sets the scale, so it is exact
+                most = _most(array, integers)
                 below, above = (np.where(np.abs(integers) == most, np.sign(integers) * peak(steps, most), side)
                                 for side in (below, above))
             np.maximum.at(low, at, below)
             np.minimum.at(high, at, above)
         self._ops.append(there)
         return there.out
+
+
+def _most(array: Array, integers: NDArray[np.int8]) -> NDArray[np.int64]:
+    """The largest integer, of a gate where there are gates, as ``integers``; of zeros alone 1."""
+    others = tuple(n for n, axis in enumerate(array.axes) if axis != "gate")
+    most = np.abs(integers.astype(np.int64).reshape(array.dims)).max(others, keepdims=True).clip(1)
+    return np.broadcast_to(most, array.dims).reshape(integers.shape)
 
 
 def _settings(op: ops.Op) -> tuple[object, ...]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinyse.core.errors import ModelError
-from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid
+from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, bits_of
 from tinyse.graph.ops import SAME_GRID, Depthwise, Lstm, Op, Prelu, Requantize, Sigmoid, Tanh, _Product
 from tinyse.graph.tensor import Gate, State, Tensor, Weights
 
@@ -104,6 +104,11 @@ class Graph:
     def zeros(self) -> int:
         """How many of the weights are zero."""
         return sum(op.weights_and_zeros[1] for op in self.ops)
+
+    @property
+    def narrow_bytes(self) -> int:
+        """Bytes of the weights with every matrix in as many bits as it needs."""
+        return sum(-(-matrix.size * bits_of(matrix) // 8) for matrix in self.matrices)
 
     @property
     def matrices(self) -> tuple[NDArray[np.int8], ...]:

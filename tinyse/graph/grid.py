@@ -59,21 +59,36 @@ class Grid:
     bits: int = 8
 
     @staticmethod
-    def of_range(low: float, high: float) -> Grid:
-        """The nudged int8 grid of a learned range (Jacob et al. 2018, section 3; TFLite's rule)."""
+    def of_range(low: float, high: float, bits: int = 8) -> Grid:
+        """The nudged int8 grid of a learned range (Jacob et al. 2018, section 3; TFLite's rule).
+
+        Of fewer bits it has 2^bits steps over the range, and they end at 127: what is stored stays int8, clamped above
+        by the type and below, after a ReLU, by the zero point.
+        """
         low, high = min(float(np.float32(low)), 0.0), max(float(np.float32(high)), 0.0)
         if high - low < 1e-6:
             high = low + 1e-6
         # float32 throughout, as TFLite's quantizer: in double, 3 % of the scales are one ulp off.
-        scale = float((np.float32(high) - np.float32(low)) / np.float32(255.0))
-        exact = -128.0 - low / scale
+        steps = (1 << bits) - 1
+        scale = float((np.float32(high) - np.float32(low)) / np.float32(steps))
+        exact = 127.0 - steps - low / scale
         zero_point = math.copysign(math.floor(abs(exact) + 0.5), exact)  # ties away from zero, as in TFLite
-        return Grid(scale, int(min(127, max(-128, zero_point))))
+        return Grid(scale, int(min(127, max(127 - steps, zero_point))))
 
     @staticmethod
     def of_power(low: float, high: float, bits: int = 16) -> Grid:
-        """The symmetric grid on a power of two that covers max(|low|, |high|)."""
-        return Grid(2.0 ** (16 - bits - cell_power(low, high)), 0, bits)
+        """The symmetric grid on a power of two that covers max(|low|, |high|) with 2^bits steps."""
+        return Grid(2.0 ** (16 - bits - cell_power(low, high)), 0, 8 if bits <= 8 else 16)
+
+    @staticmethod
+    def of_unit(bits: int) -> Grid:
+        """-1..1 in steps of 2^(1 - bits), as a state has it; stored as int8 up to 8 bits, which clamp below 1."""
+        scale = 2.0 ** (1 - bits)
+        return Grid(scale, 128 - (1 << (bits - 1))) if bits <= 8 else Grid(scale, 0, 16)
+
+    def span(self, bits: int) -> tuple[float, float]:
+        """The range of which ``of_range`` made an int8 grid."""
+        return self.scale * (128 - (1 << bits) - self.zero_point), self.high
 
     @property
     def least(self) -> int:
@@ -137,28 +152,42 @@ def sigmoid_table() -> NDArray[np.float64]:
     return table
 
 
-def weight_scale(weights: NDArray[Any], axis: int | None = None) -> NDArray[np.float32]:
-    """float32 scale max|w| / 127 over all of ``weights``, or per index along the other axis.
+def top(bits: int) -> int:
+    """The largest integer of a weight: they are symmetric."""
+    return (1 << (bits - 1)) - 1
+
+
+def weight_scale(weights: NDArray[Any], axis: int | None = None, bits: int = 8) -> NDArray[np.float32]:
+    """float32 scale max|w| / 127 (of fewer bits ``top``) over all of ``weights``, or per index along the other axis.
 
     Where every weight is zero the scale is 1: nothing is lost.
     """
     bound = np.max(np.abs(np.asarray(weights, np.float32)), axis=axis).astype(np.float64)
-    return np.where(bound > 0, bound / 127.0, 1.0).astype(np.float32)
+    return np.where(bound > 0, bound / top(bits), 1.0).astype(np.float32)
 
 
-def peak(scale: NDArray[Any], most: int = 127) -> NDArray[np.float32]:
+def peak(scale: NDArray[Any], most: NDArray[Any] | int = 127) -> NDArray[np.float32]:
     """Magnitudes of ``most`` steps, or a float32 beside, of which ``weight_scale`` makes ``scale`` again."""
     scale = np.asarray(scale, np.float32)
-    found = near = np.float32(most) * scale
+    found = near = np.asarray(most, np.float32) * scale
     for other in (np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(0)), near):
         found = np.where((other.astype(np.float64) / most).astype(np.float32) == scale, other, found)
     return np.asarray(found, np.float32)
 
 
-def quantize_weights(weights: NDArray[Any], scale: NDArray[Any] | float) -> NDArray[np.int8]:
-    """round half to even of w / scale, -127..127, int8; ``scale`` broadcasts against ``weights``."""
+def quantize_weights(weights: NDArray[Any], scale: NDArray[Any] | float, bits: int = 8) -> NDArray[np.int8]:
+    """round half to even of w / scale within +-``top``, int8; ``scale`` broadcasts against ``weights``."""
     ratio = np.asarray(weights, np.float64) / np.asarray(scale, np.float64)
-    return np.clip(np.rint(ratio), -127, 127).astype(np.int8)
+    return np.clip(np.rint(ratio), -top(bits), top(bits)).astype(np.int8)
+
+
+def bits_of(weights: NDArray[np.int8]) -> int:
+    """The fewest bits, 2 to 8, that hold every integer of a matrix."""
+    return max(2, 1 + int(np.abs(weights.astype(np.int16)).max(initial=0)).bit_length())
+
+
+CLIPS = tuple(1.0 - 0.05 * n for n in range(15))
+"""Shares of the largest weight at which fewer than 8 bits may end (ours): the one of least squared error is taken."""
 
 
 def bias_steps(bias: NDArray[Any], x_scale: float, scale: NDArray[Any], bits: int, name: str) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
     plan = lower(net, arrays, ranges)          # one Graph a part, and the policy
 
 The rules by which integers are made are ``docs/quantization.md``'s: activations on the nudged grid of their range,
-weights symmetric with max|w| / 127 an output channel (an LSTM's a matrix), biases at the product of scales.
+weights symmetric with max|w| / 127 an output channel (an LSTM's a matrix), biases at the product of scales; where the
+network has fewer bits at a place, its grid is coarser (docs/mixed-precision.md).
 """
 
 from __future__ import annotations
@@ -113,32 +114,39 @@ class Lowering:
         return low, high
 
     def grid(self, key: str) -> Grid:
-        """The int8 grid of a range."""
-        return Grid.of_range(*self._range(key))
+        """The grid of an activation or a state, "node.suffix", of as many bits as the network says."""
+        node, _, suffix = key.partition(".")
+        return self.net[node].layer.grid(suffix, self.net.bits_of(key), lambda: self._range(key))
 
-    def cell_grid(self, key: str) -> Grid:
-        """The int16 power-of-two grid of a range."""
-        return Grid.of_power(*self._range(key))
+    def of_node(self, name: str) -> Callable[[str], Grid]:
+        """The grids of one node, by suffix."""
+        return lambda suffix: self.grid(f"{name}.{suffix}")
 
-    def weights(self, kernel: Real, bias: Real, x: Grid, name: str, axis: int = 0) -> Weights:
+    def weight_bits(self, name: str, array: str, gate: str = "") -> int:
+        """Bits of a node's matrix, or of one of its gates."""
+        return self.net.bits_of(f"{self._owner[name]}/{array}{'.' * bool(gate)}{gate}")
+
+    def weights(self, kernel: Real, bias: Real, x: Grid, name: str, axis: int = 0, bits: int = 0) -> Weights:
         """Integers of a kernel with a scale for every index of ``axis``, the output channels."""
+        bits = bits or self.weight_bits(name, "kernel")
         rows = np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)
         # A bias without weights would lose its fraction at scale 1; the converter gives it 30 bits. So is one whose
         # weights are next to nothing, which would leave 32 bits.
         alone = np.abs(np.asarray(bias, np.float64)) / (x.scale * 2.0**30)
         bare = ~rows.any(axis=1) & (alone > np.finfo(np.float32).tiny)
-        scales = np.where(bare, alone, np.maximum(weight_scale(rows, axis=1), alone)).astype(np.float32)
+        scales = np.where(bare, alone, np.maximum(weight_scale(rows, 1, bits), alone)).astype(np.float32)
         shape = [1] * kernel.ndim
         shape[axis] = -1
-        values = quantize_weights(kernel, scales.reshape(shape))
+        values = quantize_weights(kernel, scales.reshape(shape), bits)
         steps = bias_steps(bias, x.scale, scales, 31 if x.bits <= 8 else 47, name)
-        return Weights(np.ascontiguousarray(values), scales, steps)
+        return Weights(np.ascontiguousarray(values), scales, steps, bits)
 
-    def gate(self, matrix: Real, bias: Real | None, x: Grid, name: str) -> tuple[NDArray[np.int8], float, NDArray]:
+    def gate(self, matrix: Real, bias: Real | None, x: Grid, name: str,
+             bits: int) -> tuple[NDArray[np.int8], float, NDArray]:
         """Integers [unit, in] of a matrix [in, unit] with one scale, and of its bias."""
-        scale = weight_scale(matrix)
+        scale = weight_scale(matrix, bits=bits)
         steps = bias_steps(bias, x.scale, scale, 31, name) if bias is not None else np.zeros(0)
-        return np.ascontiguousarray(quantize_weights(matrix, scale).T), float(scale), steps.astype(np.int32)
+        return np.ascontiguousarray(quantize_weights(matrix, scale, bits).T), float(scale), steps.astype(np.int32)
 
     def slopes(self, alpha: Real) -> tuple[NDArray[np.int8], float]:
         """Integers of a PReLU's slopes and their scale."""
@@ -191,9 +199,9 @@ class Lowering:
         """TANH on its own grid."""
         return self.add(ops.Tanh((x,), self.tensor(name, x.shape, TANH8 if x.grid.bits <= 8 else TANH16)))
 
-    def product(self, name: str, x: Tensor, kernel: Real, bias: Real, out: Grid) -> Tensor:
+    def product(self, name: str, x: Tensor, kernel: Real, bias: Real, out: Grid, bits: int) -> Tensor:
         """A 1x1 convolution by a kernel [in, out]."""
-        made = self.weights(kernel.T[:, np.newaxis, np.newaxis, :], bias, x.grid, name)
+        made = self.weights(kernel.T[:, np.newaxis, np.newaxis, :], bias, x.grid, name, bits=bits)
         return self.add(ops.Conv((x,), self.tensor(name, (*x.shape[:-1], kernel.shape[1]), out), made))
 
     def concat(self, name: str, ins: tuple[Tensor, ...], axis: int = 3) -> Tensor:

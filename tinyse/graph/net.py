@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
 from tinyse.core.errors import ModelError
+from tinyse.graph.grid import top
 from tinyse.graph.layers import LAYERS, Array, InputLayer, Layer, Shape
 from tinyse.graph.plan import Always, Policy, Route, Skip, needed, policy_json, policy_of
+
+WEIGHT_BITS = 2, 8
+"""Fewest and most of a weight."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Net:
     Attributes:
         nodes: the first is the input. results: one a part. policy: which parts run on a frame (``tinyse.graph.plan``).
         extra: outputs beside the results that the policy reads, node by tensor name.
+        bits: (place, bits) where a place has fewer than it could (``places``), in their order.
 
     Raises:
         ModelError: a node reads what is not before it, shapes do not fit, a name comes twice; the message names it.
@@ -62,6 +69,7 @@ class Net:
     results: tuple[Result, ...]
     policy: Policy = Always()
     extra: tuple[Result, ...] = ()
+    bits: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -81,6 +89,8 @@ class Net:
             if result.node and result.node not in seen:
                 raise ModelError(f"the result {result.tensor} is {result.node}, which is not there")
         self.shapes  # noqa: B018  # raises where they do not fit
+        for place, bits in self.bits:
+            self._check_bits(place, bits)
 
     def __getitem__(self, name: str) -> Node:
         return self._by_name[name]
@@ -115,6 +125,60 @@ class Net:
         """Names of the ranges that are learnt or calibrated: the input's name, then "node.suffix"."""
         return tuple(f"{node.name}.{suffix}" if suffix else node.name
                      for node in self.nodes for suffix in node.layer.ranges())
+
+    @cached_property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Where an operator may have bits of its own: fewest, and most, which is what it has unless told.
+
+        Matrices by "node/array", of gates "node/array.gate"; activations, states and gate values by "node.suffix".
+        """
+        found: dict[str, tuple[int, int]] = {}
+        for name, array in self.arrays.items():
+            if array.matrix:
+                gates = self[name.split("/")[0]].layer.gates if "gate" in array.axes else ()
+                found |= dict.fromkeys([f"{name}.{gate}" for gate in gates] or [name], WEIGHT_BITS)
+        for node in self.nodes:
+            found |= {f"{node.name}.{suffix}" if suffix else node.name: limits
+                      for suffix, limits in node.layer.places().items()}
+        return found
+
+    @cached_property
+    def _bits(self) -> dict[str, int]:
+        return dict(self.bits)
+
+    def bits_of(self, place: str) -> int:
+        """Bits of one of ``places``; of what is none, 8."""
+        return self._bits.get(place) or self.places.get(place, WEIGHT_BITS)[1]
+
+    def tops(self, name: str) -> tuple[int, ...]:
+        """The largest integer of an array's weights, gate by gate where it has gates."""
+        array = self.arrays[name]
+        gates = self[name.split("/")[0]].layer.gates if "gate" in array.axes else ()
+        return tuple(top(self.bits_of(place)) for place in [f"{name}.{gate}" for gate in gates] or [name])
+
+    def with_bits(self, wanted: Mapping[str, int]) -> Net:
+        """The same network with bits by place; "*" stands for anything, an array for its gates, and later ones win.
+
+        Raises:
+            ModelError: no place is called so, or it cannot have so many.
+        """
+        found = {}
+        for key, bits in wanted.items():
+            places = [place for place in self.places if fnmatchcase(place, key) or place.startswith(f"{key}.")
+                      and "/" in key]
+            for place in places or [key]:
+                self._check_bits(place, bits)
+                found[place] = bits
+        order = [(place, found[place]) for place, (_, most) in self.places.items() if found.get(place, most) != most]
+        return replace(self, bits=tuple(order))
+
+    def _check_bits(self, place: str, bits: int) -> None:
+        limits = self.places.get(place)
+        if limits is None:
+            near = get_close_matches(place, self.places, 3, 0.0)
+            raise ModelError(f"bits of {place}: the network has no such place", f"such as {', '.join(near)}")
+        if isinstance(bits, bool) or not isinstance(bits, int) or not limits[0] <= bits <= limits[1]:
+            raise ModelError(f"bits of {place}: {bits!r}", f"a whole number from {limits[0]} to {limits[1]}")
 
     @property
     def input(self) -> Node:
@@ -179,7 +243,7 @@ class Net:
         nodes = [{"name": n.name, "kind": n.layer.kind, **asdict(n.layer), "ins": list(n.ins), "part": n.part,
                   **({"weights": n.weights} if n.weights else {})} for n in self.nodes]
         return {"nodes": nodes, "results": [asdict(r) for r in self.results], "policy": policy_json(self.policy),
-                "extra": [asdict(r) for r in self.extra]}
+                "extra": [asdict(r) for r in self.extra], **({"bits": dict(self.bits)} if self.bits else {})}
 
     @staticmethod
     def of_json(values: Mapping[str, Any]) -> Net:
@@ -192,9 +256,11 @@ class Net:
             nodes = tuple(_node(dict(entry)) for entry in values["nodes"])
             made = policy_of(values["policy"])
             results, extra = (tuple(Result(**entry) for entry in values[key]) for key in ("results", "extra"))
+            bits = dict(values.get("bits", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"not a network of this version: {error}", "update tinyse, or train it again") from error
-        return Net(nodes, results, made, extra)
+        net = Net(nodes, results, made, extra)
+        return net.with_bits(bits) if bits else net
 
     def with_layers(self, changed: Mapping[str, Layer]) -> Net:
         """The same network with other settings for some nodes."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyse.core.origin import Source
 from tinyse.export.bundle import manifest_of, open_bundle
+from tinyse.graph.grid import bits_of
 from tinyse.graph.model import Model
 from tinyse.graph.ops import Op
 from tinyse.graph.plan import Plan
@@ -22,6 +23,8 @@ from tinyse.measure.scores.result import Evaluation, table_rows
 Rows = list[tuple[str, ...]]
 FAMILIES = {"tinylstm": "TinyLSTMs' network"}
 LAYERS = ("layer", "inputs", "units", "of the dense network", "weights", "zeros", "distinct in a matrix")
+BITS = "bits of a matrix"
+"""One more column, where some matrix has fewer than 8."""
 
 
 def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profile, parity: Parity,
@@ -63,7 +66,7 @@ Conventions are in evaluation.json.
 {_parts(parts)}
 ## Layers: exact
 
-{table(LAYERS, _layers(plan, dense))}
+{table(*_layers(plan, dense))}
 
 ## Parity over {parity.frames} frames of noisy test speech: measured (host)
 
@@ -131,9 +134,10 @@ def _costs(costs: Profile, plan: Plan, parts: PartCosts | None, rates: tuple[flo
     return rows
 
 
-def _layers(plan: Plan, dense: Model) -> Rows:
-    """A row a layer of the exported network, beside what it was before units were removed; then the whole."""
+def _layers(plan: Plan, dense: Model) -> tuple[tuple[str, ...], Rows]:
+    """A header; a row a layer of the exported network, beside what it was before units were removed; then the whole."""
     rows: Rows = []
+    bits: list[str] = []
     named = {result.tensor: result.node for result in dense.net.results}
     layers: dict[str, list[Op]] = {}
     for graph in plan.graphs:
@@ -145,6 +149,8 @@ def _layers(plan: Plan, dense: Model) -> Rows:
             continue
         size, before = sum(matrix.size for matrix in matrices), dense.net.shapes.get(name, ("",))[-1]
         zeros = sum(op.weights_and_zeros[1] for op in ops)
+        has = sorted({bits_of(matrix) for matrix in matrices})
+        bits.append("-".join(map(str, dict.fromkeys((has[0], has[-1])))))
         rows.append((name, f"{ops[0].x.channels}", f"{ops[-1].out.channels}", f"{before}", f"{size:,}",
                      f"{zeros / size:.1%}", f"{max(len(np.unique(matrix)) for matrix in matrices)}"))
     weights, zeros, used = (sum(getattr(graph, key) for graph in plan.graphs)
@@ -152,7 +158,9 @@ def _layers(plan: Plan, dense: Model) -> Rows:
     rows.append(("all", "", "", "", f"{weights:,}", f"{zeros / weights:.1%}", ""))
     rows.append(("all, of the dense network's", "", "", "", f"{dense.macs_per_frame:,}",
                  f"{1 - used / dense.macs_per_frame:.1%}", ""))
-    return rows
+    if set(bits) <= {"8"}:
+        return LAYERS, rows
+    return (*LAYERS, BITS), [(*row, found) for row, found in zip(rows, [*bits, "", ""], strict=True)]
 
 
 def _parity(parity: Parity, skips: bool, kind: str) -> Rows:

@@ -56,7 +56,7 @@ def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress
         raise TrainingError(f"{folder}: holds a run already", "add --resume, or give another --out")
     family, options, ends, skips = load(recipe.family), recipe.family_options, recipe.ends, recipe.skip.enabled
     check_ends(ends)
-    net = family.net(options, ends, skips)
+    net = recipe.net()
     use_lanes(net)
     check_losses(recipe, net)
     check_net(net, ends)

@@ -13,9 +13,11 @@ import numpy as np
 
 from tinyse.graph.fixedpoint import sigmoid8_table, tanh8_table
 from tinyse.graph.graph import SIGMOID8, TANH8
-from tinyse.graph.grid import GATE_ONE, INT16, UNIT_ONE, Grid, sigmoid_table
+from tinyse.graph.grid import CLIPS, GATE_ONE, INT16, UNIT_ONE, Grid, sigmoid_table
 from tinyse.train.keras import tf
 
+Tops = Any
+"""The largest integers of weights of fewer than 8 bits, a number or one a column; None: 127."""
 FLOAT32_EXACT = 2**24
 """Sums of integers below it are exact in float32: products of up to 518 int8 inputs and weights always are."""
 
@@ -163,13 +165,19 @@ def added(a: Any, b: Any, scales: tuple[Any, Any], out: Any, bits: int, sign: in
 
 
 def curve(name: str, value: Any, grid: Grid) -> Any:
-    """LOGISTIC ("sigmoid") or TANH of centred integers on ``grid``, onto that operator's own grid, centred."""
+    """LOGISTIC ("sigmoid") or TANH of centred integers on ``grid``, onto that operator's own grid, centred.
+
+    Sums of few bits take TFLM's table in the fast arithmetic too: they meet the same few entries again and again, and
+    a recurrence on coarse grids makes whole steps of the last bit that an entry is off.
+    """
     exact, sigmoid = value.dtype == tf.float64, name == "sigmoid"
     if grid.bits > 8:
-        if exact:
-            return table_sigmoid(value) if sigmoid else table_tanh(value, 12)
+        finest = grid.scale * GATE_ONE
+        if exact or finest > 1.0:
+            wide = tf.cast(value, tf.float64) * finest
+            return tf.cast(table_sigmoid(wide) if sigmoid else table_tanh(wide, 12), value.dtype)
         function = tf.sigmoid if sigmoid else tf.tanh
-        return tf.minimum(tf.round(function(value * (1.0 / GATE_ONE)) * UNIT_ONE), INT16)
+        return tf.minimum(tf.round(function(value * grid.scale) * UNIT_ONE), INT16)
     table = sigmoid8_table(grid.scale, grid.zero_point) + 128.0 if sigmoid else tanh8_table(
         grid.scale, grid.zero_point) + 0.0
     index = tf.clip_by_value(tf.cast(value, tf.int32) + (grid.zero_point + 128), 0, 255)
@@ -241,6 +249,31 @@ def bias_steps(bias: Any, unit: Any) -> Any:
     return tf.sign(ratio) * tf.floor(tf.abs(ratio) + 0.5) if unit.dtype == tf.float64 else tf.round(ratio)
 
 
+def few(matrix: Any, tops: Any, axes: Any) -> tuple[Any, Any]:
+    """Scales and integers of weights of few bits: within +-``tops``, at the least squared error of ``CLIPS``.
+
+    Args:
+        matrix: real. tops: largest integers, as the scales. axes: those that share a scale.
+
+    Returns:
+        Scales without ``axes``, 0 where there is nothing; integers as ``matrix``. Neither passes a gradient.
+    """
+    given = tf.stop_gradient(matrix)
+    peak = tf.reduce_max(tf.abs(given), axes, keepdims=True)
+    tops = tf.reshape(tf.cast(tops, given.dtype) + tf.zeros_like(tf.squeeze(peak, axes)), tf.shape(peak))
+    unit = tf.where(peak > 0.0, peak, tf.ones_like(peak)) / tops
+
+    def steps(scale: Any) -> Any:
+        return tf.clip_by_value(tf.round(given / scale), -tops, tops)
+
+    best, least = unit, tf.fill(tf.shape(peak), tf.constant(np.inf, given.dtype))
+    for share in CLIPS:
+        error = tf.reduce_sum(tf.square(steps(share * unit) * (share * unit) - given), axes, keepdims=True)
+        better = (error < least) & ((share == 1.0) | (tops < 127.0))
+        best, least = tf.where(better, share * unit, best), tf.where(better, error, least)
+    return tf.squeeze(tf.where(peak > 0.0, best, tf.zeros_like(best)), axes), steps(best)
+
+
 @dataclass(frozen=True)
 class Matrix:
     """A kernel with an int8 scale a column, and its bias, as they enter products on grids.
@@ -258,12 +291,17 @@ class Matrix:
     unit: Any
 
     @staticmethod
-    def of(kernel: Any, bias: Any, x: Grid, exact: bool) -> Matrix:
-        """Round kernel [in, out] and bias [out] for an input on ``x``."""
-        peak, size = (tf.stop_gradient(part) for part in (tf.reduce_max(tf.abs(kernel), axis=0), tf.abs(bias)))
+    def of(kernel: Any, bias: Any, x: Grid, exact: bool, tops: Tops = None) -> Matrix:
+        """Round kernel [in, out] and bias [out] for an input on ``x``; ``tops`` where it has fewer than 8 bits."""
+        size = tf.stop_gradient(tf.abs(bias))
         alone = size / (x.scale * 2.0**30)  # as lowering has it
-        scale = tf.where(peak > 0.0, tf.maximum(peak / 127.0, alone), tf.where(size > 0.0, alone, tf.ones_like(size)))
-        rounded = ste(tf.round(kernel / scale) * scale, kernel)
+        if tops is None:
+            least, given = tf.stop_gradient(tf.reduce_max(tf.abs(kernel), axis=0)) / 127.0, kernel
+        else:
+            least, steps = few(kernel, tops, 0)
+            given = steps * least
+        scale = tf.where(least > 0.0, tf.maximum(least, alone), tf.where(size > 0.0, alone, tf.ones_like(size)))
+        rounded = ste(tf.round(given / scale) * scale, kernel)
         dtype = carrier(int(kernel.shape[0]), x, exact, kernel.dtype)
         unit = tf.cast(scale, dtype) * x.scale
         return Matrix(rounded, bias, scale, tf.cast(tf.round(rounded / scale), dtype), bias_steps(bias, unit), unit)

@@ -19,13 +19,13 @@ from tinyse.core.errors import ModelError
 from tinyse.graph.fold import fold
 from tinyse.graph.gates import gate_nodes
 from tinyse.graph.grid import Grid
+from tinyse.graph.lowering import Lowering
 from tinyse.graph.model import Model, Ranges
 from tinyse.graph.net import Net
 from tinyse.graph.normalizer import normalizable, unnormalized
 from tinyse.train.arithmetic import to_grid
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers import TWINS, NormTwin, Seen, Twin
-from tinyse.train.layers.base import Range
 
 States = dict[str, tuple[Any, ...]]
 GATE_BIAS = 1.0
@@ -68,7 +68,11 @@ class Network(tf_keras.Model):
         object.__setattr__(self, "net", net)
         made: dict[str, Twin] = {}
         for node in net.nodes[1:]:
-            made[node.name] = TWINS[node.layer.kind](node, net.shapes_in(node), made.get(node.weights))
+            made[node.name] = twin = TWINS[node.layer.kind](node, net.shapes_in(node), made.get(node.weights))
+            for array in node.layer.arrays(*net.shapes_in(node)):
+                if array.matrix and min(tops := net.tops(f"{node.owner}/{array.name}")) < 127:
+                    columns = np.repeat(np.array(tops, np.float32), array.dims[-1])
+                    twin.tops[array.name] = columns if "gate" in array.axes else columns[0]
         self.twins = list(made.values())
 
     def twin(self, name: str) -> Twin:
@@ -207,11 +211,12 @@ class Network(tf_keras.Model):
         for name in self.net.ranges:
             if name not in ranges:
                 raise ModelError(f"no quantization range for {name!r}", "train or calibrate it")
-        self.input_grid = Grid.of_range(*ranges[self.net.input.name])
+        made = Lowering(self.net, {}, ranges)
+        self.input_grid = made.grid(self.net.input.name)
         grids = {self.net.input.name: self.input_grid}
         for twin in self.twins:
             given = tuple(grids[name] for name in twin.node.ins)
-            grids[twin.name] = twin.quantize(given, _of_node(ranges, twin.name), exact)
+            grids[twin.name] = twin.quantize(given, made.of_node(twin.name), exact)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Every array by "node/array", as a Model has them."""
@@ -239,10 +244,6 @@ class Network(tf_keras.Model):
         if (self.shift, self.scale) != (0.0, 1.0):
             arrays = unnormalized(self.net, arrays, self.shift, self.scale)
         return Model(self.net, arrays, ends, ranges, meta, family)
-
-
-def _of_node(ranges: Ranges, name: str) -> Range:
-    return lambda suffix: ranges[f"{name}.{suffix}"]
 
 
 def open_gate(network: Network) -> None:

@@ -77,7 +77,7 @@ def check_predictor(recipe: Recipe) -> None:
     """
     asked = {"prune.method": recipe.prune != PrunePart(), "cluster.values": recipe.cluster.values,
              "skip.enabled": recipe.skip.enabled, "gates.share": recipe.gates != GatesPart(),
-             "train.start": recipe.train.start}
+             "quantize.bits": recipe.quantize.bits, "train.start": recipe.train.start}
     if wanted := [key for key, value in asked.items() if value]:
         raise RecipeError(f"{wanted[0]}: not for a network that scores", f"leave {wanted[0].split('.')[0]} out")
     if (recipe.ends.result.count, recipe.ends.result.limit) != (1, 1.0) or not recipe.ends.transforms:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tinyse.core.artifacts import sha256, write_bytes, write_text
-from tinyse.core.errors import RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.core.sections import build, convert, merged, one_of, parse_shares, plain, read_yaml, within
 from tinyse.families import load
 from tinyse.graph.net import Net
@@ -68,7 +68,6 @@ class TrainPart:
 
     ``loss``: ``mixed`` is SI-SDR and the compressed spectrum, ``levelled`` the same with every mixture's spectrum taken
     at one level: softer speech weighs as much as louder.
-
     ``validate_apart``: each validation mixture has a speech and a noise of its own, in place of the same at each SNR.
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
@@ -176,10 +175,15 @@ class RoutePart:
 
 @dataclass(frozen=True)
 class QuantizePart:
-    """Quantization-aware training."""
+    """Quantization-aware training.
+
+    ``bits``: where an operator has fewer than it could, by ``Net.places`` ("conv_0/kernel", "gru_0/kernel.z",
+    "gru_0.h"); "*" stands for anything, and later lines win: {"*/*": 4, "conv_0/kernel": 6}.
+    """
 
     enabled: bool = True
     freeze: float = within(0, 1, default=0.5)
+    bits: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -210,9 +214,14 @@ class Recipe:
         """The network that is trained.
 
         Raises:
-            RecipeError: the family's file fails or gives what does not fit; the message names file and line.
+            RecipeError: the family's file fails or gives what does not fit, and the message names file and line; or
+                ``quantize.bits`` are not the network's.
         """
-        return load(self.family).net(self.family_options, self.ends, self.skip.enabled)
+        made = load(self.family).net(self.family_options, self.ends, self.skip.enabled)
+        try:
+            return made.with_bits(self.quantize.bits) if self.quantize.bits else made
+        except ModelError as error:
+            raise RecipeError(f"quantize.bits: {error}", error.hint) from error
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML holds them."""
@@ -301,6 +310,9 @@ def recipe_of(values: Any, where: str) -> Recipe:
         raise RecipeError(f"{where}: skip.enabled: TF-MOT's magnitudes would prune the gate", "prune.method: threshold")
     if recipe.gates.share is not None and recipe.skip.enabled:
         raise RecipeError(f"{where}: gates.share: a Skip RNN has a budget of its own", "leave skip or gates out")
+    if recipe.quantize.bits and (recipe.cluster.values or not recipe.quantize.enabled):
+        other = f"cluster.values: {recipe.cluster.values}" if recipe.cluster.values else "quantize.enabled: false"
+        raise RecipeError(f"{where}: quantize.bits: not with {other}", "one of them: each says what a weight may be")
     if recipe.cluster.values % 2:
         raise RecipeError(f"{where}: cluster.values: {recipe.cluster.values} is odd", "half of the values are negative")
     return recipe

@@ -62,6 +62,7 @@ def finish(run: Run) -> TrainResult:
         "corpus": run.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
         "val_si_sdr_db": score, "val_noisy_si_sdr_db": run.validation.noisy_db, "sparsity": sparsity,
         "val_update_rate": updates, "val_cost": cost, **opened, "distinct": distinct_values(model),
-        "start_sha256": run.start_hash, "distill": run.recipe.train.distill})
+        "start_sha256": run.start_hash, "distill": run.recipe.train.distill,
+        **({"bits": dict(model.net.bits)} if model.net.bits else {})})
     return TrainResult(run.folder, files["float.npz"], files["model.npz"], score,
                        run.validation.noisy_db, run.speed)

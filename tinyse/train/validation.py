@@ -77,6 +77,10 @@ class Validation:
 
     def si_sdr(self, network: Network, at: int = -1, routed: bool = False) -> float:
         """Mean SI-SDR in dB of the network's output, of part ``at``; ``routed``: where its router has frames stop."""
+        return float(np.mean(self.scores(network, at, routed)))
+
+    def scores(self, network: Network, at: int = -1, routed: bool = False) -> NDArray[np.float64]:
+        """SI-SDR in dB of every mixture, [N]."""
         if self._run is None:
             if network.net.skip is not None:
                 self._run = Gated(network).masks
@@ -97,4 +101,4 @@ class Validation:
         for index, spectrum in enumerate(self.spectra):
             wave = sounded(spectrum, masks[:, index], self.ends)
             scores.append(_si_sdr(wave[self._inside][None], self.clean[index, self._inside][None])[0])
-        return float(np.mean(scores))
+        return np.array(scores, np.float64)

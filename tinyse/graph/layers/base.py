@@ -8,6 +8,7 @@ layer, "in" one of its input's, whoever made that; "in,unit" is both, one after 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tinyse.graph.lowering import Lowering
 
 Shape = tuple[int, int, int]
+Span = tuple[float, float]
+ACTIVATION_BITS = 4, 8
+"""Fewest and most of an activation that is stored as int8."""
 FINEST = 4
 """Bits by which a product of two maps may be finer than the first of them; a gate that is always shut has no range."""
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "step")
@@ -81,6 +85,11 @@ class Layer:
     fixed_units: ClassVar[bool] = False
     """Whether channels pass through one by one, so that "unit" of the output is "unit" of the input."""
 
+    @property
+    def gates(self) -> str:
+        """What the axis "gate" of its arrays counts, a letter each."""
+        return ""
+
     def shape(self, *ins: Shape) -> Shape:
         """Output shape.
 
@@ -97,18 +106,29 @@ class Layer:
         """Activations whose range is learnt, by suffix: "out", or "h" and "c"; empty where the grid is given."""
         return ()
 
-    def snapped(self, suffix: str, low: float, high: float) -> tuple[float, float]:
-        """A range whose grid has a scale of 11 bits: by default that of an int8 grid, rounded up."""
-        grid = Grid.of_range(low, high)
-        wide = Grid(float(snap_scale(grid.scale)), grid.zero_point)
-        return wide.low, wide.high
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Activations, states and gate values that may have bits of their own, by suffix: fewest, and most."""
+        return dict.fromkeys(self.ranges(), ACTIVATION_BITS)
 
-    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
+    def grid(self, suffix: str, bits: int, span: Callable[[], Span]) -> Grid:
+        """The grid of ``bits`` bits of an activation, by its range where it has one."""
+        return Grid.of_range(*span(), bits)
+
+    def snapped(self, suffix: str, low: float, high: float, bits: int = 8) -> Span:
+        """A range whose grid has a scale of 11 bits: by default that of an int8 grid, rounded up."""
+        grid = Grid.of_range(low, high, bits)
+        return Grid(float(snap_scale(grid.scale)), grid.zero_point).span(bits)
+
+    def aligned(self, low: float, high: float, *ins: Grid, bits: int = 8) -> Span:
         """The range of the output where its scale has to go with those of the inputs; as it is by default."""
         return low, high
 
-    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
-        """Biases that a step of their accumulators divides: bias, kernel, scale of what the kernel reads (``x``)."""
+    def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
+        """Biases that a step of their accumulators divides: bias, kernel, scale of what the kernel reads.
+
+        Args:
+            x: grid of the input. grid: the layer's own, by suffix.
+        """
         return ()
 
     def resized(self, channels: int) -> Layer:
@@ -148,9 +168,8 @@ def positive(layer: Layer, **numbers: int) -> None:
             raise refuse(layer, f"{name} = {value!r}", "a whole number, at least 1")
 
 
-def in_step(low: float, high: float, x: Grid) -> tuple[float, float]:
+def in_step(low: float, high: float, x: Grid, bits: int) -> Span:
     """A range whose grid has the scale of ``x`` times a power of two: Vela's quotient of scales is then exact."""
-    grid = Grid.of_range(low, high)
+    grid = Grid.of_range(low, high, bits)
     power = max(-FINEST, math.ceil(math.log2(grid.scale / x.scale)))
-    wide = Grid(x.scale * 2.0**power, grid.zero_point)
-    return wide.low, wide.high
+    return Grid(x.scale * 2.0**power, grid.zero_point).span(bits)

@@ -11,7 +11,7 @@ import numpy as np
 from tinyse.core.errors import ModelError
 from tinyse.graph import ops
 from tinyse.graph.grid import STEP, Grid
-from tinyse.graph.layers.base import Array, Layer, Shape, in_step, positive, refuse
+from tinyse.graph.layers.base import Array, Layer, Shape, Span, in_step, positive, refuse
 from tinyse.graph.tensor import Tensor, window
 
 if TYPE_CHECKING:
@@ -106,11 +106,16 @@ class JoinLayer(Layer):
             raise refuse(self, f"{' and '.join(str(list(shape)) for shape in ins)} do not {self.how}")
         return ins[0]
 
-    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
-        """A product's scale goes with the first map's; a gate, like maps of one grid side by side, keeps it."""
-        if (self.how == "concat" and len(set(ins)) == 1) or (self.how == "mul" and ins[1:] == (STEP,)):
+    def places(self) -> dict[str, tuple[int, int]]:
+        """A concat has none of its own: it only moves what its inputs are."""
+        return {} if self.how == "concat" else super().places()
+
+    def aligned(self, low: float, high: float, *ins: Grid, bits: int = 8) -> Span:
+        """A product's scale goes with the first map's; an 8-bit gate, like maps of one grid side by side, keeps it."""
+        gate = self.how == "mul" and ins[1:] == (STEP,) and bits == 8
+        if gate or (self.how == "concat" and len(set(ins)) == 1):
             return ins[0].low, ins[0].high
-        return in_step(low, high, ins[0]) if self.how == "mul" else (low, high)
+        return in_step(low, high, ins[0], bits) if self.how == "mul" else (low, high)
 
     def ranges(self) -> tuple[str, ...]:
         """Of the result; a concat puts its inputs on one grid, which is the widest."""
@@ -145,9 +150,9 @@ class ActivationLayer(Layer):
         """alpha [unit], of a PReLU."""
         return (Array("alpha", ("unit",), (ins[0][2],), (), 0.25),) if self.how == "prelu" else ()
 
-    def aligned(self, low: float, high: float, *ins: Grid) -> tuple[float, float]:
+    def aligned(self, low: float, high: float, *ins: Grid, bits: int = 8) -> Span:
         """A PReLU's scale goes with its input's."""
-        return in_step(low, high, ins[0])
+        return in_step(low, high, ins[0], bits)
 
     def ranges(self) -> tuple[str, ...]:
         """Of a PReLU's result."""

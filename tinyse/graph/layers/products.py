@@ -7,6 +7,7 @@ that of what goes into them; step is 1 from a half on, else 0, and is fused too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -54,7 +55,7 @@ class DenseLayer(Layer):
         """Before sigmoid and tanh, after ReLU."""
         return () if self.activation == "step" else ("out",)
 
-    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+    def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
         """The one there is."""
         return (("bias", "kernel", x.scale),)
 
@@ -114,7 +115,7 @@ class ConvLayer(Layer):
         """Before sigmoid and tanh, after ReLU."""
         return () if self.activation == "step" else ("out",)
 
-    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+    def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
         """The one there is."""
         return (("bias", "kernel", x.scale),)
 

@@ -12,6 +12,7 @@ width, with h in (-1, 1) on a power of two and the update written as an interpol
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from tinyse.graph import ops
 from tinyse.graph.grid import Grid
-from tinyse.graph.layers.base import Array, Layer, Shape, positive, refuse
+from tinyse.graph.layers.base import ACTIVATION_BITS, Array, Layer, Shape, Span, positive, refuse
 from tinyse.graph.tensor import Gate, Tensor
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ CELL_LIMIT = 8.0
 tanh(8) is 1 to seven digits; without the limit some units count up past 100, and the grid that holds them is coarse."""
 HIDDEN_RANGE = (-1.0, 127.0 / 128.0)
 """h lies in (-1, 1): scale 2^-7, zero point 0."""
+WIDE_BITS = 4, 16
+"""Fewest and most of what is stored as int16."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class LstmLayer(Layer):
 
     def __post_init__(self) -> None:
         positive(self, units=self.units)
+
+    @property
+    def gates(self) -> str:
+        """Input, forget, new, output."""
+        return "ifgo"
 
     def shape(self, *ins: Shape) -> Shape:
         """(1, 1, units)."""
@@ -63,11 +71,19 @@ class LstmLayer(Layer):
         """Hidden state and cell."""
         return "h", "c"
 
-    def snapped(self, suffix: str, low: float, high: float) -> tuple[float, float]:
-        """h on 2^-7; c's power of two as it is."""
-        return HIDDEN_RANGE if suffix == "h" else (low, high)
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Hidden state and cell; the gates' values are the operator's own, 16 bits."""
+        return {"h": ACTIVATION_BITS, "c": WIDE_BITS}
 
-    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+    def grid(self, suffix: str, bits: int, span: Callable[[], Span]) -> Grid:
+        """c on a power of two."""
+        return Grid.of_power(*span(), bits) if suffix == "c" else super().grid(suffix, bits, span)
+
+    def snapped(self, suffix: str, low: float, high: float, bits: int = 8) -> Span:
+        """h on 2^-7, of fewer bits coarser; c's power of two as it is."""
+        return Grid.of_unit(bits).span(bits) if suffix == "h" else (low, high)
+
+    def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
         """The input's; the recurrent sum has none."""
         return (("bias", "kernel", x.scale),)
 
@@ -81,13 +97,14 @@ class LstmLayer(Layer):
         kernels, recurrents, biases = (np.split(low.array(name, part), 4, axis=-1)
                                        for part in ("kernel", "recurrent_kernel", "bias"))
         gates = []
-        for kernel, recurrent, bias in zip(kernels, recurrents, biases, strict=True):
-            values, scale, shift = low.gate(kernel, bias, x.grid, name)
-            again, again_scale, _ = low.gate(recurrent, None, x.grid, name)
+        for gate, kernel, recurrent, bias in zip(self.gates, kernels, recurrents, biases, strict=True):
+            values, scale, shift = low.gate(kernel, bias, x.grid, name, low.weight_bits(name, "kernel", gate))
+            again, again_scale, _ = low.gate(recurrent, None, x.grid, name,
+                                             low.weight_bits(name, "recurrent_kernel", gate))
             gates.append(Gate(values, scale, again, again_scale, shift))
         out = low.tensor(name, (1, 1, self.units), low.grid(f"{name}.h"))
         i, f, g, o = gates
-        made = low.add(ops.Lstm((x,), out, (i, f, g, o), low.cell_grid(f"{name}.c").scale))
+        made = low.add(ops.Lstm((x,), out, (i, f, g, o), low.grid(f"{name}.c").scale))
         return low.reshaped(made, (1, 1, 1, self.units)) if len(ins[0].shape) == 4 else made
 
 
@@ -97,7 +114,7 @@ class GruLayer(Layer):
 
     Attributes:
         units: of h. reset: "none", "before" or "after". bits: 8 or 16, of the state and all of the arithmetic; what
-            leaves the layer is int8 on 2^-7.
+            leaves the layer is int8: on 2^-7, or an 8-bit state's own grid.
         joint: one product over [x, h], with x in -1..1 on h's grid; else a product each and a sum. Not with "after".
     """
 
@@ -120,11 +137,6 @@ class GruLayer(Layer):
     def gates(self) -> str:
         """z, r where there is one, n."""
         return "zn" if self.reset == "none" else "zrn"
-
-    @property
-    def h(self) -> Grid:
-        """Grid of the state."""
-        return Grid(2.0**-7) if self.bits == 8 else Grid(2.0**-15, 0, 16)
 
     def shape(self, *ins: Shape) -> Shape:
         """(1, width, units)."""
@@ -152,10 +164,23 @@ class GruLayer(Layer):
         parts = [gate if self.joint else f"{gate}{side}" for gate in self.gates for side in ("", "x", "h")]
         return tuple(dict.fromkeys(parts))
 
-    def biases(self, x: Grid) -> tuple[tuple[str, str, float], ...]:
+    def places(self) -> dict[str, tuple[int, int]]:
+        """The state, and every gate's sum: a gate has no more values than its sum."""
+        if self.bits == 8:
+            return {"h": ACTIVATION_BITS, **super().places()}
+        return dict.fromkeys(("h", *self.gates), WIDE_BITS)
+
+    def grid(self, suffix: str, bits: int, span: Callable[[], Span]) -> Grid:
+        """h in -1..1; in 16 bits sums are Q3.12, or coarser."""
+        if suffix == "h":
+            made = Grid.of_unit(bits)
+            return Grid(made.scale, 0, 16) if self.bits == 16 else made
+        return Grid(2.0 ** (4 - bits), 0, 16) if self.bits == 16 else super().grid(suffix, bits, span)
+
+    def biases(self, x: Grid, grid: Callable[[str], Grid]) -> tuple[tuple[str, str, float], ...]:
         """The input's, and that of n's product with h where the reset gate comes after."""
-        made = (("bias", "kernel", self.x_grid(x).scale),)
-        return (*made, ("recurrent_bias", "recurrent_kernel", self.h.scale)) if self.reset == "after" else made
+        made = (("bias", "kernel", self.x_grid(x, grid("h")).scale),)
+        return (*made, ("recurrent_bias", "recurrent_kernel", grid("h").scale)) if self.reset == "after" else made
 
     def state_shapes(self, *ins: Shape) -> dict[str, Shape]:
         """h."""
@@ -163,35 +188,37 @@ class GruLayer(Layer):
 
     def lower(self, low: Lowering, name: str, ins: tuple[Tensor, ...]) -> Tensor:
         """Products, tables, the interpolation, one state."""
-        x = low.requantized(ins[0], self.x_grid(ins[0].grid), f"{name}.x")
+        held = low.grid(f"{name}.h")
+        x = low.requantized(ins[0], self.x_grid(ins[0].grid, held), f"{name}.x")
         shape = (*x.shape[:-1], self.units)
-        h = low.past(f"{name}.h", shape, self.h)
+        h = low.past(f"{name}.h", shape, held)
         joined = low.concat(f"{name}.xh", (x, h)) if self.joint else None
         z = self._gate(low, name, "z", x, h, joined)
         if self.reset == "before":
             r = self._gate(low, name, "r", x, h, joined)
-            kept = low.add(ops.Mul((r, h), low.tensor(f"{name}.reset", shape, self.h)))
+            kept = low.add(ops.Mul((r, h), low.tensor(f"{name}.reset", shape, held)))
             n = self._gate(low, name, "n", x, kept, low.concat(f"{name}.xrh", (x, kept)) if self.joint else None)
         elif self.reset == "after":
             n = self._gate(low, name, "n", x, h, None, self._gate(low, name, "r", x, h, joined))
         else:
             n = self._gate(low, name, "n", x, h, joined)
-        twice = Grid(2 * self.h.scale, 0, self.bits)
+        twice = Grid(2 * held.scale, 0, self.bits)
         far = low.add(ops.Sub((n, h), low.tensor(f"{name}.d", shape, twice)))
         # on h's own grid: half the error, and an ADD of equal scales; a step of 1 or more stops short of it
-        step = low.add(ops.Mul((z, far), low.tensor(f"{name}.zd", shape, self.h)))
+        step = low.add(ops.Mul((z, far), low.tensor(f"{name}.zd", shape, held)))
         fresh = name if self.bits == 8 else f"{name}.fresh"
-        made = low.state(h, low.add(ops.Add((h, step), low.tensor(fresh, shape, self.h))))
-        return low.requantized(made, Grid(2.0**-7), name)
+        made = low.state(h, low.add(ops.Add((h, step), low.tensor(fresh, shape, held))))
+        return made if self.bits == 8 else low.requantized(made, Grid(2.0**-7), name)
 
-    def x_grid(self, given: Grid) -> Grid:
-        """The grid on which what is ``given`` enters."""
+    def x_grid(self, given: Grid, held: Grid) -> Grid:
+        """The grid on which what is ``given`` enters; ``held``: the state's."""
         if self.joint:
-            return self.h
+            return held
         return given if self.bits == given.bits else Grid.of_power(given.low, given.high, self.bits)
 
-    def _pre_grid(self, low: Lowering, suffix: str) -> Grid:
-        return low.grid(suffix) if self.bits == 8 else Grid(2.0**-12, 0, 16)
+    def part(self, gate: str, side: str) -> str:
+        """What the grid of a gate's part is called: in 16 bits all are on the sum's."""
+        return f"{gate}{side}" if self.bits == 8 else gate
 
     def _part(self, kernel: NDArray[np.float32], gate: str) -> NDArray[np.float32]:
         at = self.gates.index(gate)
@@ -201,16 +228,21 @@ class GruLayer(Layer):
               reset: Tensor | None = None) -> Tensor:
         """sigmoid, or for n tanh, of a gate's sum; ``reset`` scales the part of h."""
         kernel, bias = (self._part(low.array(name, part), gate) for part in ("kernel", "bias"))
-        total = f"{name}.{gate}"
+        total, bits = f"{name}.{gate}", low.weight_bits(name, "kernel", gate)
+
+        def onto(side: str = "") -> Grid:
+            return low.grid(f"{name}.{self.part(gate, side)}")
+
         if joined is not None:
-            pre = low.product(total, joined, kernel, bias, self._pre_grid(low, total))
+            pre = low.product(total, joined, kernel, bias, onto(), bits)
         else:
             recurrent = self._part(low.array(name, "recurrent_kernel"), gate)
             after = low.array(name, "recurrent_bias") if reset is not None else np.zeros(self.units, np.float32)
-            from_x = low.product(f"{total}x", x, kernel, bias, self._pre_grid(low, f"{total}x"))
-            from_h = low.product(f"{total}h", h, recurrent, after, self._pre_grid(low, f"{total}h"))
+            from_x = low.product(f"{total}x", x, kernel, bias, onto("x"), bits)
+            from_h = low.product(f"{total}h", h, recurrent, after, onto("h"),
+                                 low.weight_bits(name, "recurrent_kernel", gate))
             if reset is not None:
                 from_h = low.add(ops.Mul((reset, from_h), low.tensor(f"{total}r", from_h.shape, from_h.grid)))
-            out = low.tensor(f"{total}s", from_x.shape, self._pre_grid(low, total))
+            out = low.tensor(f"{total}s", from_x.shape, onto())
             pre = low.add(ops.Add((from_x, from_h), out))
         return low.sigmoid(f"{total}.gate", pre) if gate != "n" else low.tanh(f"{total}.gate", pre)

@@ -150,6 +150,7 @@ def size_table(sizes: Sizes) -> Table:
     """The three conventions and the files, one row each; what is not known is left out."""
     whole = sizes.weights
     rows: list[tuple[str, int | None]] = [
+        *([("weights in the bits of their matrices", sizes.narrow)] if (sizes.narrow or 0) < (whole or 0) else []),
         ("surviving weights, one byte each", sizes.surviving), ("bitmask + surviving bytes", sizes.bitmask),
         ("Vela-encoded weights", sizes.encoded), ("Vela's constants, scales and tables included", sizes.constants),
         ("int8 .tflite", sizes.int8_file), ("compiled .tflite", sizes.vela_file)]

@@ -198,6 +198,7 @@ class Sizes:
         encoded: what Vela stores, scales and tables not counted; None without its report.
         constants: all read-only data beside the command stream: encoded weights, scales, tables.
         int8_file, vela_file: whole files.
+        narrow: every matrix in as many bits as it needs, scales not counted.
     """
 
     origin: Origin
@@ -209,6 +210,7 @@ class Sizes:
     constants: int | None
     int8_file: int | None
     vela_file: int | None
+    narrow: int | None = None
 
 
 @dataclass(frozen=True)

@@ -26,4 +26,5 @@ def model_sizes(graphs: Sequence[Graph], int8: Sequence[Path], compiled: Sequenc
         encoded=sum(int(each.number("total_npu_encoded_weights")) for each in reports) if reports else None,
         constants=sum(constant_bytes(each) for each in reports) if reports else None,
         int8_file=sum(path.stat().st_size for path in int8) if int8 else None,
-        vela_file=sum(path.stat().st_size for path in compiled) if compiled else None)
+        vela_file=sum(path.stat().st_size for path in compiled) if compiled else None,
+        narrow=sum(graph.narrow_bytes for graph in graphs) if int8 else None)

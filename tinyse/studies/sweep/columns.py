@@ -8,8 +8,8 @@ from tinyse.export.targets import load_target
 from tinyse.measure.scores.metrics import LABELS, METRICS, UNITS
 from tinyse.studies.sweep.results import EMULATED, ESTIMATED, EXACT, MEASURED, Column
 
-SIZES = ("surviving", "bitmask", "encoded")
-"""The three conventions, as in `tinyse.measure.costs.results.Sizes`."""
+SIZES = ("surviving", "bitmask", "encoded", "packed")
+"""The conventions of `tinyse.measure.costs.results.Sizes`; "packed", of the C library, in searches alone."""
 SRAM_ONLY = "Sram_Only"
 RATE, VAL_RATE = "update_rate", "val_update_rate"
 """Share of frames that run the network: a Skip RNN's; absent from a point, it is 1."""

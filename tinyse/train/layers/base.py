@@ -20,7 +20,7 @@ from tinyse.graph.layers import Array, Shape
 from tinyse.graph.net import Node
 from tinyse.train.keras import tf, tf_keras
 
-Range = Callable[[str], tuple[float, float]]
+Range = Callable[[str], Grid]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Twin(tf_keras.layers.Layer):
     Attributes:
         node: the layer in its place. ins: shapes of what it reads. shared: whether another node owns its arrays.
         grids: of what it reads; empty in float. out: of what it gives. exact: TFLM's arithmetic to the last bit.
+        tops: largest integers of its arrays of fewer than 8 bits, a number or one a gate's column.
     """
 
     def __init__(self, node: Node, ins: Iterable[Shape], owner: Twin | None = None) -> None:
@@ -54,6 +55,7 @@ class Twin(tf_keras.layers.Layer):
         object.__setattr__(self, "ins", tuple(ins))  # tf_keras would wrap it
         object.__setattr__(self, "_owner", owner or self)
         object.__setattr__(self, "grids", ())
+        object.__setattr__(self, "tops", {})
         self.out: Grid | None = None
         self.exact = False
         if owner is None:
@@ -93,7 +95,7 @@ class Twin(tf_keras.layers.Layer):
         raise NotImplementedError
 
     def quantize(self, grids: tuple[Grid, ...], ranges: Range, exact: bool) -> Grid:
-        """Run on grids from now on: ``grids`` of what it reads, ranges by suffix; the grid of what it gives."""
+        """Run on grids from now on: ``grids`` of what it reads, its own by suffix; the grid of what it gives."""
         object.__setattr__(self, "grids", grids)
         self.exact = exact
         self.out = self.out_grid(grids, ranges)

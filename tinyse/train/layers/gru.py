@@ -135,6 +135,11 @@ class GruTwin(Twin):
 
     places: Places | None = None
 
+    @property
+    def few(self) -> bool:
+        """Whether its state has fewer bits than it could."""
+        return self.places is not None and self.places.h.scale > 2.0 ** (1 - self.layer.bits)
+
     def held(self) -> Any:
         """The real weights that ``sequence`` takes, on grids rounded, and Steps."""
         layer, width, places, scale = self.layer, self.ins[0][2], self.places, None
@@ -143,8 +148,9 @@ class GruTwin(Twin):
         after = tf.convert_to_tensor(self.array("recurrent_bias")) if layer.reset == "after" else None
         of_x: Any = (kernel[:width], bias)
         if places is not None:
-            of_x = Matrix.of(kernel, bias, places.x, self.exact)
-            of_h = of_x if layer.joint else Matrix.of(recurrent, tf.zeros_like(recurrent[0]), places.h, self.exact)
+            of_x = Matrix.of(kernel, bias, places.x, self.exact, self.tops.get("kernel"))
+            of_h = of_x if layer.joint else Matrix.of(recurrent, tf.zeros_like(recurrent[0]), places.h, self.exact,
+                                                      self.tops.get("recurrent_kernel"))
             recurrent, scale = of_h.kernel[-self.units :], of_h.scale
             if layer.joint:
                 of_x = replace(of_x, kernel=of_x.kernel[:width], values=of_x.values[:width])
@@ -158,14 +164,14 @@ class GruTwin(Twin):
         frames, batch, _, width, inputs = x.shape
         n, shape = batch * width, (batch, 1, width, self.units)
         if places is not None:
-            x = requantized(x, self.grids[0], places.x, self.exact)
+            x = requantized(x, self.grids[0], places.x, self.exact, self.few)
         x, h0 = tf.reshape(x, (frames, n, inputs)), tf.reshape(state[0], (n, self.units))
         weights, step = held
         opened = None if seen.opened is None else tf.repeat(seen.opened, width, 1)[..., tf.newaxis]
         h, gates, last = sequence(x, weights, h0, step, opened)
         if seen.ranges is not None and self.layer.bits == 8:
             self._note(seen, x, h, gates, h0, held)
-        y = h if places is None else requantized(h, places.h, OUT, self.exact)
+        y = h if places is None or self.out is None else requantized(h, places.h, self.out, self.exact, self.few)
         return tf.reshape(y, (frames, *shape)), (tf.reshape(last, shape),)
 
     def _note(self, seen: Seen, x: Any, h: Any, gates: Any, h0: Any, held: Any) -> None:
@@ -188,14 +194,13 @@ class GruTwin(Twin):
             self.note(seen, gate, xz[..., columns] + late)
 
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
-        """2^-7, whatever goes in."""
-        layer, given = self.layer, grids[0]
+        """2^-7, whatever goes in, or an 8-bit state's own."""
+        layer, h = self.layer, ranges("h")
 
         def columns(side: str) -> Columns:
-            return Columns({gate: Grid(2.0**-12, 0, 16) if layer.bits == 16 else Grid.of_range(*ranges(gate + side))
-                            for gate in layer.gates}, self.units)
+            return Columns({gate: ranges(layer.part(gate, side)) for gate in layer.gates}, self.units)
 
         total = columns("")
         parts = (total, total) if layer.joint else (columns("x"), columns("h"))
-        self.places = Places(layer.x_grid(given), layer.h, *parts, total, self.exact)
-        return OUT
+        self.places = Places(layer.x_grid(grids[0], h), h, *parts, total, self.exact)
+        return OUT if layer.bits == 16 else h

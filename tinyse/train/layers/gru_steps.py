@@ -81,8 +81,9 @@ class Steps:
             self.rescale_x = None if layer.joint else of_x.rescale(places.from_x.scale, places.x)
             self.x_unit = of_x.unit if layer.joint else places.from_x.scale
             self.gate_scale = 2.0 ** (-15 if places.h.bits > 8 else -8)
+            self.new_scale = 2.0 ** (1 - places.h.bits)
             self.h_unit, self.part_unit = places.h.scale, places.from_h.scale[-units:]
-            self.gate_unit = np.repeat([self.gate_scale] * (len(layer.gates) - 1) + [2.0 ** (1 - places.h.bits)], units)
+            self.gate_unit = np.repeat([self.gate_scale] * (len(layer.gates) - 1) + [self.new_scale], units)
         if after is not None:
             self.bias = tf.pad(after, ((recurrent.shape[1] - units, 0),))
 
@@ -121,10 +122,10 @@ class Steps:
         else:
             scales = places.from_x.scale[columns], places.from_h.scale[columns]
             pre = total.clip(added(from_x, from_h, scales, total.scale[columns], places.h.bits), columns)
-        if places.h.bits > 8:
-            return curve(name, pre, total.grids["n"])
-        if places.exact:
+        if places.h.bits > 8 or places.exact:
             grids = [grid for gate, grid in total.grids.items() if (gate == "n") == (name == "tanh")]
+            if places.h.bits > 8 and len(set(grids)) == 1:
+                return curve(name, pre, grids[0])
             return tf.concat([curve(name, part, grid)
                               for part, grid in zip(tf.split(pre, len(grids), 1), grids, strict=True)], 1)
         # A table look-up a frame is slow.
@@ -151,7 +152,9 @@ class Steps:
         gates = tf.concat([gates, n], 1)
         if places is None:
             return h + z * (n - h), gates, part
-        far = self._kept(added(n, h, (1.0, 1.0), 2.0, places.h.bits, -1))
+        grid = places.h
+        far = added(n, h, (self.new_scale, grid.scale), 2.0 * grid.scale, grid.bits, -1)
+        far = tf.clip_by_value(far, *limits(Grid(2.0 * grid.scale, 0, grid.bits)))
         return self._kept(h + self._kept(self._times(z, far, 2.0))), gates, part
 
     def _kept(self, h: Any) -> Any:

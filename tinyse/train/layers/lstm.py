@@ -10,15 +10,18 @@ is the float LSTM's, taken at the rounded values (straight-through; Jacob et al.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from tinyse.graph.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid, cell_power
+from tinyse.graph.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid
 from tinyse.graph.layers.recurrent import CELL_LIMIT
 from tinyse.train.arithmetic import (
     Rescale,
+    Tops,
     bias_steps,
     carrier,
+    few,
     product_gradient,
     shifted,
     ste,
@@ -179,9 +182,14 @@ def sequence(xz: Any, recurrent: Any, h0: Any, c0: Any, grids: LstmGrids | None,
     return run(xz, recurrent)
 
 
-def on_gate_grid(matrix: Any) -> tuple[Any, Any]:
+def on_gate_grid(matrix: Any, tops: Tops = None) -> tuple[Any, Any]:
     """Round an LSTM matrix [in, 4u] to its per-gate int8 grids (straight-through); also the scale per column."""
     units = matrix.shape[1] // GATES
+    if tops is not None:
+        gates = tf.reshape(matrix, (matrix.shape[0], GATES, units))
+        scale, steps = few(gates, tops[::units], (0, 2))
+        scale = tf.repeat(tf.where(scale > 0.0, scale, tf.ones_like(scale)), units)
+        return ste(tf.reshape(steps, matrix.shape) * scale, matrix), scale
     peaks = tf.reduce_max(tf.abs(tf.reshape(matrix, (matrix.shape[0], GATES, units))), axis=(0, 2))
     peaks = tf.stop_gradient(peaks)
     scale = tf.repeat(tf.where(peaks > 0.0, peaks / 127.0, tf.ones_like(peaks)), units)
@@ -200,7 +208,8 @@ class LstmTwin(Twin):
     def held(self) -> Any:
         """Kernel and recurrent kernel, on grids with the scale a column."""
         kernel, recurrent = self.array("kernel"), self.array("recurrent_kernel")
-        return (kernel, recurrent) if self.places is None else (*on_gate_grid(kernel), *on_gate_grid(recurrent))
+        return (kernel, recurrent) if self.places is None else (
+            *on_gate_grid(kernel, self.tops.get("kernel")), *on_gate_grid(recurrent, self.tops.get("recurrent_kernel")))
 
     def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
         """x [T, B, 1, 1, in] and (h, c) [B, 1, 1, units] -> h [T, B, 1, 1, units], the state after the last frame."""
@@ -230,6 +239,6 @@ class LstmTwin(Twin):
 
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
         """Of h's range."""
-        h = Grid.of_range(*ranges("h"))
-        self.places = LstmGrids(grids[0], h, cell_power(*ranges("c")), self.exact)
+        h = ranges("h")
+        self.places = LstmGrids(grids[0], h, -round(math.log2(ranges("c").scale)), self.exact)
         return h

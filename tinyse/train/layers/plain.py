@@ -39,12 +39,19 @@ def onto(real: Any, steps: Any, grid: Grid) -> Any:
     return ste(clamped, tf.clip_by_value(real, low * grid.scale, high * grid.scale))
 
 
-def requantized(x: Any, grid: Grid, out: Grid, exact: bool) -> Any:
-    """Values of ``grid`` on ``out``; as they are where it is the same."""
+def requantized(x: Any, grid: Grid, out: Grid, exact: bool, twice: bool = False) -> Any:
+    """Values of ``grid`` on ``out``; as they are where it is the same.
+
+    Args:
+        twice: rounded as the operator does, twice, in the fast arithmetic too. From 2^-9 to 2^-7 every other value
+            depends on it, from 2^-15 one in 128, which training need not know.
+    """
     if grid == out:
         return x
-    steps = to_grid(x, out) if not exact else rescaled(whole(x, grid, tf.float64), grid.scale / out.scale)
-    return onto(x, steps, out)
+    if not (exact or twice):
+        return onto(x, to_grid(x, out), out)
+    dtype = tf.float64 if exact else x.dtype
+    return onto(x, Rescale.of(tf.constant(grid.scale / out.scale, dtype))(whole(x, grid, dtype)), out)
 
 
 class JoinTwin(Twin):
@@ -75,7 +82,7 @@ class JoinTwin(Twin):
 
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
         """Of the range."""
-        return Grid.of_range(*ranges("out"))
+        return ranges("out")
 
 
 class ActivationTwin(Twin):
@@ -118,7 +125,7 @@ class ActivationTwin(Twin):
     def out_grid(self, grids: tuple[Grid, ...], ranges: Range) -> Grid:
         """Of the range, or the activation's own."""
         how = self.layer.how
-        return Grid.of_range(*ranges("out")) if how == "prelu" else SIGMOID8 if how == "sigmoid" else TANH8
+        return ranges("out") if how == "prelu" else SIGMOID8 if how == "sigmoid" else TANH8
 
 
 class PoolTwin(Twin):

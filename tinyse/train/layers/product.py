@@ -55,7 +55,9 @@ class ProductTwin(Twin):
     def held(self) -> Any:
         """Kernel and bias, on the grids a Matrix."""
         kernel, bias = self.matrix()
-        return Matrix.of(kernel, bias, self.grids[0], self.exact) if self.grids else (kernel, bias)
+        if not self.grids:
+            return kernel, bias
+        return Matrix.of(kernel, bias, self.grids[0], self.exact, self.tops.get("kernel"))
 
     def run(self, xs: tuple[Any, ...], state: tuple[Any, ...], held: Any, seen: Seen) -> tuple[Any, tuple[Any, ...]]:
         """The product at every position, then the activation."""
@@ -107,7 +109,7 @@ class ProductTwin(Twin):
         how = self.layer.activation
         if how == "step":
             return STEP
-        self.pre = Grid.of_range(*ranges("out"))
+        self.pre = ranges("out")
         return {"sigmoid": SIGMOID8, "tanh": TANH8}.get(how, self.pre)
 
 

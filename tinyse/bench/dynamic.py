@@ -1,0 +1,171 @@
+"""Dynamic networks beside static ones: quality over what a mean frame takes, one point a run and exit.
+
+A run folder holds ``export/`` and ``scores/TABLE-EXIT/evaluation.json``, as ``scripts/early-exit`` leaves them; exit 0
+is what the plan itself chose.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyse.bench.document import put_section, table
+from tinyse.core.artifacts import write_bytes
+from tinyse.core.errors import TinyseError
+from tinyse.core.figure import blank_figure, png_of
+from tinyse.export.bundle import manifest_of, open_bundle
+from tinyse.measure.scores.metrics import LABELS, UNITS
+from tinyse.measure.scores.result import NOISY, Evaluation
+
+COLUMNS = ("si_sdr", "pesq")
+COMMAND = "python -m tinyse.bench dynamic"
+ROUTER, STATIC = ", its router", "static"
+FOLDER = re.compile(r"(.+)-(\d+)")
+COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run at one exit.
+
+    Attributes:
+        run, exit: which; exit 0 is the plan's own choice.
+        macs: of a mean frame: exact for each part, times its measured rate.
+        cycles: the same of Vela's estimates; None without an NPU.
+        scores: by table, each evaluation.
+    """
+
+    run: str
+    exit: int
+    macs: float
+    cycles: float | None
+    scores: Mapping[str, Evaluation]
+
+    @property
+    def label(self) -> str:
+        """``nsnet2-exits, exit 2``."""
+        return f"{self.run}, exit {self.exit}" if self.exit else self.run
+
+    def mean(self, at: str, column: str) -> float:
+        """Mean of a metric on a table, of the model."""
+        evaluation = self.scores[at]
+        found = evaluation.mean(evaluation.systems[1], column)
+        return math.nan if found is None else found
+
+
+def points_of(run: Path) -> list[Point]:
+    """What a run was scored at, by exit.
+
+    Raises:
+        TinyseError: it is not exported, or a score cannot be read. ModelError: its export is damaged.
+    """
+    export, found = run / "export", dict[int, dict[str, Evaluation]]()
+    for file in sorted(run.glob("scores/*/evaluation.json")):
+        name = FOLDER.fullmatch(file.parent.name)
+        if name is None:
+            continue
+        try:
+            scores = Evaluation.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TinyseError(f"{file}: is no evaluation: {error}", "remove it and score again") from error
+        found.setdefault(int(name[2]), {})[name[1]] = scores
+    if not found:
+        raise TinyseError(f"{run}: has no scores/TABLE-EXIT/evaluation.json", "scripts/early-exit makes them")
+    parts = [graph.macs for graph in open_bundle(export).graph_plan().graphs]
+    known = (manifest_of(export, needed=True).get("cycles") or {}).get("parts")
+    points = []
+    for exit_at, tables in sorted(found.items()):
+        evaluation = next(iter(tables.values()))
+        rates = evaluation.part_rates(evaluation.systems[1]) or (1.0,) * len(parts)
+
+        def mean(costs: Sequence[float], rates: Sequence[float] = rates) -> float:
+            return math.fsum(cost * rate for cost, rate in zip(costs, rates, strict=True))
+
+        points.append(Point(run.name, exit_at, mean(parts), mean(known) if known else None, tables))
+    return points
+
+
+def between(points: Iterable[Point], macs: float, at: str, column: str) -> float | None:
+    """The straight line through points at ``macs``; None outside of them."""
+    line = sorted((point.macs, point.mean(at, column)) for point in points)
+    for (low, below), (high, above) in zip(line, line[1:], strict=False):
+        if low <= macs <= high and high > low:
+            return below + (above - below) * (macs - low) / (high - low)
+    return None
+
+
+def groups_of(points: Iterable[Point]) -> dict[str, list[Point]]:
+    """Points that share a line: exits of a run, a run's own choice, and all runs without exits."""
+    listed, groups = list(points), dict[str, list[Point]]()
+    exits = {point.run for point in listed if point.exit}
+    for point in listed:
+        name = point.run if point.exit else point.run + ROUTER if point.run in exits else STATIC
+        groups.setdefault(name, []).append(point)
+    return groups
+
+
+def text_of(points: Sequence[Point]) -> str:
+    """Table of all points, and where each router stands beside the lines of fixed exits and of static networks."""
+    tables = list(points[0].scores)
+    head = ["", "MACs of a mean frame", "cycles", *(f"{at}: {LABELS[column]}" for at in tables for column in COLUMNS)]
+    digits = {"si_sdr": 2, "pesq": 3}
+    noisy = ["noisy", "", ""] + [f"{points[0].scores[at].mean(NOISY, column):.{digits[column]}f}"
+                                 for at in tables for column in COLUMNS]
+    rows = [noisy] + [[point.label, f"{point.macs:,.0f}", "-" if point.cycles is None else f"{point.cycles:,.0f}",
+                       *(f"{point.mean(at, column):.{digits[column]}f}" for at in tables for column in COLUMNS)]
+                      for point in sorted(points, key=lambda point: (point.run, point.exit or 99))]
+    count = len(points[0].scores[tables[0]].clips)
+    lines = [f"Means over {count} mixtures a table, **measured** (host) on the streamed int8 files; MACs **exact**, "
+             "cycles **estimated** (Vela), each times the measured rates of the parts.", "", table(head, rows), ""]
+    groups = groups_of(points)
+    for name, point in [(name, point) for name, group in groups.items() for point in group if name.endswith(ROUTER)]:
+        for kind, line in (("its own fixed exits", groups[point.run]), ("static networks", groups.get(STATIC, []))):
+            beside = [(at, column, between(line, point.macs, at, column)) for at in tables for column in COLUMNS]
+            said = [f"{at} {point.mean(at, column) - value:+.{digits[column]}f} {UNITS[column]}".strip()
+                    + f" ({LABELS[column]})" for at, column, value in beside if value is not None]
+            lines.append(f"* {name} against the line through {kind}, at the same MACs: "
+                         + (", ".join(said) or "outside of it") + ".")
+    return "\n".join(lines)
+
+
+def plot_of(points: Sequence[Point]) -> bytes:
+    """PNG: a panel a table and metric, quality over the MACs of a mean frame."""
+    tables = list(points[0].scores)
+    panels = [(at, column) for column in COLUMNS for at in tables]
+    figure = blank_figure(4.6 * len(tables), 3.8 * len(COLUMNS), 100)
+    for index, (at, column) in enumerate(panels):
+        axes = figure.add_subplot(len(COLUMNS), len(tables), index + 1)
+        for color, (name, group) in zip(COLORS * len(points), groups_of(points).items(), strict=False):
+            line = sorted((point.macs / 1e3, point.mean(at, column)) for point in group)
+            axes.plot([x for x, _ in line], [y for _, y in line], "*-" if name.endswith(ROUTER) else "o-", color=color,
+                      label=name, markersize=9 if name.endswith(ROUTER) else 5)
+        axes.set_title(at, fontsize=9)
+        axes.set_xlabel("thousand MACs of a mean frame (exact x measured rates)", fontsize=8)
+        axes.set_ylabel(LABELS[column], fontsize=8)
+        axes.grid(alpha=0.3)
+        if not index:
+            axes.legend(fontsize=7)
+    return png_of(figure)
+
+
+def write_dynamic(runs: Sequence[Path], page: Path) -> list[Path]:
+    """Write the section ``dynamic`` of a page and the plot beside it, ``PAGE-dynamic.png``.
+
+    Raises:
+        TinyseError: no run was scored, or they were scored on different tables.
+    """
+    points = [point for run in runs for point in points_of(run)]
+    if not points:
+        raise TinyseError("no run was named", f"{COMMAND} runs/nsnet2-*")
+    for point in points:
+        if set(point.scores) != set(points[0].scores):
+            raise TinyseError(f"{point.label}: scored on {', '.join(point.scores)}, {points[0].label} on "
+                              f"{', '.join(points[0].scores)}", "score all on the same tables")
+    picture = page.with_name(f"{page.stem}-dynamic.png")
+    write_bytes(picture, plot_of(points))
+    put_section(page, "dynamic", COMMAND, f"{text_of(points)}\n\n![Quality over MACs]({picture.name})")
+    return [page, picture]
