@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,9 +77,9 @@ def memory_table(sizes: Mapping[str, Footprint]) -> str:
                   for name, one in sizes.items()))
 
 
-def predictor_card(name: str, recipe: Recipe, exported: Export,
+def predictor_card(name: str, recipe: Recipe, trained: Mapping[str, Any], exported: Export,
                    found: Mapping[str, Mapping[str, Mapping[str, Agreement]]], sizes: Mapping[str, Footprint]) -> str:
-    """README.md of a released predictor."""
+    """README.md of a released predictor; ``trained``: the manifest of its run."""
     ends, labels = recipe.ends, recipe.labels
     file = exported.files["model_int8.tflite"].stat().st_size
     cycles = "" if exported.cycles is None else f"\n{exported.cycles:,} cycles a step on {exported.target} (estimated)."
@@ -110,4 +111,6 @@ Maps of steps are counted as bits (docs/quality.md says how); the .tflite here k
 ## Reproduce
 
 `make model NAME={name}` labels, trains `recipe.yaml`, exports, scores and writes this folder. Training log: log.csv.
+The weights are those of step {trained["step"]}, the best on validation clips (Pearson {trained["val_pearson"]:.3f});
+{trained["clips"]:,} clips, {trained["steps"]:,} of {recipe.train.float_steps:,} steps of {recipe.mixing.batch}.
 """

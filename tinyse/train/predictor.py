@@ -282,5 +282,6 @@ class Training:
                                                        "calibration.npy")}
         write_manifest(self.folder, "train", files, {
             "corpus": self.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
-            "val_pearson": self.best["pearson"], "val_rmse": self.best["rmse"], "clips": len(self.data)})
+            "val_pearson": self.best["pearson"], "val_rmse": self.best["rmse"], "clips": len(self.data),
+            "step": self.best["step"], "steps": self.step})
         return Predictor(self.folder, self.best["pearson"], self.best["rmse"], self.best["step"])
