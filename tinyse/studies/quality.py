@@ -123,7 +123,8 @@ def release_quality(run: Path, name: str, corpus_dir: Path, models: Path, target
         sizes = footprints(model.net, recipe)
         write_json(folder / "agreement.json", {"agreement": plain_agreements(found), "memory": {
             key: {"parameters": one.parameters, "values": one.values} for key, one in sizes.items()}})
-        write_text(folder / "README.md", predictor_card(name, recipe, manifest_of(run, needed=True), exported, found, sizes))
+        trained = manifest_of(run, needed=True)
+        write_text(folder / "README.md", predictor_card(name, recipe, trained, exported, found, sizes))
         described = {key: manifest_of(exported.folder)[key] for key in ("plan", "ends")}
         write_manifest(folder, "release", {path.name: path for path in sorted(folder.iterdir())}, {
             **described, "name": name, "target": target, "start": None, "model": sha256(run / "model.npz"),

@@ -31,7 +31,7 @@ from tinyse.train.interrupt import Stop, stop_if_asked
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.labelled import Labelled, features_of, frames_of
 from tinyse.train.maps import Maps
-from tinyse.train.recipe import GatesPart, PrunePart, Recipe
+from tinyse.train.recipe import GatesPart, PrunePart, Recipe, recipe_of
 
 Real = NDArray[np.float32]
 STATE = ("step", "stale", "rows", "recent", "best")
@@ -39,8 +39,8 @@ STATE = ("step", "stale", "rows", "recent", "best")
 COLUMNS = ("step", "loss", "rate", "pearson", "rmse")
 AT_ONCE = 16
 """Clips of a validation batch."""
-CALIBRATION = 4000
-"""Steps that ranges are learnt from."""
+CALIBRATION = 32
+"""Validation clips that ranges are learnt from, spread over the scores."""
 HIGHEST = 4.65
 """Just above the largest WB-PESQ, which the result's grid has to hold."""
 FINAL_RATE = 0.01
@@ -229,10 +229,12 @@ class Training:
             TrainingError: it is of another recipe or corpus, or damaged.
         """
         state, arrays = load_checkpoint(self.checkpoint)
-        if state.get("recipe") != self.recipe.identity() or state.get("corpus") != self.corpus_hash:
-            raise TrainingError(f"{self.checkpoint}: written by another recipe or corpus", "train into another folder")
-        if missing := [name for name in STATE if name not in state]:
+        if missing := [name for name in (*STATE, "recipe", "corpus") if name not in state]:
             raise TrainingError(f"{self.checkpoint}: damaged checkpoint: no {missing[0]}", "delete it and train again")
+        before, own = state["recipe"], self.recipe.identity()["family"]  # its file may have moved
+        if before.get("family") != own or state["corpus"] != self.corpus_hash or self.recipe != recipe_of(
+                {**before, "family": self.recipe.family}, str(self.checkpoint)):
+            raise TrainingError(f"{self.checkpoint}: written by another recipe or corpus", "train into another folder")
         self.step, self.stale, self.rows, self.recent, self.best = (state[name] for name in STATE)
         unpack("weights", self.weights, arrays)
         unpack("optimizer", self.optimizer.variables, arrays)
@@ -266,9 +268,10 @@ class Training:
         meta = {"recipe": self.recipe.name, "val_pearson": self.best["pearson"], "val_rmse": self.best["rmse"]}
         arrays = {name: variable.numpy() for name, variable in self.maps.variables.items()}
         whole = Model(self.net, arrays, self.ends, None, meta, Path(self.recipe.family).stem)
-        count = min(len(self.held), CALIBRATION * self.ends.inputs // math.prod(self.held.logs.shape[1:]))
-        gain = self.recipe.labels.gain_db
-        steps = features_of(self.held.logs[:count], self.ends, np.linspace(-gain, gain, count))
+        count, gain = min(len(self.held), CALIBRATION), self.recipe.labels.gain_db
+        chosen = np.argsort(self.held.scores, kind="stable")[np.linspace(0, len(self.held) - 1, count).astype(int)]
+        gains = np.random.default_rng(self.recipe.seed).permutation(np.linspace(-gain, gain, count))
+        steps = features_of(self.held.logs[chosen], self.ends, gains)
         steps = steps.reshape(-1, self.ends.inputs)
         ranges = calibrate(whole, steps)
         last = f"{self.net.results[-1].node}.out"
