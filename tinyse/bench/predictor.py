@@ -25,8 +25,8 @@ def write_predictor(run: Path, real: Path, corpus: Path, docs: Path, progress: P
     """Score both runs on the test clips, and write the tables; gives the page.
 
     Args:
-        run: with an export in it. real: trained by the same recipe, with real maps. corpus: of the held-out clips;
-            unseen ones are of the unseen tier, where it was fetched.
+        run: with an export in it. real: trained by the same recipe, with real maps; left out where it is not finished.
+        corpus: of the held-out clips; unseen ones are of the unseen tier, where it was fetched.
 
     Raises:
         TinyseError: a run, its export or the corpus is missing, or the page cannot be written.
@@ -34,8 +34,10 @@ def write_predictor(run: Path, real: Path, corpus: Path, docs: Path, progress: P
     recipe, unseen = load_recipe(run / "recipe.yaml"), corpus_dir("unseen")
     places = {"held-out": corpus, **({"unseen": unseen} if unseen.is_dir() else {})}
     model = Model.load(run / "float.npz")
-    found = test_agreements(run / "export", {"binary, float weights": model,
-                                             "real, float": Model.load(real / "float.npz")}, recipe, places, progress)
+    others = {"binary, float weights": model}
+    if (real / "float.npz").is_file():
+        others["real, float"] = Model.load(real / "float.npz")
+    found = test_agreements(run / "export", others, recipe, places, progress)
     renamed = {name: {"binary, int8": groups.pop("int8"), **groups} for name, groups in found.items()}
     page = docs / "quality.md"
     put_section(page, "agreement", COMMAND, agreement_table(renamed))
