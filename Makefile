@@ -8,7 +8,7 @@ APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstd
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
 
-.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-speed bench-device bench-quality bench-corpus listen fuzz-npu fuzz-firmware soak analyze explore clean
+.PHONY: help setup setup-dev system-test run firmware flash test lint train-full model model-run sweep bench bench-speed bench-device bench-quality bench-predictor bench-corpus listen fuzz-npu fuzz-firmware soak analyze explore clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ bench-quality: setup $(if $(ON),$(VENV)/.installed-cluster) ## Peers and models 
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[rooms]'
 	$(PY) -m tinyse.bench install
 	$(PY) -m tinyse.bench quality $(if $(ON),--on "$(ON)")
+
+bench-predictor: setup ## The quality predictor beside WB-PESQ and real maps, of runs/quality and runs/quality-real; writes docs/quality.md
+	$(PY) -m tinyse.bench predictor
 
 HOURS ?= 10,50,200
 bench-corpus: setup ## Memory and time of each stage on 10, 50 and 200 hours (HOURS=10; 46 GB at 200); writes docs/corpus.md

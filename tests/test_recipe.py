@@ -28,7 +28,7 @@ def test_overrides_change_one_key():
     [
         ("name: a\nsped: 1",
          "unknown key 'sped' (value 1) (one of: name, seed, corpus, family, family_options, ends, mixing, train, "
-         "prune, cluster, quantize, skip, gates, route)"),
+         "prune, cluster, quantize, skip, gates, route, labels)"),
         ("name: a\ntrain: {float_steps: many}",
          "train: float_steps: 'many' is not a whole number (give a whole number)"),
         ("name: a\ntrain: {loss: mse}",

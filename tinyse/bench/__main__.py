@@ -131,6 +131,19 @@ def corpus(hours: str, docs: Path, work: Path) -> None:
 
 
 @command.command()
+@click.option("--run", default="runs/quality", type=PATH, show_default=True, help="The run with binary maps.")
+@click.option("--real", default="runs/quality-real", type=PATH, show_default=True, help="The same with real maps.")
+@click.option("--corpus", type=PATH, help="Of the held-out clips.  [default: corpora/voices]")
+@click.option("--docs", default="docs", type=PATH, show_default=True, help="Where quality.md lies.")
+def predictor(run: Path, real: Path, corpus: Path | None, docs: Path) -> None:
+    """Hold the quality predictor to WB-PESQ and to real maps, count its memory, time it; writes docs/quality.md."""
+    from tinyse.bench.predictor import write_predictor
+
+    with progress_bars() as progress:
+        click.echo(write_predictor(run, real, corpus or Path("corpora/voices"), docs, progress))
+
+
+@command.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 @click.option("--table", "tables", multiple=True, default=("held-out", "unseen"), show_default=True,
               help="A folder of RUN/scores.")

@@ -72,7 +72,7 @@ def released(models: Path, runs: Path) -> tuple[list[System], dict[str, str]]:
 
 
 def released_folders(models: Path) -> list[Path]:
-    """Folders of released models, by name.
+    """Folders of released enhancers, by name.
 
     Raises:
         ModelError: the folder is missing or holds no model.
@@ -80,10 +80,20 @@ def released_folders(models: Path) -> list[Path]:
     hint = "--models names a folder of released models"
     if not models.is_dir():
         raise ModelError(f"{models}: no such folder", hint)
-    folders = sorted(folder for folder in models.iterdir() if folder.is_dir() and model_of(folder))
+    folders = sorted(folder for folder in models.iterdir()
+                     if folder.is_dir() and model_of(folder) and not _scores(folder))
     if not folders:
         raise ModelError(f"{models}: holds no */{INT8}", hint)
     return folders
+
+
+def _scores(folder: Path) -> bool:
+    """Whether a model gives scores, and so enhances nothing; a damaged manifest is reported where it is read."""
+    try:
+        ends = manifest_of(folder).get("ends", {})
+    except ModelError:
+        return False
+    return isinstance(ends, dict) and ends.get("result", {}).get("kind") == "score"
 
 
 def model_size(system: System, update_rate: float | None = None) -> Size:

@@ -31,6 +31,7 @@ COMMANDS = {
     "prune-offline": "Prune a finished int8 .tflite by magnitude, untrained.",
     "firmware": "Firmware images of a model: build, run on QEMU, flash.",
     "enhance": "Enhance a WAV file or a PCM pipe, frame by frame.",
+    "score-quality": "Predicted quality of sound files, without a reference.",
     "evaluate": "Score a model's streamed output against clean speech.",
     "profile": "Cycles, bandwidth and memory of an export, labelled by source.",
     "npu": "Disassemble and run Vela-compiled models on the simulator.",

@@ -25,7 +25,15 @@ def command(run: Path, name: str, models: Path, corpus: Path | None, target: str
     from tinyse.cli.draw import progress_bars
     from tinyse.sound.corpus.store import corpus_dir
     from tinyse.studies.release import release
+    from tinyse.train.recipe import load_recipe
 
+    if (run / "recipe.yaml").is_file() and load_recipe(run / "recipe.yaml").ends.result.kind == "score":
+        from tinyse.studies.quality import release_quality
+
+        with progress_bars() as progress:
+            folder = release_quality(run, name, corpus or corpus_dir("default"), models, target, progress)
+        click.echo(f"wrote {folder}")
+        return
     with progress_bars() as progress:
         done = release(run, name, corpus or corpus_dir("default"), models, target, count, progress)
     for system in done.evaluation.systems:

@@ -70,6 +70,7 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
       tinyse train full --compress weight --target-sparsity 0.93 --clusters 4 --from runs/full --out runs/few
       tinyse train full --compress unit --target-sparsity 0.66 --skip 0.55 --from runs/full --out runs/skip
       tinyse train full --resume
+      tinyse train quality
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.sound.corpus.store import corpus_dir
@@ -83,6 +84,14 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
                           "add --compress weight, block or unit")
     folder = out or Path("runs") / loaded.name
     where = corpus or loaded.corpus.path or corpus_dir(loaded.corpus.tier)
+    if loaded.ends.result.kind == "score":
+        from tinyse.studies.quality import train_quality
+
+        with progress_bars() as progress:
+            found = train_quality(loaded, folder, Path(where), progress, resume)
+        click.echo(f"validation Pearson {found.pearson:.3f}, error {found.rmse:.3f} MOS (measured)")
+        click.echo(f"wrote {found.folder}: model.npz, float.npz, log.csv")
+        return
     with progress_bars() as progress:
         result = train(loaded, folder, Path(where), progress, resume, None if step is None else step == "plain")
     click.echo(f"validation SI-SDR {result.noisy_si_sdr:.2f} dB noisy, {result.si_sdr:.2f} dB enhanced (measured)")

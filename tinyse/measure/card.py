@@ -53,7 +53,7 @@ A streaming int8 speech enhancer, {family}: {framing.rate / 1000:g} kHz, {hop} i
 
 ## Scores: measured (host)
 
-{_table(header, rows)}
+{table(header, rows)}
 
 {len(evaluation.clips)} mixtures of the test split, whose languages and noise recordings training never saw
 (corpus {manifest['corpus'][:12]}, seed {evaluation.provenance['seed']}). int8 is the streamed output under TFLM;
@@ -62,15 +62,15 @@ Conventions are in evaluation.json.
 
 ## Costs
 
-{_table(("what", "figure", "source"), _costs(costs, plan, parts, rates))}
+{table(("what", "figure", "source"), _costs(costs, plan, parts, rates))}
 {_parts(parts)}
 ## Layers: exact
 
-{_table(*_layers(plan, dense))}
+{table(*_layers(plan, dense))}
 
 ## Parity over {parity.frames} frames of noisy test speech: measured (host)
 
-{_table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None, dense.ends.result.kind))}
+{table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None, dense.ends.result.kind))}
 
 ## Reproduce
 
@@ -82,7 +82,8 @@ noise from Debian packages; packages and licences are listed by `tinyse data fet
 """
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
     lines = ["| " + " | ".join(header) + " |"]
     lines.append("|" + "---|" * (lines[0].count("|") - 1))
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
@@ -92,8 +93,8 @@ def _parts(parts: PartCosts | None) -> str:
     """A table a source, where there are several."""
     if parts is None or not parts.several:
         return ""
-    return "".join(f"\n## {table.title[:1].upper()}{table.title[1:]}\n\n{_table(table.header, table.rows)}\n" + "".join(
-        f"\n{note}.\n" for note in table.notes) for table in part_tables(parts))
+    return "".join(f"\n## {one.title[:1].upper()}{one.title[1:]}\n\n{table(one.header, one.rows)}\n" + "".join(
+        f"\n{note}.\n" for note in one.notes) for one in part_tables(parts))
 
 
 def _costs(costs: Profile, plan: Plan, parts: PartCosts | None, rates: tuple[float, ...]) -> Rows:

@@ -169,8 +169,8 @@ class Ends:
 
     @property
     def frames_per_second(self) -> float:
-        """Frames of a second of sound."""
-        return self.framing.rate / self.framing.hop
+        """Runs of the network in a second of sound: one every ``rows`` frames."""
+        return self.framing.rate / self.framing.hop / self.rows
 
     @property
     def delay(self) -> int:

@@ -20,6 +20,7 @@ from tinyse.core.sections import build, convert, merged, one_of, parse_shares, p
 from tinyse.families import load
 from tinyse.graph.net import Net
 from tinyse.sound.ends import Ends
+from tinyse.train.labelled import LabelsPart
 
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -209,6 +210,7 @@ class Recipe:
     skip: SkipPart = SkipPart()
     gates: GatesPart = GatesPart()
     route: RoutePart = RoutePart()
+    labels: LabelsPart = LabelsPart()
 
     def net(self) -> Net:
         """The network that is trained.

@@ -88,15 +88,15 @@ def take_weights(network: Network, model: Model) -> None:
     network.shift, network.scale = 0.0, 1.0
 
 
-def check_ends(ends: Ends) -> None:
-    """See that today's trainer, its corpus and the C library can do a recipe's ends.
+def check_ends(ends: Ends, scores: bool = False) -> None:
+    """See that today's trainer, its corpus and the C library can do a recipe's ends; ``scores``: that of predictors.
 
     Raises:
         RecipeError: they cannot; before anything is trained.
     """
     if ends.framing.rate != RATE:
         raise RecipeError(f"ends: framing: rate: {ends.framing.rate}: the corpus has {RATE} Hz", f"rate: {RATE}")
-    if ends.result.kind == "score":
+    if ends.result.kind == "score" and not scores:
         raise RecipeError("ends.result: score: losses are known for sound only", "gains, complex_gains or samples")
     if ends.device_reason:
         raise RecipeError(f"ends: framing: {ends.device_reason}", "fft: 512")

@@ -184,6 +184,28 @@ def _dnsmos_model() -> Any:
     return OnlyP835()
 
 
+def predicted(clean: Signal, estimate: Signal) -> dict[str, float]:
+    """WB-PESQ that models/quality predicts of the estimate alone; the mean over its windows of 4.96 s."""
+    from tinyse.engines.quality import score_signal
+
+    scorer, estimate = _predictor(), np.asarray(estimate, np.float32)
+    if not np.isfinite(estimate).all():
+        raise Unscorable("not a number in the signal")
+    if not estimate.size or float(np.mean(np.square(estimate, dtype=np.float64))) < SILENCE:
+        raise Unscorable("silent estimate")
+    scores = score_signal([estimate], scorer)
+    if not len(scores):
+        raise Unscorable(f"shorter than {scorer.seconds:.2f} s")
+    return {"predicted": _finite(np.mean(scores, dtype=np.float64))}
+
+
+@functools.lru_cache(maxsize=1)
+def _predictor() -> Any:
+    from tinyse.engines.quality import DEFAULT_MODEL, Scorer
+
+    return Scorer.load(DEFAULT_MODEL)
+
+
 def _pair(clean: Signal, estimate: Signal) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both signals as float64[1, samples], refused where there is nothing to compare."""
     if clean.shape != estimate.shape or clean.ndim != 1:
@@ -227,6 +249,9 @@ METRICS: dict[str, Metric] = {
                (("dnsmos_ovrl", "DNSMOS OVRL"), ("dnsmos_sig", "DNSMOS SIG"), ("dnsmos_bak", "DNSMOS BAK")),
                "speechmos", "P.835, polynomial-fitted; shorter clips repeated to 9.01 s, one window", "MOS",
                dnsmos, True),
+        Metric("predicted", (("predicted", "predicted PESQ"),), "tinyse",
+               "WB-PESQ as models/quality predicts it without the reference, mean over windows of 4.96 s", "MOS",
+               predicted),
     )
 }
 PAPERS = ("pesq", "composite", "stoi", "si_sdr")

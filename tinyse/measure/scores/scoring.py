@@ -27,7 +27,7 @@ from tinyse.measure.scores.systems import System, describe, load, resolve
 from tinyse.sound import StreamingEnhancer
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
-ALL = tuple(name for name in METRICS if name != "composite")
+ALL = tuple(name for name in METRICS if name not in ("composite", "predicted"))
 QUICK = ("si_sdr", "pesq")
 SECONDS = 5.0
 

@@ -132,7 +132,7 @@ def test_mixtures(corpus: Corpus | Path | str, split: str = "test", snrs: Sequen
     if len(set(names)) < len(names):
         raise CorpusError(f"SNRs {', '.join(names)} dB: one is there twice", "give each once; --count sets how many")
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
-    speakers = _speakers(corpus, split)
+    speakers = speakers_of(corpus, split)
     noises = corpus.clips("noise", split)
     noises = noises.where(noises.column("peak") > LOWEST_PEAK)
     if not speakers or not len(noises):
@@ -229,7 +229,7 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
     return len(rows)
 
 
-def _speakers(corpus: Corpus, split: str) -> dict[str, Clips]:
+def speakers_of(corpus: Corpus, split: str) -> dict[str, Clips]:
     """Speakers of a split with their clips; in the test split the cleanest recordings only, where there are any."""
     clips = corpus.clips("speech", split)
     if split == "test":
