@@ -29,9 +29,10 @@ from tinyse.measure.scores.scoring import stream
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
+from tinyse.train.compression import RoutePart
 from tinyse.train.keras import tf
 from tinyse.train.network import restore
-from tinyse.train.recipe import RoutePart, load_recipe
+from tinyse.train.recipe import load_recipe
 from tinyse.train.routing import routed
 from tinyse.train.slimming import SlimLanes, at_each, at_width
 from tinyse.train.start import check_losses

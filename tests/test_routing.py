@@ -20,11 +20,12 @@ from tinyse.graph.plan import Budget, Route
 from tinyse.graph.runner import Runner
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
+from tinyse.train.compression import RoutePart
 from tinyse.train.keras import tf
 from tinyse.train.layers.gru import GruTwin, sequence
 from tinyse.train.mixer import Batch
 from tinyse.train.network import Network, restore
-from tinyse.train.recipe import RoutePart, load_recipe
+from tinyse.train.recipe import load_recipe
 from tinyse.train.routing import RoutedLanes, Toll, choose, chosen, exit_costs, routed
 from tinyse.train.start import load_start
 

@@ -22,11 +22,12 @@ from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import gated, train
 from tinyse.train.budget import Budget
+from tinyse.train.compression import SkipPart
 from tinyse.train.gated import governors, pick
 from tinyse.train.keras import tf
 from tinyse.train.loss import EXPONENT, compressed_error, energy_error, enhanced_magnitude
 from tinyse.train.network import Network
-from tinyse.train.recipe import SkipPart, load_recipe
+from tinyse.train.recipe import load_recipe
 from tinyse.train.skipping import GatedLanes, delays, push
 from tinyse.train.start import take_weights
 

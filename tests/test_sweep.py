@@ -35,8 +35,8 @@ from tinyse.studies.sweep.pool import Pool, Task
 from tinyse.studies.sweep.render import missing, points_csv, ratio_table, shown, write_presentation
 from tinyse.studies.sweep.results import EMULATED, ESTIMATED, EXACT, MEASURED, Group, front, read_result
 from tinyse.studies.sweep.spec import load_sweep
+from tinyse.train.compression import ClusterPart, SkipPart
 from tinyse.train.dense import dense_model
-from tinyse.train.recipe import ClusterPart, SkipPart
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ class LabelsPart:
     train: int = within(0, 1_000_000, default=2000)
     validation: int = within(0, 100_000, default=160)
     test: int = within(0, 100_000, default=240)
-    seconds: float = within(1, 20, default=5.0)
+    seconds: float = within(0.5, 20, default=5.0)
     snr_db: tuple[float, ...] = within(-60, 60, default=(-15.0, 25.0))
     level_db: float = within(-60, 0, default=-26.0)
     enhancers: tuple[str, ...] = field(metadata={"empty": True}, default=(

@@ -27,11 +27,12 @@ from tinyse.graph.net import Net
 from tinyse.graph.snap import snap
 from tinyse.sound import Ends
 from tinyse.train.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
+from tinyse.train.compression import GatesPart, PrunePart
 from tinyse.train.interrupt import Stop, stop_if_asked
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.labelled import Labelled, features_of, frames_of
 from tinyse.train.maps import Maps
-from tinyse.train.recipe import GatesPart, PrunePart, Recipe, recipe_of
+from tinyse.train.recipe import Recipe, recipe_of
 
 Real = NDArray[np.float32]
 STATE = ("step", "stale", "rows", "recent", "best")

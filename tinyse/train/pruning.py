@@ -6,8 +6,9 @@ from typing import Any
 
 from tinyse.graph.groups import Structure, sparsity
 from tinyse.train.clustering import Clustering
+from tinyse.train.compression import PrunePart
 from tinyse.train.prune import MagnitudePruning, PruningMethod, Schedule, short_name
-from tinyse.train.recipe import PrunePart, Recipe
+from tinyse.train.recipe import Recipe
 from tinyse.train.threshold import ThresholdPruning
 
 

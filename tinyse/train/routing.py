@@ -28,11 +28,11 @@ import numpy as np
 
 from tinyse.graph.net import Net
 from tinyse.train.budget import Budget
+from tinyse.train.compression import RoutePart
 from tinyse.train.keras import tf
 from tinyse.train.lanes import Lanes, gradients
 from tinyse.train.loss import MIXED_WEIGHT, compressed_error, energy_error, enhanced_magnitude, level_weights
 from tinyse.train.network import Network
-from tinyse.train.recipe import RoutePart
 from tinyse.train.skipping import DECIBEL
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.net import Net
+from tinyse.train.compression import RoutePart
 from tinyse.train.keras import tf
 from tinyse.train.lanes import Lanes, gradients
-from tinyse.train.recipe import RoutePart
 from tinyse.train.routing import choose, exit_costs
 
 Chooser = Callable[[Any], Any]
