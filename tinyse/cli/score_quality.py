@@ -25,7 +25,7 @@ def command(files: tuple[Path, ...], model: Path | None, every: float | None, as
 
     Any length from 4.96 s, any rate from 8 kHz, any channel count: sound is mixed down and resampled to 16 kHz. A score
     is of the last 4.96 s; there is one every 160 ms, and a file's is their mean. What cannot be scored is one line
-    each, and the exit code is 1; the other files are scored.
+    each, and the exit code is 1; the other files are scored. How far off it may be: docs/quality.md.
 
     \b
     Example:
