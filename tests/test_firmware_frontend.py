@@ -208,7 +208,7 @@ def test_instructions_are_the_same_twice_and_few(core, limit, record_property):
     first, second = (run(core, DEFAULT, samples, masks).instructions for _ in range(2))
     np.testing.assert_array_equal(first, second)
     worst = dict(zip(STAGES, first.max(axis=0), strict=True))
-    record_property("instructions", int(worst))
+    record_property("instructions", {name: int(value) for name, value in worst.items()})
     assert all(value > 0 for value in worst.values())
     assert worst["call"] - worst["network"] < limit, worst
 
