@@ -4,6 +4,8 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 TARGET ?= ethos-u55-128
 OUT ?= report
+# Processes of the tests: one a core, as far as there are 5 GB for each.
+TESTERS := $(shell awk -v n="$$(nproc)" '/MemTotal/ {m = int($$2 / 5e6); n = m < n ? m : n; print n < 1 ? 1 : n > 8 ? 8 : n}' /proc/meminfo)
 APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib \
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
@@ -52,7 +54,7 @@ system-test:
 	@scripts/system-packages "$(PYTHON)" $(APT_TEST)
 
 test: system-test setup-dev lint ## Install what the tests need and run them all
-	$(PY) -m pytest -n $(shell nproc) --maxprocesses 8 --dist loadfile
+	$(PY) -m pytest -n $(TESTERS) --dist loadfile
 
 lint: setup-dev ## ruff and mypy
 	$(PY) -m ruff check tinyse tests
