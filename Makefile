@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 TARGET ?= ethos-u55-128
 OUT ?= report
 # Processes of the tests: one a core, as far as there are 5 GB for each.
-TESTERS := $(shell awk -v n="$$(nproc)" '/MemTotal/ {m = int($$2 / 5e6); n = m < n ? m : n; print n < 1 ? 1 : n > 8 ? 8 : n}' /proc/meminfo)
+TESTERS := $(shell awk -v n="$$(nproc)" '/MemTotal/ {m = int($$2 / 5e6); n = m < n ? m : n; print (n < 1 ? 1 : n > 8 ? 8 : n)}' /proc/meminfo)
 APT_TEST := gcc g++ python3-dev gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib \
   cppcheck qemu-system-arm gdb-multiarch openocd cmake make
 APT_FIRMWARE := gcc-arm-none-eabi libnewlib-arm-none-eabi make $(if $(TFLM_DIR),libstdc++-arm-none-eabi-newlib)
