@@ -21,7 +21,7 @@ from tinyse.graph.runner import Runner
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
 from tinyse.train.compression import RoutePart
-from tinyse.train.keras import tf
+from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers.gru import GruTwin, sequence
 from tinyse.train.mixer import Batch
 from tinyse.train.network import Network, restore
@@ -160,6 +160,7 @@ def routed_lanes(loss: str) -> tuple[RoutedLanes, tuple[object, ...]]:
     policy = b.route(b.dense(b.gru(b.dense(b.x, 4, "tanh"), 4, reset="none"), 2))
     b.exit(b.dense(b.x, 257, "sigmoid"))
     made = b.done(policy, mask=b.dense(b.dense(b.x, 8, "relu"), 257, "sigmoid"))
+    tf_keras.utils.set_random_seed(2)
     network = Network(made)
     network.choice.array("kernel").assign(np.random.default_rng(1).normal(0, 1, (4, 2)).astype(np.float32))
     network.choice.array("bias").assign([0.0, 0.0])
