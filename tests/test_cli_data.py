@@ -82,11 +82,14 @@ def test_import_counts_what_it_skips(tmp_path):
 
 @pytest.mark.parametrize("arguments, line", [
     (("show", "none"), "Error: none: holds no corpus (run `tinyse data fetch` or `tinyse data import`)"),
+    (("show", "corpora/voices"), "Error: corpora/voices: holds no corpus (`scripts/training-corpus` makes it; or run "
+                                 "`tinyse data fetch` or `tinyse data import`)"),
     (("mix", "--corpus", "none", "--out", "x"),
      "Error: none: holds no corpus (run `tinyse data fetch` or `tinyse data import`)"),
     (("import", "none"), "Error: none: no such folder (give the folder that holds the data set)"),
 ])
-def test_mistakes_are_one_line(arguments, line):
+def test_mistakes_are_one_line(arguments, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.exit_code == 1 and result.output.splitlines() == [line]
 

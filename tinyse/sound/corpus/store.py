@@ -38,6 +38,8 @@ MANIFEST = "corpus.json"
 CATALOGUE = "clips-{}.parquet"
 LEDGER = "imports.sqlite"
 BLOCK = 1 << 20
+RECIPES = Path("corpora/voices")
+"""Where the shipped recipes that train on it expect the corpus of ``scripts/training-corpus``."""
 """Samples read at once where a whole clip might be long."""
 
 Kind = Literal["speech", "noise", "room"]
@@ -85,9 +87,10 @@ class Corpus:
         path = folder / MANIFEST
         if not path.is_file():
             begun = bool(shards(folder))
+            shipped = "`scripts/training-corpus` makes it; or " if folder == RECIPES else ""
             raise CorpusError(f"{folder}: holds no corpus" + (", but one that is half written" if begun else ""),
                               "run the same `tinyse data import` again, which goes on where it stopped" if begun else
-                              "run `tinyse data fetch` or `tinyse data import`")
+                              f"{shipped}run `tinyse data fetch` or `tinyse data import`")
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             if manifest["schema"] not in (1, SCHEMA):
