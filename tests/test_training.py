@@ -229,7 +229,7 @@ def test_train_command(corpus, tmp_path):
     [
         (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, demucs, demucs-paper, "
           "demucs-routed, fsenet, fsenet-gated, fsenet-narrow, full, nsnet2-exits, nsnet2-routed, nsnet2-static, "
-          "quick, subband)\n"),
+          "quality, quick, subband)\n"),
         (["quick", "--set", "seed"], "Error: --set seed: no value (section.key=value)\n"),
     ],
 )
