@@ -21,6 +21,8 @@ pytest.importorskip("ethosu.regor", reason="the compiler: pip install ethos-u-ve
 
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
+from tinyse.export.encoded import OPTIONS
+
 TYPES = {"int8": schema.TensorType.INT8, "int16": schema.TensorType.INT16, "int32": schema.TensorType.INT32,
          "int64": schema.TensorType.INT64, "uint8": schema.TensorType.UINT8, "float32": schema.TensorType.FLOAT32}
 
@@ -98,27 +100,13 @@ def _config(macs: int, system: str, memory: str) -> str:
     return head + folder.read_text()
 
 
-OPTIONS = """
-[compiler]
-output_format=TFLite
-cop_format=COP1
-[scheduler]
-optimize={optimise}
-arena_size_limit=4294967296
-disable_feature=
-cpu_tensor_alignment=16
-tensor_allocator=HillClimb
-[graph]
-softmax_int16_neg_exp_range=10.0
-"""
-
-
 def compile_model(data: bytes, macs: int = 128, memory: str = "Shared_Sram", optimise: str = "Performance") -> bytes:
     """Vela's default core in this process."""
     from ethosu import regor
 
     config = _config(macs, "Ethos_U55_High_End_Embedded", memory)
-    return bytes(regor.compile("EthosU55", data, "TFLITE", config, OPTIONS.format(optimise=optimise)).model)
+    options = OPTIONS.replace("optimize=Performance", f"optimize={optimise}")
+    return bytes(regor.compile("EthosU55", data, "TFLITE", config, options).model)
 
 
 def compile_u65(data: bytes, cores: int = 1) -> bytes:
@@ -126,7 +114,7 @@ def compile_u65(data: bytes, cores: int = 1) -> bytes:
     from ethosu import regor
 
     config = _config(256, "Ethos_U65_High_End", "Dedicated_Sram").replace("cores=1", f"cores={cores}", 1)
-    return bytes(regor.compile("EthosU65", data, "TFLITE", config, OPTIONS.format(optimise="Performance")).model)
+    return bytes(regor.compile("EthosU65", data, "TFLITE", config, OPTIONS).model)
 
 
 def compile_legacy(data: bytes, macs: int = 128) -> bytes:

@@ -40,6 +40,7 @@ FIRST, ROUTED, SLIM = "everything, first exit", "nsnet2, routed", "demucs, route
 ROUTERS = {ROUTED: {"first": 5, "gru": (6, 4), "dense": (5, 6), "exits": (1, 2), "router": 3},
            SLIM: {"width": 6, "groups": 2, "widths": (0.25, 0.5, 1.0), "router": 5}}
 FAMILIES = [name for name in families.names() if name not in NETS]
+SEEDS = {"quality": 1}  # of the draw 0 hardly any bit of its maps ever changes
 EVERY = [*NETS, *FAMILIES, FIRST, *ROUTERS]
 MACHINES = ["sanitized", *(pytest.param(name, marks=pytest.mark.qemu) for name in ("mve", "m55-portable", "dsp"))]
 
@@ -64,7 +65,7 @@ def model(name: str) -> Model:
     if name in NETS or name == FIRST:
         return random_model(NETS[name.split(",")[0]]())
     family = families.load(name.split(",")[0])
-    made = random_model(family.net(ROUTERS.get(name) or SMALL.get(name, {}), family.ends))
+    made = random_model(family.net(ROUTERS.get(name) or SMALL.get(name, {}), family.ends), SEEDS.get(name, 0))
     assert name not in ROUTERS or len({each[-1] for each in decisions(made)}) == 3, "all exits are taken"
     return made
 
@@ -116,7 +117,7 @@ def test_a_float_stream_is_the_float_sequence(name: str) -> None:
 def test_host_engines_give_the_references_bytes(name: str) -> None:
     plan, frames_ = given(name)
     expected, decisions = wanted(name)
-    assert len(np.unique(expected)) > (1 if name == "quality" else 2)  # of maps of bits a drawn network says little
+    assert len(np.unique(expected)) > 2
     files = [write(graph) for graph in plan.graphs]
     assert tuple(map(read, files)) == plan.graphs
     labels = [graph.name for graph in plan.graphs]
