@@ -144,6 +144,10 @@ typedef struct tinyse_state {
   void *arena;                                            /* NULL until tinyse_init has succeeded */
   tinyse_config config;
   uint32_t frames;
+#if TINYSE_MEAN_FRAMES
+  TINYSE_ALIGNAS(16) float mean[TINYSE_ROW]; /* of the features */
+  uint32_t heard;                            /* frames in it, at most TINYSE_MEAN_FRAMES */
+#endif
 #if TINYSE_ROWS > 1
   uint32_t row;  /* rows of `feature` that are filled */
   uint32_t runs; /* of the network */

@@ -72,6 +72,12 @@ void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT
 }
 #endif
 
+#if TINYSE_MEAN_FRAMES
+void tinyse_less_mean(float bands[TINYSE_ROW], float mean[TINYSE_ROW], float share) {
+  tinyse_follow(mean, bands, share, TINYSE_ROW);
+}
+#endif
+
 #if TINYSE_INPUT_BITS == 16
 #define HIGHEST 32767.0f
 #define LOWEST -32768.0f

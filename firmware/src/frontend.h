@@ -22,6 +22,9 @@ void tinyse_transform(const float frame[TINYSE_FRAME], float work[TINYSE_FFT + 2
 #if TINYSE_FEATURE != TINYSE_FEATURE_SAMPLES
 /* The feature of a spectrum, before quantization; magnitude and complex: 0 for silence. */
 void tinyse_features(const float spectrum[TINYSE_FFT + 2], float work[TINYSE_FFT + 2], float bands[TINYSE_ROW]);
+
+/* mean += (bands - mean) * share, and bands -= mean. */
+void tinyse_less_mean(float bands[TINYSE_ROW], float mean[TINYSE_ROW], float share);
 #endif
 
 #if TINYSE_SYNTHESIZES

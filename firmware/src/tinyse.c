@@ -124,6 +124,10 @@ static tinyse_status update(tinyse_state *state) {
 #else
   const float *values = state->bands;
   tinyse_features(state->spectrum, state->work, state->bands);
+#if TINYSE_MEAN_FRAMES
+  if (state->heard < TINYSE_MEAN_FRAMES) ++state->heard;
+  tinyse_less_mean(state->bands, state->mean, 1.0f / (float)state->heard);
+#endif
 #endif
   done(state, TINYSE_STAGE_FEATURES);
   tinyse_quantize(values, next_row(state));
@@ -195,6 +199,10 @@ tinyse_status tinyse_reset(tinyse_state *state) {
 #endif
 #if TINYSE_ROWS > 1
   state->row = state->runs = 0;
+#endif
+#if TINYSE_MEAN_FRAMES
+  memset(state->mean, 0, sizeof state->mean);
+  state->heard = 0;
 #endif
   tinyse_network_reset(state->arena);
   parts_reset(state);

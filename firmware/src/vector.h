@@ -148,6 +148,23 @@ static inline void tinyse_turn_bins(float *spectrum, const float *gain, size_t c
   }
 }
 
+/* mean += (x - mean) * share, then x -= mean. */
+static inline void tinyse_follow(float *mean, float *x, float share, size_t count) {
+  const size_t tail = TINYSE_TAIL(count);
+#if TINYSE_VECTOR_MVE
+  for (size_t i = 0; i < tail; i += 4) {
+    float32x4_t value = vld1q_f32(x + i), middle = vld1q_f32(mean + i);
+    middle = vfmaq_n_f32(middle, vsubq_f32(value, middle), share);
+    vst1q_f32(mean + i, middle);
+    vst1q_f32(x + i, vsubq_f32(value, middle));
+  }
+#endif
+  for (size_t i = tail; i < count; ++i) {
+    mean[i] = fmaf(x[i] - mean[i], share, mean[i]);
+    x[i] -= mean[i];
+  }
+}
+
 /* x = scale * log2(x + floor) + bias in place, for finite x >= 0 and a normal floor > 0. */
 static inline void tinyse_log(float *x, float floor, float scale, float bias, size_t count) {
   const size_t tail = TINYSE_TAIL(count);

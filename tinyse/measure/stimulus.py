@@ -19,7 +19,7 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     Raises:
         AudioError: the file cannot be read. ModelError: the network does not fit its ends.
     """
-    from tinyse.sound import Analysis, features
+    from tinyse.sound import Analysis, RunningMean, features
     from tinyse.sound.audio import AudioReader, hops_of
 
     engine.check_ends()
@@ -27,7 +27,8 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     analysis = Analysis(ends.framing)
     with AudioReader(path, ends.framing.rate) as reader:
         hops = hops_of(reader.blocks(), ends.framing.hop)
-        return [engine.input.quantize(features(analysis.push(hop), ends)) for hop in hops]
+        mean = RunningMean(ends)
+        return [engine.input.quantize(mean.less(features(analysis.push(hop), ends))) for hop in hops]
 
 
 def synthetic_frames(engine: NpuEngine, count: int, seed: int = 0) -> list[Ints]:

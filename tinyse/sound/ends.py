@@ -35,6 +35,8 @@ class Feature:
         power: 0 < power <= 1.
         floor: under the power; the default is 18 dB above the rounding noise of 16-bit samples at 512/256.
         gain, bias: the fixed normalisation of log_power; by default silence gives -2.45, a full-scale sine 3.43.
+        mean: seconds over which log_power is averaged, band by band; the network is given what it is above that
+            (``tinyse.sound.features.RunningMean``). 0: the log power itself.
     """
 
     kind: str = one_of("magnitude", "log_power", "complex", "samples", default="magnitude")
@@ -42,6 +44,7 @@ class Feature:
     floor: float = within(1e-12, 1, default=1e-6)
     gain: float = within(1e-6, 1e6, default=0.25)
     bias: float = within(-1e6, 1e6, default=1.0)
+    mean: float = within(0, 60, default=0.0)
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -51,6 +54,10 @@ class Feature:
             raise RecipeError(f"power {self.power} is outside (0, 1]")
         if not self.floor > 0 or not self.gain > 0:
             raise RecipeError(f"floor {self.floor:g} and gain {self.gain:g} must be above 0")
+        if not 0 <= self.mean <= 60:
+            raise RecipeError(f"mean {self.mean:g} s is outside [0, 60]", "0 for no running mean")
+        if self.mean and self.kind != "log_power":
+            raise RecipeError(f"mean: {self.kind} has no running mean", "kind: log_power, or mean: 0")
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ class Ends:
             raise RecipeError(f"layout: rows are time, and {kinds} has bands", "channels or width")
         if self.rows < 1 or (self.rows > 1 and (self.result.kind != "score" or self.layout == "rows")):
             raise RecipeError(f"rows: {self.rows} frames at once are for scores of bands only", "rows: 1")
+        if self.rows > 1 and self.feature.mean:
+            raise RecipeError(f"rows: a running mean is for one frame at a time, and there are {self.rows}", "mean: 0")
         if not self.transforms and self.framing.frame != self.framing.hop:
             raise RecipeError(f"framing: {kinds} overlaps no frames, and {self.framing.frame} is more than the hop",
                               f"frame: {self.framing.hop}, window: none")
@@ -132,6 +141,11 @@ class Ends:
         if self.feature.kind == "samples":
             return self.framing.hop
         return self.width * (2 if self.feature.kind == "complex" else 1)
+
+    @property
+    def mean_frames(self) -> int:
+        """Frames of the feature's running mean; 0: none."""
+        return max(1, round(self.feature.mean / self.framing.period)) if self.feature.mean else 0
 
     @property
     def inputs(self) -> int:

@@ -14,7 +14,7 @@ TINY = np.float32(np.finfo(np.float32).tiny)
 
 
 def features(spectrum: Numbers, ends: Ends = DEFAULT, magnitude: Numbers | None = None) -> Real:
-    """Rows of a network's input, float32 [..., row], of spectra complex64 [..., bins].
+    """Rows of a network's input, float32 [..., row], of spectra complex64 [..., bins], before any running mean.
 
     A full-scale sine has a magnitude of about 128 at 512/256. ``magnitude``: |X|, where it is known already.
 
@@ -39,13 +39,49 @@ def features(spectrum: Numbers, ends: Ends = DEFAULT, magnitude: Numbers | None 
     raise RecipeError("feature: samples have no spectrum", "the hop is the feature")
 
 
+class RunningMean:
+    """What features are above their own mean over ``ends.mean_frames``, frame by frame; as they are where that is 0.
+
+    s += (x - s) / min(n, N) on the n-th frame, and x - s is given: the mean of all frames so far, then an exponential
+    one. A level, a microphone's curve and steady noise are in s, and the network need not learn them (ours; running
+    means of log features are DeepFilterNet's, arXiv 2110.05588, section 2.1).
+    """
+
+    def __init__(self, ends: Ends) -> None:
+        """Nothing heard."""
+        self._most = ends.mean_frames
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new signal."""
+        self._heard = 0
+        self._mean: Real | None = None
+
+    def less(self, row: Real) -> Real:
+        """The next frame, float32 [..., row], of any number of signals side by side."""
+        if not self._most:
+            return row
+        self._heard = min(self._heard + 1, self._most)
+        mean = np.zeros_like(row) if self._mean is None else self._mean
+        self._mean = mean + (row - mean) * (np.float32(1) / np.float32(self._heard))
+        return row - self._mean
+
+
+def less_mean(values: Real, ends: Ends) -> Real:
+    """Features, float32 [frames, ..., row], of whole signals, each above its running mean."""
+    if not ends.mean_frames:
+        return values
+    running = RunningMean(ends)
+    return np.stack([running.less(row) for row in values]) if len(values) else values
+
+
 def rows(waves: Real, spectrum: Numbers, ends: Ends = DEFAULT) -> Real:
     """A network's input on every frame, float32 [..., frames, row], of whole signals [..., samples] and their spectra.
 
     Where samples are the feature, a frame's are its newest hop.
     """
     if ends.feature.kind != "samples":
-        return features(spectrum, ends)
+        return np.moveaxis(less_mean(np.moveaxis(features(spectrum, ends), -2, 0), ends), 0, -2)
     return newest_hops(waves, spectrum.shape[-2], ends)
 
 

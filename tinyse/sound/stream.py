@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyse.core.errors import ModelError
 from tinyse.sound.ends import DEFAULT, Ends
-from tinyse.sound.features import applied, features
+from tinyse.sound.features import RunningMean, applied, features
 from tinyse.sound.framing import Analysis, Numbers, Real, Synthesis
 
 
@@ -41,12 +41,14 @@ class StreamingEnhancer:
         self.ends = ends
         self._analysis = Analysis(ends.framing)
         self._synthesis = Synthesis(ends.framing)
+        self._mean = RunningMean(ends)
         self.reset()
 
     def reset(self) -> None:
         """Start a new signal: zero history, the engine's initial state."""
         self._analysis.reset()
         self._synthesis.reset()
+        self._mean.reset()
         self.engine.reset()
 
     def hold(self, value: float) -> None:
@@ -62,7 +64,8 @@ class StreamingEnhancer:
         if not self.ends.transforms:
             return self.engine.mask(hop) * np.float32(self.ends.result.limit)
         spectrum = self._analysis.push(hop)
-        answer = self.engine.mask(hop if self.ends.feature.kind == "samples" else features(spectrum, self.ends))
+        given = hop if self.ends.feature.kind == "samples" else self._mean.less(features(spectrum, self.ends))
+        answer = self.engine.mask(given)
         if not self.ends.synthesizes:
             return answer * np.float32(self.ends.result.limit)
         return self._synthesis.push(applied(spectrum, answer, self.ends))
@@ -88,11 +91,13 @@ class Meter:
             raise ModelError(f"the network gives {ends.result.kind}, and no scores", "enhance with it")
         self.engine, self.ends = engine, ends
         self._analysis = Analysis(ends.framing)
+        self._mean = RunningMean(ends)
         self.reset()
 
     def reset(self) -> None:
         """Start a new signal; there is no score yet."""
         self._analysis.reset()
+        self._mean.reset()
         self.engine.reset()
         self._rows: list[Real] = []
         self.score: Real | None = None
@@ -101,7 +106,8 @@ class Meter:
     def push(self, hop: Numbers) -> Real | None:
         """Hear float32 [hop]; the newest score."""
         hop = np.asarray(hop, np.float32)
-        self._rows.append(features(self._analysis.push(hop), self.ends) if self.ends.transforms else hop)
+        transformed = self.ends.transforms
+        self._rows.append(self._mean.less(features(self._analysis.push(hop), self.ends)) if transformed else hop)
         if len(self._rows) == self.ends.rows:
             self.score = self.engine.mask(np.concatenate(self._rows)) * np.float32(self.ends.result.limit)
             self._rows = []

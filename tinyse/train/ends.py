@@ -168,6 +168,19 @@ def features(spectrum: Tensor, ends: Ends = DEFAULT) -> Tensor:
     raise RecipeError("feature: samples have no spectrum", "the hop is the feature")
 
 
+def less_mean(values: Tensor, ends: Ends = DEFAULT) -> Tensor:
+    """Features float32 [..., frames, row] above their running mean; see ``sound.features.RunningMean``."""
+    if not ends.mean_frames:
+        return values
+    count = values.shape[-2]
+    shares = np.zeros((count, count))
+    for frame in range(count):
+        share = 1 / min(frame + 1, ends.mean_frames)
+        shares[frame] = shares[frame - 1] * (1 - share)
+        shares[frame, frame] = share
+    return values - tf.einsum("st,...tk->...sk", tf.constant(shares, tf.float32), values)
+
+
 def _interleaved(real: Tensor, imaginary: Tensor) -> Tensor:
     pairs = tf.stack([real, imaginary], -1)
     return tf.reshape(pairs, tf.concat([tf.shape(real)[:-1], [2 * real.shape[-1]]], 0))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.core.sections import parse_shares
-from tinyse.sound import Ends, analysis_window, features, newest_hops
+from tinyse.sound import Ends, analysis_window, features, less_mean, newest_hops
 from tinyse.sound.corpus import noise as generators
 from tinyse.sound.corpus.level import MEASURED, SOUND, Places, soundless
 from tinyse.sound.corpus.pcm import FULL_SCALE
@@ -67,7 +67,7 @@ def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
     if ends.feature.kind == "samples":
         given = newest_hops(noisy, spectrum.shape[1], ends).swapaxes(0, 1)
     else:
-        given = features(spectrum[0], ends, magnitude[0])
+        given = less_mean(features(spectrum[0], ends, magnitude[0]), ends)
     return Batch(given, root[1], root[0], cosine, both)
 
 

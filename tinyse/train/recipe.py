@@ -219,6 +219,9 @@ def recipe_of(values: Any, where: str) -> Recipe:
         raise RecipeError(f"{where}: prune.structure: 'unit' is not for method magnitude", "method: threshold")
     if recipe.skip.enabled and prune.method == "magnitude":
         raise RecipeError(f"{where}: skip.enabled: TF-MOT's magnitudes would prune the gate", "prune.method: threshold")
+    if recipe.skip.enabled and recipe.ends.feature.mean:
+        raise RecipeError(f"{where}: skip.enabled: a frame that is skipped would be missing in the features' mean",
+                          "ends.feature.mean: 0")
     if recipe.gates.share is not None and recipe.skip.enabled:
         raise RecipeError(f"{where}: gates.share: a Skip RNN has a budget of its own", "leave skip or gates out")
     if recipe.quantize.bits and (recipe.cluster.values or not recipe.quantize.enabled):

@@ -9,6 +9,7 @@ from typing import Any
 
 from tinyse.bench.pace.race import Lap, Run
 from tinyse.core.errors import ToolError
+from tinyse.sound import Ends
 
 SECONDS = 10.0
 CLIPS = 16
@@ -43,17 +44,15 @@ def sequences(model: Path, seconds: float = SECONDS) -> Run:
     """A quantized .npz on TFLM's grids, with its exact tables, as training sees it: ``CLIPS`` whole clips at once."""
     import numpy as np
 
-    from tinyse.bench.speed import test_signal
     from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT, Grid, nearest
     from tinyse.graph.model import Model
-    from tinyse.sound import features, stft
     from tinyse.train.keras import tf
     from tinyse.train.network import restore
 
     trained = Model.load(model)
     spec, network = trained.ends, restore(trained, exact=True)
     scale = np.float32(Grid.of_range(*(trained.ranges or {})["features"]).scale)
-    one = nearest(features(stft(test_signal(spec.framing.rate, seconds), spec.framing), spec), float(scale)) * scale
+    one = nearest(_given(spec, seconds), float(scale)) * scale
     batch = tf.constant(np.repeat(one[:, None], CLIPS, axis=1))
     states = network.zero_states(CLIPS)
     masks = tf.function(lambda rows: network.run(rows, states)[0][-1])
@@ -67,14 +66,11 @@ def sequences(model: Path, seconds: float = SECONDS) -> Run:
     return run
 
 
-def _frames(reset: Callable[[], None], step: Callable[[Any], Any], spec: Any, quantize: Callable[[Any], Any],
+def _frames(reset: Callable[[], None], step: Callable[[Any], Any], ends: Ends, quantize: Callable[[Any], Any],
             seconds: float) -> Run:
     import numpy as np
 
-    from tinyse.bench.speed import test_signal
-    from tinyse.sound import features, stft
-
-    frames = list(quantize(features(stft(test_signal(spec.framing.rate, seconds), spec.framing), spec)))
+    frames = list(quantize(_given(ends, seconds)))
 
     def run() -> Lap:
         reset()
@@ -83,6 +79,14 @@ def _frames(reset: Callable[[], None], step: Callable[[Any], Any], spec: Any, qu
         return Lap(len(frames), time.perf_counter() - started, np.stack(masks).reshape(len(frames), -1))
 
     return run
+
+
+def _given(ends: Ends, seconds: float) -> Any:
+    from tinyse.bench.speed import test_signal
+    from tinyse.sound import rows, stft
+
+    wave = test_signal(ends.framing.rate, seconds)
+    return rows(wave, stft(wave, ends.framing), ends)
 
 
 def same_masks(ours: Any, plain: Any, most: int) -> str:
