@@ -21,7 +21,7 @@ from tinyse.graph.net import Net
 from tinyse.graph.plan import Budget, Policy
 from tinyse.sound import Bands, Ends, Feature
 
-ENDS = Ends(bands=Bands("none"), feature=Feature("log_power"))
+ENDS = Ends(bands=Bands("none"), feature=Feature("log_power", mean=1.0))
 
 
 def net(first: int = 128, gru: tuple[int, ...] = (128, 128), dense: tuple[int, ...] = (192, 192), bits: int = 16,
