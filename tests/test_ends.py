@@ -23,16 +23,18 @@ FRAMINGS = pytest.mark.parametrize("spec", [
 HANN = pytest.mark.parametrize("spec", [SPEC, Framing(frame=400, hop=100)], ids=["512/256", "400/100"])
 BANDS = [Bands(), Bands("erb", 64), Bands("erb", 96, fine_hz=2000.0), Bands("none")]
 SPECTRAL = ("magnitude", "log_power", "complex")
-ENDS = [Ends(framing, bands, Feature(kind), Result(result), layout)
-        for framing, layout in ((SPEC, "channels"), (Framing(frame=320, hop=160), "width")) for bands in BANDS
-        for kind in SPECTRAL for result in ("gains", "complex_gains")]
+MEAN = Ends(bands=Bands("erb", 64), feature=Feature("log_power", mean=0.32))
+ENDS = [MEAN, *(Ends(framing, bands, Feature(kind), Result(result), layout)
+          for framing, layout in ((SPEC, "channels"), (Framing(frame=320, hop=160), "width")) for bands in BANDS
+          for kind in SPECTRAL for result in ("gains", "complex_gains"))]
 # float32 rounding of a 512-point transform of samples in -1..1: |X| reaches 256, its ulp is 1.5e-5.
 SPECTRUM = 2e-5
 WAVE = 1e-6
 
 
 def named(ends: Ends) -> str:
-    return f"{ends.framing.frame} {ends.bands.kind}{ends.width} {ends.feature.kind}-{ends.result.kind}"
+    feature = f"{ends.feature.kind}{ends.mean_frames or ''}"
+    return f"{ends.framing.frame} {ends.bands.kind}{ends.width} {feature}-{ends.result.kind}"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def whole(engine, wave: np.ndarray, ends: Ends) -> np.ndarray:
     framing = ends.framing
     padded = np.concatenate([np.zeros(ends.delay), wave, np.zeros(ends.delay + framing.hop + -len(wave) % framing.hop)])
     spectrum = sound.stft(padded, framing)
-    answers = np.stack([engine.mask(f) for f in sound.features(spectrum, ends)])
+    answers = np.stack([engine.mask(f) for f in sound.rows(padded, spectrum, ends)])
     return sound.istft(sound.applied(spectrum, answers, ends), framing)[ends.delay : ends.delay + len(wave)]
 
 
@@ -206,6 +208,54 @@ def test_features_by_their_definitions():
             found = sound.features(spectrum, ends)
             assert found.shape == (len(spectrum), ends.inputs) and found.dtype == np.float32
             np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+
+
+def test_a_running_mean_by_its_definition():
+    spectrum = sound.stft(noise(20_000))
+    power = sound.features(spectrum, MEAN).astype(float)
+    given = sound.rows(noise(20_000), spectrum, MEAN)
+    assert MEAN.mean_frames == 20 and given.dtype == np.float32 and given.shape == power.shape
+    mean = power[0]
+    np.testing.assert_array_equal(given[0], 0)
+    for frame in range(1, len(power)):
+        share = 1 / min(frame + 1, 20)
+        mean = (1 - share) * mean + share * power[frame]
+        np.testing.assert_allclose(given[frame], power[frame] - mean, atol=2e-6)
+    np.testing.assert_allclose(given[19], power[19] - power[:20].mean(0), atol=2e-6)
+
+
+def test_a_running_mean_hears_no_level_and_no_microphone():
+    loud, soft = noise(30_000), 0.1 * noise(30_000)
+    given = [sound.rows(wave, sound.stft(wave), MEAN) for wave in (loud, soft)]
+    np.testing.assert_allclose(*given, atol=2e-2)  # but for the floor under the power
+    assert np.abs(sound.features(sound.stft(loud), MEAN) - sound.features(sound.stft(soft), MEAN)).min() > 1
+
+
+def test_a_running_mean_starts_anew():
+    stream, heard = StreamingEnhancer(Smoothing(MEAN), MEAN), []
+    for _ in range(2):
+        heard.append([stream.push(hop) for hop in noise(8 * 256).reshape(-1, 256)])
+        stream.reset()
+    np.testing.assert_array_equal(*heard)
+
+
+def test_the_twin_has_the_same_running_mean(tf, twin):
+    waves = np.stack([noise(9000, 1), 1e-3 * noise(9000, 2)])
+    spectrum = np.stack([sound.stft(wave) for wave in waves])
+    found = twin.less_mean(twin.features(spectrum, MEAN), MEAN)
+    np.testing.assert_allclose(found, sound.rows(waves, spectrum, MEAN), rtol=2e-5, atol=2e-5)
+    batch = np.moveaxis(sound.less_mean(np.moveaxis(sound.features(spectrum, MEAN), 1, 0), MEAN), 0, 1)
+    np.testing.assert_array_equal(batch, sound.rows(waves, spectrum, MEAN))
+
+
+@pytest.mark.parametrize(("made", "message"), [
+    (lambda: Feature(mean=1.0), "mean: magnitude has no running mean"),
+    (lambda: Feature("log_power", mean=-1.0), "mean -1 s is outside"),
+    (lambda: Ends(feature=Feature("log_power", mean=1.0), result=Result("score"), layout="width", rows=4),
+     "one frame at a")])
+def test_running_means_that_cannot_be(made, message):
+    with pytest.raises(RecipeError, match=message):
+        made()
 
 
 @pytest.mark.parametrize("ends", ENDS, ids=named)

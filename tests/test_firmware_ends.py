@@ -16,6 +16,7 @@ SKIP, SHORT, UNEVEN = Framing(frame=400, hop=100), Framing(frame=320, hop=160), 
 ROOT = Framing(frame=256, hop=64, fft=256, window="sqrt_hann")
 BLOCK, PLAIN = Framing(frame=256, fft=256, window="none"), Framing(frame=100, hop=100, fft=100, window="none")
 LOG, COMPLEX, SAMPLES = Feature("log_power"), Feature("complex"), Feature("samples")
+ABOVE = Feature("log_power", mean=0.25)
 TURN, HOP, SCORE = Result("complex_gains", 2.0), Result("samples"), Result("score", 3.0, 5)
 SPECTRAL = [Ends(framing, bands, feature, result) for framing, bands, feature, result in (
     (SHORT, Bands(), LOG, Result()), (Framing(), NONE, Feature(), Result(limit=2.0)), (Framing(), NONE, LOG, Result()),
@@ -23,16 +24,17 @@ SPECTRAL = [Ends(framing, bands, feature, result) for framing, bands, feature, r
     (ROOT, ERB, LOG, TURN), (ROOT, NONE, COMPLEX, Result()), (UNEVEN, Bands(), COMPLEX, TURN),
     (UNEVEN, NONE, Feature(power=1.0), TURN), (BLOCK, FINE, Feature("complex", 1.0), Result()),
     (BLOCK, Bands(), LOG, HOP), (SHORT, NONE, COMPLEX, HOP), (SKIP, ERB, SAMPLES, Result()),
-    (SHORT, NONE, SAMPLES, TURN))]
+    (SHORT, NONE, SAMPLES, TURN), (Framing(), FINE, ABOVE, Result()), (SKIP, Bands(), ABOVE, TURN))]
 WAVES = [Ends(BLOCK, NONE, SAMPLES, HOP), Ends(PLAIN, NONE, SAMPLES, Result("samples", 0.5))]
 SCORES = [Ends(Framing(), Bands(), LOG, SCORE, "width", 4), Ends(SKIP, NONE, COMPLEX, SCORE, "width"),
           Ends(PLAIN, NONE, SAMPLES, SCORE)]
-ON_QEMU = [SPECTRAL[2], SPECTRAL[3], SPECTRAL[5], WAVES[0], SCORES[0]]
+ON_QEMU = [SPECTRAL[2], SPECTRAL[3], SPECTRAL[5], SPECTRAL[-2], WAVES[0], SCORES[0]]
 TARGETS = [pytest.param(core, marks=pytest.mark.qemu) for core in ("m55", "m55-portable", "m7")]
 
 
 def named(ends: Ends) -> str:
-    return f"{ends.framing.frame}/{ends.framing.hop} {ends.bands.kind} {ends.feature.kind}-{ends.result.kind}"
+    above = " above its mean" if ends.mean_frames else ""
+    return f"{ends.framing.frame}/{ends.framing.hop} {ends.bands.kind} {ends.feature.kind}{above}-{ends.result.kind}"
 
 
 def answers_for(hops: int, ends: Ends, bits: int) -> np.ndarray:

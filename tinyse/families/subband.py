@@ -11,7 +11,8 @@ from tinyse.graph.build import Build
 from tinyse.graph.net import Net
 from tinyse.sound import Bands, Ends, Feature, Framing
 
-ENDS = Ends(Framing(window="sqrt_hann"), Bands("erb", 128, fine_hz=1500.0), Feature("log_power", mean=1.0), layout="width")
+ENDS = Ends(Framing(window="sqrt_hann"), Bands("erb", 128, fine_hz=1500.0), Feature("log_power", mean=1.0),
+            layout="width")
 STRIDES = 4
 """Bands that a sub-band holds: two convolutions of stride 2."""
 

@@ -19,4 +19,5 @@ from tinyse.sound.stream import Meter, StreamingEnhancer
 
 __all__ = ["DEFAULT", "Analysis", "Bands", "Complex", "Ends", "Feature", "Framing", "Meter", "Numbers", "Real",
            "Result", "RunningMean", "StreamingEnhancer", "Synthesis", "analysis_window", "applied", "band_matrix",
-           "features", "gains", "istft", "less_mean", "newest_hops", "rows", "sounded", "stft", "synthesis_window", "to_bands", "to_bins"]
+           "features", "gains", "istft", "less_mean", "newest_hops", "rows", "sounded", "stft", "synthesis_window",
+           "to_bands", "to_bins"]
