@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from tinyse.graph.build import Build
 from tinyse.graph.net import Net
-from tinyse.sound import Bands, Ends
+from tinyse.sound import Bands, Ends, Feature
 
-ENDS = Ends(bands=Bands("none"))
+ENDS = Ends(bands=Bands("none"), feature=Feature("log_power", mean=1.0))
+"""The paper's features are magnitudes to the power 0.3: a recipe with ``ends.feature: {kind: magnitude}``."""
 
 
 def net(channels: int = 128, hidden: int = 256, stacks: int = 3, blocks: int = 3, kernel: int = 3, gates: bool = False,
