@@ -117,6 +117,8 @@ def test_a_released_model_of_another_family_is_a_start(tmp_path):
     assert start.model.net == net and start.model.ranges is None and start.model.family == "subband"
     with pytest.raises(RecipeError, match=r"train.start: .*: \[.*\], but .*model_int8.tflite has \["):
         load_start(str(file), load("subband").net({}, load("subband").ends))
+    with pytest.raises(RecipeError, match="was trained with another ends.framing: window: sqrt_hann"):
+        load_start(str(file), net, Ends())
     (tmp_path / "bare.tflite").write_bytes(file.read_bytes())
     with pytest.raises(ModelError, match=r"bare.tflite: no recipe.yaml beside it says its family, and it is no Tiny"):
         load_start(str(tmp_path / "bare.tflite"), net)

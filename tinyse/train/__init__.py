@@ -61,7 +61,7 @@ def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress
     check_losses(recipe, net)
     check_net(net, ends)
     source = recipe.train.start if begins or recipe.train.distill else None
-    given = load_start(source, family.net(options, ends) if skips else net) if source is not None else None
+    given = load_start(source, family.net(options, ends) if skips else net, ends) if source is not None else None
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, net, Path(recipe.family).stem, folder, corpus, progress, sees_gpu() if whole is None else whole)
     if given is not None and recipe.train.distill:

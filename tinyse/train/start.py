@@ -31,15 +31,15 @@ class Start:
     sha256: str
 
 
-def load_start(source: str, net: Net) -> Start:
+def load_start(source: str, net: Net, ends: Ends | None = None) -> Start:
     """Read ``train.start``: a float .npz, an int8 .tflite, or a folder with float.npz or model_int8.tflite.
 
     Args:
-        net: what is trained, a Skip RNN's p~ apart.
+        net: what is trained, a Skip RNN's p~ apart. ends: its own, where the model's must be the same.
 
     Raises:
         ModelError: there is none, it is damaged, or it is a run's quantized model.
-        RecipeError: it is of another network.
+        RecipeError: it is of another network, or of one that is given something else of a frame.
     """
     file = dense_file(source, "train.start")
     model = dense_model(file, "train.start")
@@ -52,6 +52,13 @@ def load_start(source: str, net: Net) -> Start:
             theirs = "none" if shape is None else list(shape)
             raise RecipeError(f"train.start: {name}: {list(array.shape)}, but {file} has {theirs}",
                               "the family and family_options that it was trained with")
+    for part in ("framing", "bands", "feature") if ends is not None else ():
+        ours, theirs = getattr(ends, part), getattr(model.ends, part)
+        if ours != theirs:
+            apart = [name for name in vars(ours) if getattr(ours, name) != getattr(theirs, name)]
+            raise RecipeError(f"train.start: {file} was trained with another ends.{part}: "
+                              f"{', '.join(f'{name}: {getattr(theirs, name)}' for name in apart)}",
+                              f"a start with {', '.join(f'{name}: {getattr(ours, name)}' for name in apart)}, or its ends")
     return Start(model, sha256(file))
 
 
