@@ -56,9 +56,9 @@ def load_start(source: str, net: Net, ends: Ends | None = None) -> Start:
         ours, theirs = getattr(ends, part), getattr(model.ends, part)
         if ours != theirs:
             apart = [name for name in vars(ours) if getattr(ours, name) != getattr(theirs, name)]
-            raise RecipeError(f"train.start: {file} was trained with another ends.{part}: "
-                              f"{', '.join(f'{name}: {getattr(theirs, name)}' for name in apart)}",
-                              f"a start with {', '.join(f'{name}: {getattr(ours, name)}' for name in apart)}, or its ends")
+            said, wanted = (", ".join(f"{name}: {getattr(each, name)}" for name in apart) for each in (theirs, ours))
+            raise RecipeError(f"train.start: {file} was trained with another ends.{part}: {said}",
+                              f"a start with {wanted}, or its ends")
     return Start(model, sha256(file))
 
 
