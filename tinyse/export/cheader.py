@@ -67,6 +67,10 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         "EXITS": len(plan.exits), "NEEDS": needs(plan), "PLANNED": f"{planned(plan)}u",
         "EXIT": int(isinstance(policy, Exit)), "ROUTE": int(isinstance(policy, Route)),
     }
+    if ends.level.on:
+        target_rms, floor, fall = ends.level.numbers(framing)
+        names |= {"LEVEL": 1, "LEVEL_TARGET": floating(target_rms), "LEVEL_FLOOR": floating(floor),
+                  "LEVEL_FALL": floating(fall)}
     if isinstance(policy, Exit):
         names["EXIT_THRESHOLD"] = _signed(policy.threshold)
     if isinstance(policy, Route):
@@ -198,6 +202,10 @@ def _contract(ends: Ends, plan: Plan, target: Target) -> list[str]:
         *(["Without bands every bin is a band of weight 1."] if ends.transforms and not banded(ends) else []),
         *(["Windows are FRAME long, frames start every HOP samples, at sample 0."] if ends.transforms else []),
     ]
+    if ends.level.on:
+        common += ["Level: l = max(mean of the hop's squares, l * LEVEL_FALL, LEVEL_FLOOR), at first 0 for the l of before;",
+                   "g = min(LEVEL_TARGET / sqrt(l), 1 / the hop's peak). The features are the hop times g"
+                   + ("; m is divided by it." if ends.restores else ".")]
     if isinstance(plan.policy, Skip):
         common += ["The output has TINYSE_OUTPUTS values: the mask, then P - 128. The network runs again n frames on,",
                    "the smallest n with n * max(P, 1) >= 128; the frames between keep its states and its mask."]
