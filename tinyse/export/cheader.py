@@ -203,7 +203,7 @@ def _contract(ends: Ends, plan: Plan, target: Target) -> list[str]:
         *(["Windows are FRAME long, frames start every HOP samples, at sample 0."] if ends.transforms else []),
     ]
     if ends.level.on:
-        common += ["Level: l = max(mean of the hop's squares, l * LEVEL_FALL, LEVEL_FLOOR), at first 0 for the l of before;",
+        common += ["Level: l = max(mean of the hop's squares, l * LEVEL_FALL, LEVEL_FLOOR), the l before at first 0;",
                    "g = min(LEVEL_TARGET / sqrt(l), 1 / the hop's peak). The features are the hop times g"
                    + ("; m is divided by it." if ends.restores else ".")]
     if isinstance(plan.policy, Skip):

@@ -70,7 +70,7 @@ class RunningLevel:
 
     def gains(self, hops: Real) -> Real:
         """The gains, float32 [..., frames], of the next hops, float32 [..., frames, hop]."""
-        loud = np.mean(np.square(hops), -1, dtype=np.float32)
+        loud: Real = np.asarray(np.mean(np.square(hops), -1), np.float32)
         levels = np.empty_like(loud)
         for frame in range(loud.shape[-1]):
             level = np.fmax(np.fmax(loud[..., frame], self._level * self._fall), self._floor)  # a NaN is not kept
