@@ -144,7 +144,7 @@ def test_the_twin_divides_as_the_host() -> None:
 
 
 def test_demucs_in_integers_gives_the_same_at_twenty_and_at_fifty_decibels_below_full_scale() -> None:
-    """And without a level it does not: at -50 dB a few steps of int8 are all that there is."""
+    """And without a level it does not."""
     family = families.load("demucs")
     net = family.net({"width": 8, "depth": 2, "stride": 16, "kernel": 32, "groups": 2}, family.ends)
     model = random_model(net)
@@ -157,8 +157,9 @@ def test_demucs_in_integers_gives_the_same_at_twenty_and_at_fifty_decibels_below
             stream = StreamingEnhancer(IntegerEngine(model.plan(), ends), ends)
             out.append(np.stack([stream.push(hop) for hop in wave * np.float32(change)]) / change)
         later = [each[7:] for each in out]
+        assert np.ptp(later[0], 0).min() > 0  # it is not the same whatever it hears
         errors[leveller.kind] = float(decibels(np.linalg.norm(later[1] - later[0]) / np.linalg.norm(later[0])))
-    assert errors["running"] < -55 and errors["none"] > -20, errors
+    assert errors["running"] < -60 and errors["none"] > -20, errors
 
 
 def test_off_changes_no_byte_and_what_is_older_has_none() -> None:
