@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from firmware_audio import read_wav, write_wav
+from firmware_images import needs_compiler, needs_qemu
 from firmware_level import LEVELS, levelled
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +19,13 @@ from twin_nets import random_model
 
 from tinyse import families
 from tinyse.core.errors import ModelError, RecipeError
+from tinyse.engines import load_engine
+from tinyse.engines.enhance import enhance_file
 from tinyse.engines.integer import IntegerEngine
+from tinyse.export.pipeline import export_run
+from tinyse.firmware.build import build
+from tinyse.firmware.project import write_project
+from tinyse.firmware.qemu import run
 from tinyse.sound import (
     Ends,
     Framing,
@@ -160,6 +170,28 @@ def test_demucs_in_integers_gives_the_same_at_twenty_and_at_fifty_decibels_below
         assert np.ptp(later[0], 0).min() > 0  # it is not the same whatever it hears
         errors[leveller.kind] = float(decibels(np.linalg.norm(later[1] - later[0]) / np.linalg.norm(later[0])))
     assert errors["running"] < -60 and errors["none"] > -20, errors
+
+
+@pytest.mark.qemu
+@needs_compiler
+@needs_qemu
+def test_an_image_levels_as_the_host_does(tmp_path: Path) -> None:
+    """Export, project, Cortex-M55: sound at -26 and at -56 dB in one file, against `tinyse enhance`."""
+    family = families.load("demucs")
+    net = family.net({"width": 4, "depth": 2, "stride": 16, "kernel": 32, "groups": 2}, family.ends)
+    replace(random_model(net), ends=family.ends).save(tmp_path / "model.npz")
+    exported = export_run(tmp_path, "cortex-m55").folder
+    names = set(re.findall(r"#define TINYSE_(LEVEL\w*)", (exported / "model.h").read_text()))
+    assert names == {"LEVEL", "LEVEL_TARGET", "LEVEL_FLOOR", "LEVEL_FALL"}
+    sound = 32768 * np.concatenate([hops(1, 30, -20), hops(2, 30, -50)]).reshape(-1)
+    wav = write_wav(tmp_path / "in.wav", np.clip(np.rint(sound), -32768, 32767).astype(np.int16))
+    write_project(exported, tmp_path / "project")
+    elf = build(tmp_path / "project", "corstone300", "cpu", "auto").elf
+    run(elf, "corstone300", wav, tmp_path / "out.wav", network=False, icount=False, seconds=300)
+    enhance_file(wav, tmp_path / "host.wav", load_engine(exported))
+    ours, theirs = (read_wav(tmp_path / name).astype(int) for name in ("host.wav", "out.wav"))
+    assert np.abs(ours).max() > 50 and np.abs(ours[8000:]).max() > 2
+    assert np.abs(ours - theirs).max() <= 1
 
 
 def test_off_changes_no_byte_and_what_is_older_has_none() -> None:
