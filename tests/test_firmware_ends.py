@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from firmware_level import LEVELS
 from frontend_library import CONTRACT, INTEGERS, Script, compiled, decibels, grids, library, noise, run
 
 from tinyse.core.errors import ExportError
@@ -28,13 +29,13 @@ SPECTRAL = [Ends(framing, bands, feature, result) for framing, bands, feature, r
 WAVES = [Ends(BLOCK, NONE, SAMPLES, HOP), Ends(PLAIN, NONE, SAMPLES, Result("samples", 0.5))]
 SCORES = [Ends(Framing(), Bands(), LOG, SCORE, "width", 4), Ends(SKIP, NONE, COMPLEX, SCORE, "width"),
           Ends(PLAIN, NONE, SAMPLES, SCORE)]
-ON_QEMU = [SPECTRAL[2], SPECTRAL[3], SPECTRAL[5], SPECTRAL[-2], WAVES[0], SCORES[0]]
+ON_QEMU = [SPECTRAL[2], SPECTRAL[3], SPECTRAL[5], SPECTRAL[-2], WAVES[0], SCORES[0], LEVELS[0]]
 TARGETS = [pytest.param(core, marks=pytest.mark.qemu) for core in ("m55", "m55-portable", "m7")]
 
 
 def named(ends: Ends) -> str:
-    above = " above its mean" if ends.mean_frames else ""
-    return f"{ends.framing.frame}/{ends.framing.hop} {ends.bands.kind} {ends.feature.kind}{above}-{ends.result.kind}"
+    kinds = f"{ends.feature.kind}-{ends.result.kind}{'-level' * ends.level.on}{'-mean' * bool(ends.mean_frames)}"
+    return f"{ends.framing.frame}/{ends.framing.hop} {ends.bands.kind} {kinds}"
 
 
 def answers_for(hops: int, ends: Ends, bits: int) -> np.ndarray:
@@ -81,7 +82,7 @@ def agrees(core: str, ends: Ends, bits: int, hops: int = 40) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("ends", [*SPECTRAL, *WAVES, *SCORES], ids=named)
+@pytest.mark.parametrize("ends", [*SPECTRAL, *WAVES, *SCORES, *LEVELS], ids=named)
 def test_agrees_with_numpy(ends, bits):
     agrees("host", ends, bits)
 
@@ -151,6 +152,33 @@ def test_reset_forgets_half_gathered_rows():
         end = getattr(again, part)
         rows = slice(3, None, 4) if part == "feature" else slice(None)
         np.testing.assert_array_equal(getattr(answer, part)[6:][rows], end[rows])
+
+
+def test_reset_and_a_failed_network_leave_no_level_behind():
+    ends = LEVELS[0]
+    samples, answers = noise(14, ends), answers_for(14, ends, 16)
+    answer = run("host", ends, samples, answers, reset_at=6, fail_at=3, bits=16)
+    again = run("host", ends, samples[6:], answers, bits=16)
+    assert answer.status.nonzero()[0].tolist() == [2, 8]
+    for part in ("samples", "feature"):
+        np.testing.assert_array_equal(np.delete(getattr(answer, part)[6:], 2, 0), np.delete(getattr(again, part), 2, 0))
+
+
+@pytest.mark.parametrize("core", ["host", *TARGETS])
+def test_silence_and_extremes_of_a_level(core):
+    ends = LEVELS[0]
+    answers = answers_for(6, ends, 16)
+    silent = run(core, ends, np.zeros((6, 256), np.float32), answers, bits=16)
+    lift = np.float32(10 ** ((ends.level.target_db - ends.level.floor_db) / 20))
+    assert not silent.bands.any()
+    np.testing.assert_allclose(silent.samples, grids(16)[1].dequantize(answers) / lift, rtol=1e-6)
+    square = np.sign(np.sin(np.arange(6 * 256) / 9)).reshape(6, 256).astype(np.float32)
+    for level in (2.0**39, 1.0, 1e-12, 1e-40):
+        answer = run(core, ends, square * np.float32(level), answers, bits=16)
+        assert np.abs(answer.bands).max() <= 1 and np.isfinite(answer.samples).all()
+    click = np.zeros((6, 256), np.float32)
+    click[2, 5] = -0.5  # 24 dB above its hop's mean square: full scale is the bound
+    assert run(core, ends, click, answers, bits=16).bands[2, 5] == pytest.approx(-1, abs=1e-6)
 
 
 def test_what_c_cannot_do_is_refused_in_one_line(tmp_path):

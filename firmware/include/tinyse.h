@@ -46,6 +46,12 @@
 #define TINYSE_RESULT_SCORE 3
 #define TINYSE_SYNTHESIZES (TINYSE_RESULT == TINYSE_RESULT_GAINS || TINYSE_RESULT == TINYSE_RESULT_COMPLEX_GAINS)
 #define TINYSE_TRANSFORMS (TINYSE_FEATURE != TINYSE_FEATURE_SAMPLES || TINYSE_SYNTHESIZES)
+#ifndef TINYSE_MEAN_FRAMES /* features are what they are above their running mean over so many frames */
+#define TINYSE_MEAN_FRAMES 0
+#endif
+#ifndef TINYSE_LEVEL /* samples are multiplied by the gain of a running level: model.h has its numbers */
+#define TINYSE_LEVEL 0
+#endif
 #define TINYSE_OVERLAP (TINYSE_FRAME > TINYSE_HOP ? TINYSE_FRAME - TINYSE_HOP : 1)
 
 /* What runs the network: TINYSE_BACKEND_CPU, _NPU or _TFLM. Default: what the model was exported for. */
@@ -148,6 +154,10 @@ typedef struct tinyse_state {
   TINYSE_ALIGNAS(16) float mean[TINYSE_ROW]; /* of the features */
   uint32_t heard;                            /* frames in it, at most TINYSE_MEAN_FRAMES */
 #endif
+#if TINYSE_LEVEL
+  float level; /* the running level, a mean square; 0: nothing heard */
+  float gain;  /* what the newest hop was multiplied by */
+#endif
 #if TINYSE_ROWS > 1
   uint32_t row;  /* rows of `feature` that are filled */
   uint32_t runs; /* of the network */
@@ -169,7 +179,7 @@ typedef struct tinyse_state {
 /* Check the arguments and the model, then reset. `config` is copied. */
 tinyse_status tinyse_init(tinyse_state *state, void *arena, const tinyse_config *config);
 
-/* Start a new signal: zero history, every network state at its zero point. */
+/* Start a new signal: zero history, no level, every network state at its zero point. */
 tinyse_status tinyse_reset(tinyse_state *state);
 
 /* After tinyse_reset: what came before the first hop is `value` throughout, not 0. Given a signal's first sample (of full

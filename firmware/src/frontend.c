@@ -78,6 +78,19 @@ void tinyse_less_mean(float bands[TINYSE_ROW], float mean[TINYSE_ROW], float sha
 }
 #endif
 
+#if TINYSE_LEVEL
+float tinyse_level(const float hop[TINYSE_HOP], float *level) {
+  float sum = 0.0f, peak = 0.0f;
+  for (int i = 0; i < TINYSE_HOP; ++i) {
+    sum = fmaf(hop[i], hop[i], sum);
+    peak = fmaxf(peak, fabsf(hop[i]));
+  }
+  *level = fmaxf(fmaxf(sum / (float)TINYSE_HOP, *level * TINYSE_LEVEL_FALL), TINYSE_LEVEL_FLOOR);
+  const float gain = TINYSE_LEVEL_TARGET / sqrtf(*level);
+  return gain * peak > 1.0f ? 1.0f / peak : gain;
+}
+#endif
+
 #if TINYSE_INPUT_BITS == 16
 #define HIGHEST 32767.0f
 #define LOWEST -32768.0f

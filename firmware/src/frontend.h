@@ -14,6 +14,11 @@ static inline float tinyse_answer(const tinyse_output *mask, int i) {
   return (float)(mask[i] - (TINYSE_OUTPUT_ZERO_POINT)) * (TINYSE_OUTPUT_SCALE * TINYSE_LIMIT);
 }
 
+#if TINYSE_LEVEL
+/* The gain of the next hop after `level`, which it moves on. */
+float tinyse_level(const float hop[TINYSE_HOP], float *level);
+#endif
+
 #if TINYSE_TRANSFORMS
 /* Window, real FFT: spectrum gets re, im of bins 0..FFT/2. */
 void tinyse_transform(const float frame[TINYSE_FRAME], float work[TINYSE_FFT + 2], float spectrum[TINYSE_FFT + 2]);

@@ -121,6 +121,10 @@ static int complete(tinyse_state *state) {
 static tinyse_status update(tinyse_state *state) {
 #if TINYSE_FEATURE == TINYSE_FEATURE_SAMPLES
   const float *values = state->past + TINYSE_FRAME - TINYSE_HOP;
+#if TINYSE_LEVEL
+  for (int i = 0; i < TINYSE_HOP; ++i) state->work[i] = values[i] * state->gain;
+  values = state->work;
+#endif
 #else
   const float *values = state->bands;
   tinyse_features(state->spectrum, state->work, state->bands);
@@ -156,6 +160,9 @@ static tinyse_status enhance(tinyse_state *state) {
 #if TINYSE_TRANSFORMS
   tinyse_transform(state->past, state->work, state->spectrum);
 #endif
+#if TINYSE_LEVEL
+  state->gain = tinyse_level(state->past + TINYSE_FRAME - TINYSE_HOP, &state->level);
+#endif
   done(state, TINYSE_STAGE_TRANSFORM);
   const tinyse_status status = gate_passes(state) ? update(state) : TINYSE_OK;
 #if TINYSE_SYNTHESIZES
@@ -164,7 +171,12 @@ static tinyse_status enhance(tinyse_state *state) {
   tinyse_synthesize(state->spectrum, state->work, state->overlap);
 #else
 #if TINYSE_RESULT == TINYSE_RESULT_SAMPLES
-  for (int i = 0; i < TINYSE_HOP; ++i) state->work[i] = tinyse_answer(state->mask, i);
+#if TINYSE_LEVEL
+  const float back = 1.0f / state->gain;
+#else
+  const float back = 1.0f;
+#endif
+  for (int i = 0; i < TINYSE_HOP; ++i) state->work[i] = tinyse_answer(state->mask, i) * back;
 #else
   memcpy(state->work, state->past + TINYSE_FRAME - TINYSE_HOP, TINYSE_HOP * sizeof *state->work);
 #endif
@@ -207,6 +219,9 @@ tinyse_status tinyse_reset(tinyse_state *state) {
   tinyse_network_reset(state->arena);
   parts_reset(state);
   state->frames = 0;
+#if TINYSE_LEVEL
+  state->level = 0.0f;
+#endif
 #if TINYSE_SKIP
   state->updates = 0;
 #endif

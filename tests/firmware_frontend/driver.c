@@ -123,6 +123,9 @@ int main(void) {
       result.ticks[hop][TINYSE_STAGES] = (start - tick()) & 0xffffffu;
 #if TINYSE_FEATURE == TINYSE_FEATURE_SAMPLES
       memcpy(result.bands[hop], state.past + TINYSE_FRAME - TINYSE_HOP, sizeof result.bands[hop]);
+#if TINYSE_LEVEL
+      for (int i = 0; i < TINYSE_ROW; ++i) result.bands[hop][i] *= state.gain;
+#endif
 #else
       memcpy(result.bands[hop], state.bands, sizeof state.bands);
 #endif

@@ -54,7 +54,7 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         "RESULT": RESULTS.index(ends.result.kind), "RESULTS": ends.outputs, "OUTPUTS": ends.outputs + skip,
         "SKIP": skip, "FEATURE_POWER": floating(feature.power), "LOG_FLOOR": floating(feature.floor),
         "LOG_SCALE": floating(feature.gain * np.log(2.0)), "LOG_BIAS": floating(feature.bias),
-        "MEAN_FRAMES": ends.mean_frames, "LIMIT": floating(ends.result.limit),
+        "LIMIT": floating(ends.result.limit),
         "INPUT_BITS": _bits(report.input), "OUTPUT_BITS": _bits(report.output),
         "INPUT_SCALE": floating(report.input.scale), "INPUT_ZERO_POINT": _signed(report.input.zero_point),
         "OUTPUT_SCALE": floating(report.output.scale), "OUTPUT_ZERO_POINT": _signed(report.output.zero_point),
@@ -67,6 +67,12 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         "EXITS": len(plan.exits), "NEEDS": needs(plan), "PLANNED": f"{planned(plan)}u",
         "EXIT": int(isinstance(policy, Exit)), "ROUTE": int(isinstance(policy, Route)),
     }
+    if ends.mean_frames:
+        names["MEAN_FRAMES"] = ends.mean_frames
+    if ends.level.on:
+        target_rms, floor, fall = ends.level.numbers(framing)
+        names |= {"LEVEL": 1, "LEVEL_TARGET": floating(target_rms), "LEVEL_FLOOR": floating(floor),
+                  "LEVEL_FALL": floating(fall)}
     if isinstance(policy, Exit):
         names["EXIT_THRESHOLD"] = _signed(policy.threshold)
     if isinstance(policy, Route):
@@ -198,6 +204,13 @@ def _contract(ends: Ends, plan: Plan, target: Target) -> list[str]:
         *(["Without bands every bin is a band of weight 1."] if ends.transforms and not banded(ends) else []),
         *(["Windows are FRAME long, frames start every HOP samples, at sample 0."] if ends.transforms else []),
     ]
+    if ends.mean_frames:
+        common += ["Mean: s += (x - s) / min(n, MEAN_FRAMES) on frame n, from 1, for every feature x; x - s is what is",
+                   "quantized."]
+    if ends.level.on:
+        common += ["Level: l = max(mean of the hop's squares, l * LEVEL_FALL, LEVEL_FLOOR), the l before at first 0;",
+                   "g = min(LEVEL_TARGET / sqrt(l), 1 / the hop's peak). The features are the hop times g"
+                   + ("; m is divided by it." if ends.restores else ".")]
     if isinstance(plan.policy, Skip):
         common += ["The output has TINYSE_OUTPUTS values: the mask, then P - 128. The network runs again n frames on,",
                    "the smallest n with n * max(P, 1) >= 128; the frames between keep its states and its mask."]

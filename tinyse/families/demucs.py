@@ -24,10 +24,10 @@ from tinyse.graph.build import Build
 from tinyse.graph.layers import ConvLayer, DenseLayer, GruLayer, PoolLayer, ReshapeLayer
 from tinyse.graph.net import Net
 from tinyse.graph.plan import Budget, Policy
-from tinyse.sound import Bands, Ends, Feature, Framing, Result
+from tinyse.sound import Bands, Ends, Feature, Framing, Leveller, Result
 
 ENDS = Ends(Framing(frame=256, hop=256, fft=256, window="none"), Bands("none"), Feature("samples"), Result("samples"),
-            layout="rows")
+            layout="rows", level=Leveller("running"))
 
 
 def net(width: int = 24, depth: int = 4, kernel: int = 8, stride: int = 4, upsample: int = 1, groups: int = 4,

@@ -16,7 +16,7 @@ from tinyse.engines import Engine, load_engine
 from tinyse.graph.model import Model
 from tinyse.graph.plan import Always, Skip
 from tinyse.graph.skip import SkipGate
-from tinyse.sound import rows, sounded, stft
+from tinyse.sound import divisors, rows, sounded, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
 
@@ -78,7 +78,7 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
         return np.abs(np.round(masks / engine.output.scale) - np.round(exported / engine.output.scale))
 
     def score(masks: np.ndarray) -> float:
-        wave = sounded(spectrum, masks, ends)
+        wave = sounded(spectrum, masks, ends, divisors(noisy, len(spectrum), ends))
         edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
         return si_sdr(clean[edge : wave.size - edge], wave[edge:-edge])["si_sdr"]
 

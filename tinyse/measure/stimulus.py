@@ -19,16 +19,15 @@ def sound_frames(engine: NpuEngine, path: Path | str) -> list[Ints]:
     Raises:
         AudioError: the file cannot be read. ModelError: the network does not fit its ends.
     """
-    from tinyse.sound import Analysis, RunningMean, features
+    from tinyse.sound import Intake
     from tinyse.sound.audio import AudioReader, hops_of
 
     engine.check_ends()
     ends = engine.ends
-    analysis = Analysis(ends.framing)
+    intake = Intake(ends)
     with AudioReader(path, ends.framing.rate) as reader:
         hops = hops_of(reader.blocks(), ends.framing.hop)
-        mean = RunningMean(ends)
-        return [engine.input.quantize(mean.less(features(analysis.push(hop), ends))) for hop in hops]
+        return [engine.input.quantize(intake.push(hop)) for hop in hops]
 
 
 def synthetic_frames(engine: NpuEngine, count: int, seed: int = 0) -> list[Ints]:

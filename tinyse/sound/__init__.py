@@ -2,7 +2,7 @@
 
 from tinyse.sound.bands import Bands, band_matrix, to_bands, to_bins
 from tinyse.sound.ends import DEFAULT, Ends, Feature, Result
-from tinyse.sound.features import RunningMean, applied, features, gains, less_mean, newest_hops, rows, sounded
+from tinyse.sound.features import applied, divisors, features, gains, less_mean, newest_hops, rows, sounded
 from tinyse.sound.framing import (
     Analysis,
     Complex,
@@ -15,9 +15,10 @@ from tinyse.sound.framing import (
     stft,
     synthesis_window,
 )
-from tinyse.sound.stream import Meter, StreamingEnhancer
+from tinyse.sound.leveller import Leveller, level_gains
+from tinyse.sound.stream import Intake, Meter, StreamingEnhancer
 
-__all__ = ["DEFAULT", "Analysis", "Bands", "Complex", "Ends", "Feature", "Framing", "Meter", "Numbers", "Real",
-           "Result", "RunningMean", "StreamingEnhancer", "Synthesis", "analysis_window", "applied", "band_matrix",
-           "features", "gains", "istft", "less_mean", "newest_hops", "rows", "sounded", "stft", "synthesis_window",
-           "to_bands", "to_bins"]
+__all__ = ["DEFAULT", "Analysis", "Bands", "Complex", "Ends", "Feature", "Framing", "Intake", "Leveller", "Meter",
+           "Numbers", "Real", "Result", "StreamingEnhancer", "Synthesis", "analysis_window", "applied", "band_matrix",
+           "divisors", "features", "gains", "istft", "less_mean", "level_gains", "newest_hops", "rows", "sounded",
+           "stft", "synthesis_window", "to_bands", "to_bins"]

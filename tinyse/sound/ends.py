@@ -22,6 +22,7 @@ from tinyse.core.errors import RecipeError
 from tinyse.core.sections import build, one_of, plain, within
 from tinyse.sound.bands import Bands
 from tinyse.sound.framing import DEVICE_FFTS, Framing
+from tinyse.sound.leveller import Leveller
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Ends:
         layout: the axis on which bands (or samples) lie: "channels" (1, 1, 128), "width" (1, 128, 1) with the two
             numbers of complex features as channels, or "rows" (256, 1, 1), which is for samples only.
         rows: frames of features that the network is given at once, every ``rows`` frames; more than 1 for scores only.
+        level: what samples are multiplied by before the network; for the feature samples only.
 
     Raises:
         RecipeError: parts that do not go together.
@@ -103,6 +105,7 @@ class Ends:
     result: Result = Result()
     layout: str = one_of("channels", "width", "rows", default="channels")
     rows: int = within(1, 4096, default=1)
+    level: Leveller = Leveller()
 
     def __post_init__(self) -> None:
         """Check what the parts cannot check alone."""
@@ -116,6 +119,9 @@ class Ends:
             raise RecipeError(f"rows: {self.rows} frames at once are for scores of bands only", "rows: 1")
         if self.rows > 1 and self.feature.mean:
             raise RecipeError(f"rows: a running mean is for one frame at a time, and there are {self.rows}", "mean: 0")
+        if self.level.on and self.feature.kind != "samples":
+            raise RecipeError(f"level: kind: {self.level.kind} is for samples, and the feature is {self.feature.kind}",
+                              "kind: none")
         if not self.transforms and self.framing.frame != self.framing.hop:
             raise RecipeError(f"framing: {kinds} overlaps no frames, and {self.framing.frame} is more than the hop",
                               f"frame: {self.framing.hop}, window: none")
@@ -129,6 +135,11 @@ class Ends:
     def synthesizes(self) -> bool:
         """Whether sound comes from an inverse transform."""
         return self.result.kind in ("gains", "complex_gains")
+
+    @property
+    def restores(self) -> bool:
+        """Whether what the network answers is divided by the gain of its hop."""
+        return self.level.on and self.result.kind == "samples"
 
     @property
     def width(self) -> int:
@@ -199,8 +210,12 @@ class Ends:
         return ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested plain values, as JSON and YAML hold them."""
+        """Nested plain values, as JSON and YAML hold them; ``level`` and ``feature.mean`` only where there is one."""
         values: dict[str, Any] = plain(self)
+        if self.level == Leveller():  # so that what had none before there were any keeps its bytes
+            del values["level"]
+        if not self.feature.mean:
+            del values["feature"]["mean"]
         return values
 
     @staticmethod

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyse.core.errors import RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.sound.bands import to_bands, to_bins
 from tinyse.sound.ends import DEFAULT, Ends
 from tinyse.sound.framing import Numbers, Real, istft
+from tinyse.sound.leveller import level_gains
 
 TINY = np.float32(np.finfo(np.float32).tiny)
 """Squares below it are subnormal and count as 0, on the device as here."""
@@ -78,11 +79,17 @@ def less_mean(values: Real, ends: Ends) -> Real:
 def rows(waves: Real, spectrum: Numbers, ends: Ends = DEFAULT) -> Real:
     """A network's input on every frame, float32 [..., frames, row], of whole signals [..., samples] and their spectra.
 
-    Where samples are the feature, a frame's are its newest hop.
+    Where samples are the feature, a frame's are its newest hop, times the gain of its level.
     """
     if ends.feature.kind != "samples":
         return np.moveaxis(less_mean(np.moveaxis(features(spectrum, ends), -2, 0), ends), 0, -2)
-    return newest_hops(waves, spectrum.shape[-2], ends)
+    hops = newest_hops(waves, spectrum.shape[-2], ends)
+    return hops * level_gains(hops, ends.level, ends.framing)[..., np.newaxis] if ends.level.on else hops
+
+
+def divisors(waves: Real, frames: int, ends: Ends) -> Real | None:
+    """What ``sounded`` divides answers on whole signals [..., samples] by, float32 [..., frames], if by anything."""
+    return level_gains(newest_hops(waves, frames, ends), ends.level, ends.framing) if ends.restores else None
 
 
 def newest_hops(waves: Real, frames: int, ends: Ends) -> Real:
@@ -109,14 +116,21 @@ def gains(answer: Numbers, ends: Ends = DEFAULT) -> Numbers:
     return to_bins(values, ends.bands, ends.framing)
 
 
-def sounded(spectrum: Numbers, answers: Numbers, ends: Ends = DEFAULT) -> Real:
+def sounded(spectrum: Numbers, answers: Numbers, ends: Ends = DEFAULT, level: Real | None = None) -> Real:
     """The signal of a network's answers [frames, outputs] on a spectrum [frames, bins]: what a stream gives.
 
     As long as the signal that had the spectrum; where samples are the result, zeros until the first frame's newest hop.
+    ``level``: what ``divisors`` gave, [frames].
+
+    Raises:
+        ModelError: ``level`` is missing, or there is one too many.
     """
+    if ends.restores != (level is not None):
+        raise ModelError("answers and gains of a level do not go together", "level: what divisors gives")
     if ends.synthesizes:
         return istft(applied(spectrum, answers, ends), ends.framing)
-    wave: Real = np.asarray(answers, np.float32).reshape(-1) * np.float32(ends.result.limit)
+    answers = np.asarray(answers, np.float32) * np.float32(ends.result.limit)
+    wave: Real = (answers if level is None else answers / level[:, np.newaxis]).reshape(-1)
     return np.pad(wave, (ends.framing.frame - ends.framing.hop, 0))
 
 

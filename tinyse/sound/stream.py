@@ -9,7 +9,8 @@ import numpy as np
 from tinyse.core.errors import ModelError
 from tinyse.sound.ends import DEFAULT, Ends
 from tinyse.sound.features import RunningMean, applied, features
-from tinyse.sound.framing import Analysis, Numbers, Real, Synthesis
+from tinyse.sound.framing import Analysis, Complex, Numbers, Real, Synthesis
+from tinyse.sound.leveller import RunningLevel
 
 
 class Network(Protocol):
@@ -20,6 +21,45 @@ class Network(Protocol):
 
     def mask(self, feature: Real) -> Real:
         """Advance one frame: float32 [inputs] to the answer, float32 [outputs]."""
+
+
+class Intake:
+    """Hops in, rows of the network's input out.
+
+    Attributes:
+        spectrum: complex64 [bins] of the newest frame, where a frame is transformed. gain: of the newest hop's level.
+    """
+
+    def __init__(self, ends: Ends) -> None:
+        """Start from silence."""
+        self.ends = ends
+        self._analysis, self._level = Analysis(ends.framing), RunningLevel(ends.level, ends.framing)
+        self._mean = RunningMean(ends)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._analysis.reset()
+        self._level.reset()
+        self._mean.reset()
+        self.spectrum: Complex = np.zeros(self.ends.framing.bins, np.complex64)
+        self.gain = np.float32(1)
+
+    def hold(self, value: float) -> None:
+        """Let the past be ``value`` throughout."""
+        self._analysis.hold(value)
+
+    def push(self, hop: Numbers) -> Real:
+        """The row, float32 [row], of the next hop, float32 [hop]."""
+        hop = np.asarray(hop, np.float32)
+        if self.ends.transforms:
+            self.spectrum = self._analysis.push(hop)
+        if self.ends.feature.kind != "samples":
+            return self._mean.less(features(self.spectrum, self.ends))
+        if not self.ends.level.on:
+            return hop
+        self.gain = np.float32(self._level.push(hop))
+        return hop * self.gain
 
 
 class StreamingEnhancer:
@@ -39,36 +79,30 @@ class StreamingEnhancer:
             raise ModelError("the network gives scores, and no sound", "it measures; it cannot enhance")
         self.engine = engine
         self.ends = ends
-        self._analysis = Analysis(ends.framing)
+        self._intake = Intake(ends)
         self._synthesis = Synthesis(ends.framing)
-        self._mean = RunningMean(ends)
         self.reset()
 
     def reset(self) -> None:
         """Start a new signal: zero history, the engine's initial state."""
-        self._analysis.reset()
+        self._intake.reset()
         self._synthesis.reset()
-        self._mean.reset()
         self.engine.reset()
 
     def hold(self, value: float) -> None:
         """Let the past be ``value`` rather than zeros: a signal's first sample, so that an offset is no step."""
-        self._analysis.hold(value)
+        self._intake.hold(value)
 
     def push(self, hop: Numbers) -> Real:
         """Enhance: float32 [hop] in, float32 [hop] out, the samples of ``delay`` ago.
 
         The first ``delay`` samples lie before the signal; there, only what the gains smear forward sounds.
         """
-        hop = np.asarray(hop, np.float32)
-        if not self.ends.transforms:
-            return self.engine.mask(hop) * np.float32(self.ends.result.limit)
-        spectrum = self._analysis.push(hop)
-        given = hop if self.ends.feature.kind == "samples" else self._mean.less(features(spectrum, self.ends))
-        answer = self.engine.mask(given)
-        if not self.ends.synthesizes:
-            return answer * np.float32(self.ends.result.limit)
-        return self._synthesis.push(applied(spectrum, answer, self.ends))
+        answer = self.engine.mask(self._intake.push(hop))
+        if self.ends.synthesizes:
+            return self._synthesis.push(applied(self._intake.spectrum, answer, self.ends))
+        answer = answer * np.float32(self.ends.result.limit)
+        return answer / self._intake.gain if self.ends.restores else answer
 
     def flush(self, value: float = 0.0) -> Real:
         """The last ``delay`` samples, float32 [delay], by pushing ``value``; call ``reset`` afterwards."""
@@ -90,14 +124,12 @@ class Meter:
         if ends.result.kind != "score":
             raise ModelError(f"the network gives {ends.result.kind}, and no scores", "enhance with it")
         self.engine, self.ends = engine, ends
-        self._analysis = Analysis(ends.framing)
-        self._mean = RunningMean(ends)
+        self._intake = Intake(ends)
         self.reset()
 
     def reset(self) -> None:
         """Start a new signal; there is no score yet."""
-        self._analysis.reset()
-        self._mean.reset()
+        self._intake.reset()
         self.engine.reset()
         self._rows: list[Real] = []
         self.score: Real | None = None
@@ -105,9 +137,7 @@ class Meter:
 
     def push(self, hop: Numbers) -> Real | None:
         """Hear float32 [hop]; the newest score."""
-        hop = np.asarray(hop, np.float32)
-        transformed = self.ends.transforms
-        self._rows.append(self._mean.less(features(self._analysis.push(hop), self.ends)) if transformed else hop)
+        self._rows.append(self._intake.push(hop))
         if len(self._rows) == self.ends.rows:
             self.score = self.engine.mask(np.concatenate(self._rows)) * np.float32(self.ends.result.limit)
             self._rows = []

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyse import sound
-from tinyse.core.errors import RecipeError
+from tinyse.core.errors import ModelError, RecipeError
 from tinyse.sound import DEFAULT, Ends, Framing
 from tinyse.sound.features import TINY
 from tinyse.train.keras import tf
@@ -186,10 +186,17 @@ def _interleaved(real: Tensor, imaginary: Tensor) -> Tensor:
     return tf.reshape(pairs, tf.concat([tf.shape(real)[:-1], [2 * real.shape[-1]]], 0))
 
 
-def sounded(spectrum: Tensor, answers: Tensor, ends: Ends = DEFAULT) -> Tensor:
-    """Signals [batch, samples] of answers [batch, frames, outputs] on spectra [batch, frames, bins]; see ``sound``."""
+def sounded(spectrum: Tensor, answers: Tensor, ends: Ends = DEFAULT, level: Tensor | None = None) -> Tensor:
+    """Signals [batch, samples] of answers [batch, frames, outputs] on spectra [batch, frames, bins]; see ``sound``.
+
+    ``level``: what ``sound.divisors`` gave, [batch, frames]; constants, as gains are of the samples and of no weight.
+    """
+    if ends.restores != (level is not None):
+        raise ModelError("answers and gains of a level do not go together", "level: what divisors gives")
     if ends.synthesizes:
         return istft(applied(spectrum, answers, ends), ends.framing)
+    if level is not None:
+        answers = answers / level[..., tf.newaxis]
     waves = tf.reshape(answers, [tf.shape(answers)[0], -1]) * ends.result.limit
     return tf.pad(waves, [[0, 0], [ends.framing.frame - ends.framing.hop, 0]])
 

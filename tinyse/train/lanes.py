@@ -84,6 +84,7 @@ class Lanes:
         self.network, self.mixer, self.loss, self.compiled = network, mixer, loss, compiled
         self.share, self.lanes = max(1, batch // LANES), 1 if whole else LANES
         self._lift = lifting(mixer.ends) if mixer.ends.result.kind == "gains" else None
+        self._level = ("level",) if mixer.ends.restores else ()  # in the teacher's place: that is for gains
         self._pool = ThreadPoolExecutor(LANES)
         self._gradient: Callable[..., Any] = tf.function(self._differentiate, jit_compile=compiled or None)
         self._mean: Callable[..., Any] = tf.function(
@@ -128,7 +129,8 @@ class Lanes:
             compressed = compressed_spectral(answer, clean, noisy, cosine, self._lift, weights)
         if self._lift is not None and self.loss == "compressed":
             return compressed
-        estimate = sounded(stft(waves[0], ends.framing), tf.transpose(answer, (1, 0, 2)), ends)
+        level = tf.transpose(batch[5]) if ends.restores else None
+        estimate = sounded(stft(waves[0], ends.framing), tf.transpose(answer, (1, 0, 2)), ends, level)
         edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
         pair = estimate[:, edge:-edge], waves[1][:, edge : estimate.shape[1] - edge]
         if self._lift is None and self.loss != "si_sdr":
@@ -154,7 +156,7 @@ class Lanes:
         """A lane's mixtures; of the whole batch those of every lane, on the axis of the batch, 1 of all arrays."""
         batches = [self.mixer.batch(step, each, self.share) for each in (range(LANES) if self.lanes == 1 else [lane])]
         arrays = ([getattr(batch, name) for batch in batches]
-                  for name in ("features", "clean", "noisy", "cosine", "waves"))
+                  for name in ("features", "clean", "noisy", "cosine", "waves", *self._level))
         drawn = tuple(tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts, 1), tf.float32)
                       for parts in arrays)
         return drawn if self.teacher is None else (*drawn, self.teacher.enhanced(drawn[0], drawn[2]))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.core.sections import parse_shares
-from tinyse.sound import Ends, analysis_window, features, less_mean, newest_hops
+from tinyse.sound import Ends, analysis_window, divisors, features, less_mean, rows
 from tinyse.sound.corpus import noise as generators
 from tinyse.sound.corpus.level import MEASURED, SOUND, Places, soundless
 from tinyse.sound.corpus.pcm import FULL_SCALE
@@ -43,7 +43,8 @@ class Batch:
     """Time-major float32 arrays for the loss: features [T, B, bands]; the others [T, B, bins].
 
     ``clean`` and ``noisy`` are magnitudes to the power 0.3; ``cosine`` is of the phase between them.
-    ``waves`` are the mixtures and their clean speech, [2, B, samples].
+    ``waves`` are the mixtures and their clean speech, [2, B, samples]; ``level``: what answers are divided by, [T, B],
+    where they are.
     """
 
     features: Wave
@@ -51,6 +52,7 @@ class Batch:
     noisy: Wave
     cosine: Wave
     waves: Wave
+    level: Wave | None = None
 
 
 def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
@@ -64,11 +66,10 @@ def spectra(noisy: Wave, clean: Wave, ends: Ends) -> Batch:
     product = spectrum[0].real * spectrum[1].real + spectrum[0].imag * spectrum[1].imag
     cosine = product / np.maximum(magnitude[0] * magnitude[1], 1e-12)
     root = np.power(magnitude, EXPONENT)
-    if ends.feature.kind == "samples":
-        given = newest_hops(noisy, spectrum.shape[1], ends).swapaxes(0, 1)
-    else:
-        given = less_mean(features(spectrum[0], ends, magnitude[0]), ends)
-    return Batch(given, root[1], root[0], cosine, both)
+    if ends.feature.kind != "samples":
+        return Batch(less_mean(features(spectrum[0], ends, magnitude[0]), ends), root[1], root[0], cosine, both)
+    given, level = rows(noisy, spectrum[0].swapaxes(0, 1), ends), divisors(noisy, spectrum.shape[1], ends)
+    return Batch(given.swapaxes(0, 1), root[1], root[0], cosine, both, None if level is None else level.T)
 
 
 def _rms(wave: Wave) -> float:

@@ -136,8 +136,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML holds them."""
-        values: dict[str, Any] = plain(self)
-        return values
+        return {**plain(self), "ends": self.ends.as_dict()}
 
     def as_yaml(self) -> str:
         """The resolved recipe as YAML."""
@@ -191,7 +190,10 @@ def _with_family(values: Any, where: str) -> Any:
             dict, before, f"{where}: network", {})}
     options = convert(dict, options, f"{where}: family_options", {})
     values["family_options"] = family.options(options, f"{where}: family_options")
-    values["ends"] = merged(family.ends.as_dict(), convert(dict, values.get("ends", {}), f"{where}: ends", {}))
+    given, ends = convert(dict, values.get("ends", {}), f"{where}: ends", {}), family.ends.as_dict()
+    if "level" not in given and given.keys() >= ends.keys() - {"level"}:  # all else was written: a run without one
+        ends.pop("level", None)
+    values["ends"] = merged(ends, given)
     return values
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.core.errors import CorpusError
-from tinyse.sound import Ends, rows, sounded, stft
+from tinyse.sound import Ends, divisors, rows, sounded, stft
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import Corpus
 from tinyse.train.channels import by_channel
@@ -66,6 +66,7 @@ class Validation:
         self.ends = ends
         self.spectra = np.stack([stft(wave, ends.framing) for wave in noisy])
         self.features = np.stack([rows(*each, ends) for each in zip(noisy, self.spectra, strict=True)], 1)
+        self._levels = [divisors(*each, ends) for each in zip(noisy, map(len, self.spectra), strict=True)]
         edge = max(ends.framing.hop, ends.framing.frame - ends.framing.hop)
         self._run: Any = None
         self.update_rate: float | None = None
@@ -101,6 +102,6 @@ class Validation:
             self.open_share = float(np.concatenate([part[1].numpy() for part in parts]).mean())
         scores = []
         for index, spectrum in enumerate(self.spectra):
-            wave = sounded(spectrum, masks[:, index], self.ends)
+            wave = sounded(spectrum, masks[:, index], self.ends, self._levels[index])
             scores.append(_si_sdr(wave[self._inside][None], self.clean[index, self._inside][None])[0])
         return np.array(scores, np.float64)
