@@ -20,12 +20,14 @@ uint32_t tinyse_kernel_spread_bits(const uint8_t *bits, uint32_t tiles, uint8_t 
   return set;
 }
 
+/* By the sign of what lies above `least`, which 31 bits hold: a product instead of predicates, for which GCC 12 takes
+ * twice as many instructions. */
 void tinyse_kernel_bits(const int32_t *sums, int32_t least, uint32_t channels, uint8_t *y) {
-  const uint32x4_t low = {1, 2, 4, 8}, high = {16, 32, 64, 128};
-  const int32x4_t from = vdupq_n_s32(least);
-  for (; channels > 0; channels -= 8, sums += 8) {
-    const uint32_t made = vaddvaq_p_u32(0, low, vcmpgeq_s32(vldrwq_s32(sums), from));
-    *y++ = (uint8_t)vaddvaq_p_u32(made, high, vcmpgeq_s32(vldrwq_s32(sums + 4), from));
+  const int32x4_t low = {1, 2, 4, 8}, high = {16, 32, 64, 128};
+  for (uint32_t left = channels / 8u; left > 0; --left, sums += 8) {
+    const int32x4_t first = vshrq_n_s32(vsubq_n_s32(vldrwq_s32(sums), least), 31);
+    const int32x4_t second = vshrq_n_s32(vsubq_n_s32(vldrwq_s32(sums + 4), least), 31);
+    *y++ = (uint8_t)vmladavaq_s32(vmladavaq_s32(255, first, low), second, high);
   }
 }
 

@@ -57,7 +57,7 @@ void tinyse_kernel_bits(const int32_t *sums, int32_t least, uint32_t channels, u
     uint32_t made = 0;
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < 8; ++i) {
-      made |= (uint32_t)(sums[i] >= least) << i;
+      made |= (uint32_t)~(sums[i] - least) >> 31 << i;
     }
     *y++ = (uint8_t)made;
   }

@@ -160,9 +160,13 @@ static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32
       const int32_t before = first < 0 ? (first + run < 0 ? run : -first) : 0;
       const int32_t rest = width - first;
       const int32_t end = rest < run ? (rest < before ? before : rest) : run;
-      memset(to, patch->zero_point, (size_t)(before * step));
+      if (before > 0) {
+        memset(to, patch->zero_point, (size_t)(before * step));
+      }
       memcpy(to + before * step, line + (first + before) * step, (size_t)((end - before) * step));
-      memset(to + end * step, patch->zero_point, (size_t)((run - end) * step));
+      if (end < run) {
+        memset(to + end * step, patch->zero_point, (size_t)((run - end) * step));
+      }
       to += run * step;
     }
   }
