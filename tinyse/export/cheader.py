@@ -21,7 +21,7 @@ from tinyse.export.memory import MemoryReport, Place
 from tinyse.export.npulayout import ALIGNMENT
 from tinyse.export.targets import Target
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
-from tinyse.graph.plan import Exit, Plan, Route, Skip
+from tinyse.graph.plan import Exit, Plan, Route, Skip, window
 from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
 
 FEATURES = ("magnitude", "log_power", "complex", "samples")
@@ -67,6 +67,8 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         "EXITS": len(plan.exits), "NEEDS": needs(plan), "PLANNED": f"{planned(plan)}u",
         "EXIT": int(isinstance(policy, Exit)), "ROUTE": int(isinstance(policy, Route)),
     }
+    if ends.result.kind == "score":
+        names["SCORE_WINDOW"] = window(plan.parts)
     if isinstance(policy, Exit):
         names["EXIT_THRESHOLD"] = _signed(policy.threshold)
     if isinstance(policy, Route):
