@@ -1,4 +1,4 @@
-/* main.c: enhance a WAV file of the host; where there is no host, enhance noise and tell the UART how long it took. */
+/* main.c: enhance, or score, a WAV file of the host; where there is no host, noise, and tell the UART how long it took. */
 #include <string.h>
 
 #include "accelerator.h"
@@ -6,6 +6,7 @@
 #include "board.h"
 #include "console.h"
 #include "results.h"
+#include "scores.h"
 #include "semihosting.h"
 #include "stack.h"
 #include "stages.h"
@@ -14,7 +15,11 @@
 
 #define DELAY TINYSE_DELAY
 #define LINE_BYTES 512
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+#define NOISE_FRAMES (TINYSE_SCORE_WINDOW * TINYSE_ROWS) /* one score */
+#else
 #define NOISE_FRAMES 64
+#endif
 #define UNUSED 0xA5 /* memory is never zeroed by luck on a part */
 
 enum { EXIT_OK = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_ENGINE = 3 };
@@ -22,6 +27,7 @@ enum { EXIT_OK = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_ENGINE = 3 };
 __attribute__((section(".tinyse_arena"))) static _Alignas(TINYSE_ARENA_ALIGNMENT) uint8_t arena[TINYSE_NETWORK_BYTES];
 static tinyse_state state;
 static stages stage_clock;
+static scores said;
 static char line[LINE_BYTES], text[RESULTS_BYTES];
 static int16_t hop[TINYSE_HOP];
 
@@ -55,6 +61,7 @@ static void start(const tinyse_npu *npu) {
   check_status(tinyse_init(&state, arena, &config), npu);
   if (npu) npu->clear(npu->context);
   stage_clock = (stages){0};
+  said = (scores){0};
 }
 
 static void enhance_hop(const tinyse_npu *npu) {
@@ -62,6 +69,10 @@ static void enhance_hop(const tinyse_npu *npu) {
   const tinyse_status status = tinyse_process_int16(&state, hop, hop);
   stages_end(&stage_clock);
   check_status(status, npu);
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+  const tinyse_counts heard = tinyse_counted(&state);
+  if (heard.frames % TINYSE_ROWS == 0) scores_add(&said, heard.updates, tinyse_score(&state, 0));
+#endif
 }
 
 /* Ends with the text on the UART; `path` may be NULL. */
@@ -69,6 +80,7 @@ static void report(const tinyse_npu *npu, const char *path) {
   const results run = {.state = &state,
                        .clock = &stage_clock,
                        .npu = npu,
+                       .scores = &said,
                        .stack_bytes = tinyse_stack_bytes(),
                        .stack_used = tinyse_stack_used()};
   check(results_text(&run, text), NULL);
@@ -101,21 +113,45 @@ static void write_network(int32_t file, const char *path, uint32_t updates) {
 #endif
 }
 
+static int32_t created(const char *path, const char *wrong) {
+  const int32_t file = path ? tinyse_semihost_open(path, TINYSE_SEMIHOST_WRITE) : -1;
+  if (path && file < 0) fail(EXIT_INPUT, wrong, path);
+  return file;
+}
+
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+/* Whole hops alone, from silence on, as `tinyse score-quality` hears them; a line a score. */
+static void run_file(const arguments *files) {
+  wav_reader reader;
+  check(wav_open(&reader, files->input), files->input);
+  const tinyse_npu *npu = accelerator(files->request, files->reply);
+  start(npu);
+  if (tinyse_set_exit(&state, files->exit) != TINYSE_OK) fail(EXIT_USAGE, "--exit: the network has no such exit", NULL);
+  const int32_t lines = created(files->output, "the scores cannot be written");
+  const int32_t network = created(files->network, "the network's bytes cannot be written");
+  for (uint32_t left = reader.samples; left >= TINYSE_HOP; left -= TINYSE_HOP) {
+    check(wav_read(&reader, hop, TINYSE_HOP), files->input);
+    const uint32_t updates = tinyse_counted(&state).updates, before = said.count;
+    enhance_hop(npu);
+    write_network(network, files->network, updates);
+    if (said.count > before) check(scores_write(&said, tinyse_counted(&state).updates, lines), files->output);
+  }
+  tinyse_semihost_close(lines);
+  if (network >= 0) tinyse_semihost_close(network);
+  report(npu, files->results);
+}
+#else
 /* The output is aligned with the input, and as long: the first DELAY samples are dropped, the last sample, held, flushes
  * the end, and the first one is the past: an offset makes no step. */
-static void enhance_file(const arguments *files) {
+static void run_file(const arguments *files) {
   wav_reader reader;
   wav_writer writer;
-  int32_t network = -1;
   check(wav_open(&reader, files->input), files->input);
   const tinyse_npu *npu = accelerator(files->request, files->reply);
   start(npu);
   if (tinyse_set_exit(&state, files->exit) != TINYSE_OK) fail(EXIT_USAGE, "--exit: the network has no such exit", NULL);
   check(wav_create(&writer, files->output, reader.samples), files->output);
-  if (files->network) {
-    network = tinyse_semihost_open(files->network, TINYSE_SEMIHOST_WRITE);
-    if (network < 0) fail(EXIT_INPUT, "the network's bytes cannot be written", files->network);
-  }
+  const int32_t network = created(files->network, "the network's bytes cannot be written");
   uint32_t skip = DELAY;
   for (uint32_t left = reader.samples; left;) {
     check(wav_read(&reader, hop, TINYSE_HOP), files->input);
@@ -133,6 +169,7 @@ static void enhance_file(const arguments *files) {
   if (network >= 0) tinyse_semihost_close(network);
   report(npu, files->results);
 }
+#endif
 
 /* Again and again: whoever opens the UART finds a whole report within seconds. */
 static _Noreturn void enhance_noise(void) {
@@ -157,6 +194,6 @@ int main(void) {
   arguments files;
   const char *wrong = arguments_parse(&files, line);
   if (wrong) fail(EXIT_USAGE, wrong, NULL);
-  enhance_file(&files);
+  run_file(&files);
   tinyse_semihost_exit(EXIT_OK);
 }

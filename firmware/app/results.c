@@ -67,6 +67,19 @@ static void adapters(json *out) {
   json_close(out, ']');
 }
 
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+static void scored(json *out, const scores *all) {
+  char text[SCORES_BYTES];
+  json_open(out, "scores", '{');
+  json_number(out, "count", all->count);
+  json_text(out, "mean", scores_text(scores_mean(all), text));
+  json_text(out, "least", scores_text(all->least, text));
+  json_text(out, "most", scores_text(all->most, text));
+  json_text(out, "last", scores_text(all->last, text));
+  json_close(out, '}');
+}
+#endif
+
 const char *results_text(const results *run, char text[RESULTS_BYTES]) {
   json out;
   json_start(&out, text, RESULTS_BYTES);
@@ -97,6 +110,9 @@ const char *results_text(const results *run, char text[RESULTS_BYTES]) {
   adapters(&out);
   json_number(&out, "arena_bytes", TINYSE_NETWORK_BYTES);
   json_number(&out, "state_bytes", TINYSE_STATE_BYTES);
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+  scored(&out, run->scores);
+#endif
   json_open(&out, "stack", '{');
   json_number(&out, "bytes", run->stack_bytes);
   json_number(&out, "used", run->stack_used);

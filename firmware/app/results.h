@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "npu.h"
+#include "scores.h"
 #include "stages.h"
 
 #define RESULTS_BYTES 4096
@@ -15,6 +16,7 @@ typedef struct results {
   const stages *clock;
   const tinyse_state *state;
   const tinyse_npu *npu; /* NULL where the CPU runs the network */
+  const scores *scores;  /* of a network that scores */
   uint32_t stack_bytes, stack_used;
 } results;
 

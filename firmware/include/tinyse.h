@@ -20,7 +20,8 @@
  *          mask, and compute no features; sound passes through them as through any other. The first frame after
  *          tinyse_reset runs it, and so does the one after an error. TINYSE_SKIP 0: every frame runs it.
  * Scores   where TINYSE_RESULT is TINYSE_RESULT_SCORE the network hears and gives no sound: `out` is `in` (unusable
- *          samples as 0), and tinyse_score tells what it said last. It runs every TINYSE_ROWS hops.
+ *          samples as 0), and tinyse_score tells what it said last. It runs every TINYSE_ROWS hops; what it says
+ *          is of its last TINYSE_SCORE_WINDOW runs, so before as many it has not heard enough.
  * Errors   a call that does not return TINYSE_OK has written silence to `out`; the state stays valid, and the
  *          next call goes on. TINYSE_ERROR_ARGUMENT: nothing has happened; any other: the hop is lost, as if
  *          the mask had been closed for it. After TINYSE_ERROR_NPU call tinyse_reset. A state whose tinyse_init

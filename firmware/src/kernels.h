@@ -5,6 +5,9 @@
  * A map is [rows][width][channels]. Readers may read up to 15 bytes past the end of a map, which are never used; what
  * they write ends with it, but for tinyse_kernel_cells, which writes units in eights. An operand of a product is
  * aligned to 4 bytes, LSTM states and scratch to 16. Inputs and output of a call are apart.
+ *
+ * A map of steps may have a bit a value: channels, then a multiple of 8, from the lowest bit of a position's first byte
+ * on. Readers of such a map may read one byte past its end.
  */
 #ifndef TINYSE_KERNELS_H
 #define TINYSE_KERNELS_H
@@ -90,6 +93,10 @@ typedef struct tinyse_product {
   tinyse_patch patch;
   uint16_t gathers; /* 0: every window lies in the input as it is, aligned */
 } tinyse_product;
+
+/* The same where the input, the output or both have a bit a value. Weights that meet bits are dense and stored as 128
+ * more than they are, and sums of bits start where 0 is the least sum that gives 1, so that output says channels alone. */
+typedef tinyse_product tinyse_bits;
 
 /* Weights int8 [row][width][channel] of the window, readable for 7 bytes more; the other arrays are padded to 8. */
 typedef struct tinyse_depthwise {
@@ -225,6 +232,9 @@ typedef struct tinyse_cursor {
 void tinyse_lstm_step(const tinyse_lstm *lstm, const int8_t *x, int8_t *y, int8_t *h, int16_t *c, uint8_t *scratch);
 void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_product_within8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch);
+void tinyse_product_8_1(const tinyse_bits *product, const int8_t *x, uint8_t *y, uint8_t *scratch);
+void tinyse_product_1_1(const tinyse_bits *product, const uint8_t *x, uint8_t *y, uint8_t *scratch);
+void tinyse_product_1_8(const tinyse_bits *product, const uint8_t *x, int8_t *y, uint8_t *scratch);
 void tinyse_gated8(const tinyse_gated *gated, const int8_t *x, const int8_t *gate, int8_t *y, uint8_t *scratch);
 void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *y, uint8_t *scratch);
 void tinyse_add8(const tinyse_binary *op, const int8_t *a, const int8_t *b, int8_t *y);
@@ -268,6 +278,18 @@ void tinyse_kernel_multiply_all(const tinyse_gated *gated, const uint8_t *values
 void tinyse_kernel_spread(const uint8_t *list, const uint8_t *values, uint32_t count, uint8_t *all);
 
 void tinyse_step8(const tinyse_steps *op, const int8_t *x, int8_t *y);
+
+/* Bits: kernels_bits_*.c. Tiles of 16 bits as a byte each, 1 with MVE, else 255, and 0; how many are set. */
+uint32_t tinyse_kernel_spread_bits(const uint8_t *bits, uint32_t tiles, uint8_t *bytes);
+
+/* sums = start + those stored weights whose byte is not 0, of every row of a dense matrix. */
+void tinyse_kernel_multiply_bits(const tinyse_matrix *matrix, const uint8_t *bytes, int32_t *sums);
+
+/* Bits of `channels` sums, a multiple of 8: 1 from `least` on. */
+void tinyse_kernel_bits(const int32_t *sums, int32_t least, uint32_t channels, uint8_t *y);
+
+/* The maximum of maps of bits; patch.step is the bytes of a position. */
+void tinyse_maxpool1(const tinyse_patch *op, const uint8_t *x, uint8_t *y);
 
 /* LSTM: kernels_lstm_*.c. Gates, cell and hidden state of `units` units, a multiple of 8. `input` and `hidden` are
  * [units / 8][gate][8]; `input` is overwritten. The order of values inside `c` is the kernel's own. */

@@ -27,45 +27,52 @@ const tinyse_operand *tinyse_kernel_operand(const int8_t *x, uint32_t columns, i
 #define NAKED __attribute__((naked, noipa))
 
 /* One tile: r1 weights, r3 x. */
-#define TILE_OF_8                                                                                               \
-  "vldrw.u32 q0, [r3], #16\n vldrw.u32 q1, [r1], #16\n"                                                         \
-  "vldrw.u32 q2, [r1], #16\n vmladava.s8 r0, q0, q1\n vldrw.u32 q1, [r1], #16\n vmladava.s8 r2, q0, q2\n"       \
-  "vldrw.u32 q2, [r1], #16\n vmladava.s8 r4, q0, q1\n vldrw.u32 q1, [r1], #16\n vmladava.s8 r6, q0, q2\n"       \
-  "vldrw.u32 q2, [r1], #16\n vmladava.s8 r8, q0, q1\n vldrw.u32 q1, [r1], #16\n vmladava.s8 r10, q0, q2\n"      \
-  "vldrw.u32 q2, [r1], #16\n vmladava.s8 r12, q0, q1\n vmladava.s8 lr, q0, q2\n"
+#define PRODUCT(type, sum, weights) "vmladava." type " " sum ", q0, " weights "\n"
+#define WEIGHTS(to) "vldrw.u32 " to ", [r1], #16\n"
+#define TILE_OF_8(type)                                                                                          \
+  "vldrw.u32 q0, [r3], #16\n" WEIGHTS("q1") WEIGHTS("q2") PRODUCT(type, "r0", "q1") WEIGHTS("q1")                \
+  PRODUCT(type, "r2", "q2") WEIGHTS("q2") PRODUCT(type, "r4", "q1") WEIGHTS("q1") PRODUCT(type, "r6", "q2")      \
+  WEIGHTS("q2") PRODUCT(type, "r8", "q1") WEIGHTS("q1") PRODUCT(type, "r10", "q2") WEIGHTS("q2")                 \
+  PRODUCT(type, "r12", "q1") PRODUCT(type, "lr", "q2")
 
 /* Eight rows share a load of x. r5 start, r7 sums, r9 groups left, r11 tiles left; s12, s13 x and columns. */
-NAKED static void dense_rows(tinyse_cursor *at __attribute__((unused)),
-                                                        const int8_t *x __attribute__((unused)),
-                                                        int32_t *sums __attribute__((unused)),
-                                                        uint32_t groups __attribute__((unused))) {
-  __asm volatile(
-    "push {r0, r4-r11, lr}\n"
-    "mov r7, r2\n"
-    "mov r9, r3\n"
-    "ldr r4, [r0, #12]\n"
-    "vmov s12, s13, r1, r4\n"
-    "ldr r1, [r0]\n"
-    "ldr r5, [r0, #8]\n"
-    "1: ldmia r5!, {r0, r2, r4, r6, r8, r10, r12, lr}\n"
-    "vmov r3, r11, s12, s13\n"
-    "subs r11, r11, #4\n"
-    "blo 3f\n"
-    "2:\n" TILE_OF_8 TILE_OF_8 TILE_OF_8 TILE_OF_8
-    "subs r11, r11, #4\n"
-    "bhs 2b\n"
-    "3: adds r11, r11, #4\n"
-    "beq 5f\n"
-    "4:\n" TILE_OF_8
-    "subs r11, r11, #1\n"
-    "bne 4b\n"
-    "5: stmia r7!, {r0, r2, r4, r6, r8, r10, r12, lr}\n"
-    "subs r9, r9, #1\n"
-    "bne 1b\n"
-    "pop {r0, r4}\n"
-    "str r1, [r0]\n"
-    "str r5, [r0, #8]\n"
-    "pop {r5-r11, pc}\n");
+#define DENSE_ROWS(name, type)                                                                          \
+  NAKED static void name(tinyse_cursor *at __attribute__((unused)), const void *x __attribute__((unused)), \
+                         int32_t *sums __attribute__((unused)), uint32_t groups __attribute__((unused))) { \
+    __asm volatile("push {r0, r4-r11, lr}\n"                                                            \
+                   "mov r7, r2\n"                                                                       \
+                   "mov r9, r3\n"                                                                       \
+                   "ldr r4, [r0, #12]\n"                                                                \
+                   "vmov s12, s13, r1, r4\n"                                                            \
+                   "ldr r1, [r0]\n"                                                                     \
+                   "ldr r5, [r0, #8]\n"                                                                 \
+                   "1: ldmia r5!, {r0, r2, r4, r6, r8, r10, r12, lr}\n"                                 \
+                   "vmov r3, r11, s12, s13\n"                                                           \
+                   "subs r11, r11, #4\n"                                                                \
+                   "blo 3f\n"                                                                           \
+                   "2:\n" TILE_OF_8(type) TILE_OF_8(type) TILE_OF_8(type) TILE_OF_8(type)               \
+                   "subs r11, r11, #4\n"                                                                \
+                   "bhs 2b\n"                                                                           \
+                   "3: adds r11, r11, #4\n"                                                             \
+                   "beq 5f\n"                                                                           \
+                   "4:\n" TILE_OF_8(type)                                                               \
+                   "subs r11, r11, #1\n"                                                                \
+                   "bne 4b\n"                                                                           \
+                   "5: stmia r7!, {r0, r2, r4, r6, r8, r10, r12, lr}\n"                                 \
+                   "subs r9, r9, #1\n"                                                                  \
+                   "bne 1b\n"                                                                           \
+                   "pop {r0, r4}\n"                                                                     \
+                   "str r1, [r0]\n"                                                                     \
+                   "str r5, [r0, #8]\n"                                                                 \
+                   "pop {r5-r11, pc}\n");                                                               \
+  }
+
+DENSE_ROWS(dense_rows, "s8")
+DENSE_ROWS(dense_rows_of_bits, "u8")
+
+void tinyse_kernel_multiply_bits(const tinyse_matrix *matrix, const uint8_t *bytes, int32_t *sums) {
+  tinyse_cursor at = {matrix->tiles, NULL, matrix->start, matrix->columns, matrix->block};
+  dense_rows_of_bits(&at, bytes, sums, matrix->rows / 8u);
 }
 
 /* r1 x, r3 weights, r5 sums, r7 index, r9 groups left, r10 start. */

@@ -1,4 +1,5 @@
 /* operators.c: the operators that take more than one kernel, the same for every processor. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -159,18 +160,34 @@ static const uint8_t *window(const tinyse_patch *patch, const uint8_t *x, uint32
       const int32_t before = first < 0 ? (first + run < 0 ? run : -first) : 0;
       const int32_t rest = width - first;
       const int32_t end = rest < run ? (rest < before ? before : rest) : run;
-      memset(to, patch->zero_point, (size_t)(before * step));
+      if (before > 0) {
+        memset(to, patch->zero_point, (size_t)(before * step));
+      }
       memcpy(to + before * step, line + (first + before) * step, (size_t)((end - before) * step));
-      memset(to + end * step, patch->zero_point, (size_t)((run - end) * step));
+      if (end < run) {
+        memset(to + end * step, patch->zero_point, (size_t)((run - end) * step));
+      }
       to += run * step;
     }
   }
   return gathered;
 }
 
-void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch) {
+/* The window at (row, column) of a product, aligned to `words`; `at`: its first position of the width. */
+static inline const uint8_t *window_of(const tinyse_product *product, const void *x, uint32_t row, int32_t at,
+                                       uint32_t words, uint8_t *gathered) {
   const tinyse_patch *patch = &product->patch;
-  const uint32_t columns = product->weights.columns;
+  return product->gathers
+           ? window(patch, x, row, at, words, gathered)
+           : (const uint8_t *)x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
+}
+
+/* Of int8; a value of y is an int8, or a bit. */
+static inline void product_of_8(const tinyse_product *product, const int8_t *x, uint8_t *y, uint8_t *scratch,
+                                bool bits) {
+  const tinyse_patch *patch = &product->patch;
+  const uint32_t columns = product->weights.columns, channels = product->output.channels;
+  const uint32_t step = bits ? channels / 8u : channels;
   int32_t *sums = (int32_t *)(void *)scratch;
   int16_t *operand = (int16_t *)(void *)(sums + product->weights.rows);
   uint8_t *gathered = (uint8_t *)(operand + TILE * columns);
@@ -179,15 +196,56 @@ void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, 
   const tinyse_matrix *weights = unpacked(&product->weights, (uint32_t)patch->rows * patch->width, room, &made);
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
-    for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
-      const int8_t *from =
-        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, 4, gathered)
-                         : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
+    for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += step) {
+      const int8_t *from = (const int8_t *)window_of(product, x, row, at, 4, gathered);
       tinyse_cursor cursor = begin(weights);
       multiply(&cursor, weights->bits, room, tinyse_kernel_operand(from, columns, operand), sums, weights->rows);
-      tinyse_kernel_scale(&product->output, sums, y);
+      if (bits) {
+        tinyse_kernel_bits(sums, 0, channels, y);
+      } else {
+        tinyse_kernel_scale(&product->output, sums, (int8_t *)y);
+      }
     }
   }
+}
+
+void tinyse_product8(const tinyse_product *product, const int8_t *x, int8_t *y, uint8_t *scratch) {
+  product_of_8(product, x, (uint8_t *)y, scratch, false);
+}
+
+void tinyse_product_8_1(const tinyse_bits *product, const int8_t *x, uint8_t *y, uint8_t *scratch) {
+  product_of_8(product, x, y, scratch, true);
+}
+
+/* Of bits: a sum is of stored weights, and too large by 128 for each bit that is set. */
+static inline void product_of_1(const tinyse_bits *product, const uint8_t *x, uint8_t *y, uint8_t *scratch,
+                                bool bits) {
+  const tinyse_patch *patch = &product->patch;
+  const uint32_t tiles = product->weights.columns, channels = product->output.channels;
+  const uint32_t step = bits ? channels / 8u : channels;
+  int32_t *sums = (int32_t *)(void *)scratch;
+  uint8_t *bytes = (uint8_t *)(sums + product->weights.rows);
+  for (uint32_t row = 0; row < patch->rows; ++row) {
+    int32_t at = -(int32_t)patch->before;
+    for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += step) {
+      const uint8_t *from = window_of(product, x, row, at, 1, bytes + TILE * tiles);
+      const int32_t less = (int32_t)(128u * tinyse_kernel_spread_bits(from, tiles, bytes));
+      tinyse_kernel_multiply_bits(&product->weights, bytes, sums);
+      if (bits) {
+        tinyse_kernel_bits(sums, less, channels, y);
+      } else {
+        tinyse_kernel_scale_less(&product->output, sums, less, (int8_t *)y);
+      }
+    }
+  }
+}
+
+void tinyse_product_1_1(const tinyse_bits *product, const uint8_t *x, uint8_t *y, uint8_t *scratch) {
+  product_of_1(product, x, y, scratch, true);
+}
+
+void tinyse_product_1_8(const tinyse_bits *product, const uint8_t *x, int8_t *y, uint8_t *scratch) {
+  product_of_1(product, x, (uint8_t *)y, scratch, false);
 }
 
 /* The matrix begins the rows of a wider one, of 8 bits: group by group, which leaves the kernels as they are. A window
@@ -203,9 +261,7 @@ void tinyse_product_within8(const tinyse_product *product, const int8_t *x, int8
   for (uint32_t row = 0; row < patch->rows; ++row) {
     int32_t at = -(int32_t)patch->before;
     for (uint32_t column = 0; column < patch->width; ++column, at += patch->stride[1], y += product->output.channels) {
-      const int8_t *from =
-        product->gathers ? (const int8_t *)window(patch, (const uint8_t *)x, row, at, UINT32_MAX, gathered)
-                         : x + ((int32_t)(row * patch->stride[0] * patch->in_width) + at) * patch->step;
+      const int8_t *from = (const int8_t *)window_of(product, x, row, at, UINT32_MAX, gathered);
       const tinyse_operand *by = tinyse_kernel_operand(from, weights->columns, operand);
       tinyse_cursor cursor = begin(weights);
       for (uint32_t first = 0; first < weights->rows; first += GROUP, cursor.tiles += weights->skip) {

@@ -10,6 +10,7 @@ import numpy as np
 from tinyse.bench.document import put_section
 from tinyse.core.progress import Progress, silent
 from tinyse.engines.quality import Scorer, score_signal
+from tinyse.export.bundle import INT8
 from tinyse.graph.model import Model
 from tinyse.measure.predictors import agreement_table, memory_table
 from tinyse.sound.corpus.store import corpus_dir
@@ -41,7 +42,7 @@ def write_predictor(run: Path, real: Path, corpus: Path, docs: Path, progress: P
     renamed = {name: {"binary, int8": groups.pop("int8"), **groups} for name, groups in found.items()}
     page = docs / "quality.md"
     put_section(page, "agreement", COMMAND, agreement_table(renamed))
-    put_section(page, "memory", COMMAND, memory_table(footprints(model.net, recipe)))
+    put_section(page, "memory", COMMAND, memory_table(footprints(model.net, recipe, run / "export" / INT8)))
     put_section(page, "speed", COMMAND, f"{speed(run / 'export'):,.0f} times real time on one core of this machine: "
                 f"{SECONDS} s of sound by the processor time of all threads (measured, host).")
     return page

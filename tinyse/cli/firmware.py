@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from tinyse.firmware.images import Images
+    from tinyse.firmware.qemu import Run
 
 BOARD_HELP = "corstone300, corstone300-u65, mps2-an500 (QEMU's Cortex-M7), stm32f746g-disco or stm32h743zi."
 board_option = click.option("--board", default="corstone300", show_default=True, metavar="NAME", help=BOARD_HELP)
@@ -58,7 +59,7 @@ def build(model: Path, board: str, target: str | None, out: Path | None, tflm: P
 @command.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path))
-@click.argument("destination", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path), required=False)
 @board_option
 @target_option
 @out_option
@@ -66,18 +67,21 @@ def build(model: Path, board: str, target: str | None, out: Path | None, tflm: P
               help="What runs the network; npu is tinyse's simulator behind the real driver's interface.")
 @click.option("--exit", "exit_at", type=click.IntRange(min=0), default=0, metavar="N",
               help="Stop every frame at exit N of the network, from 1. Default: what its plan says.")
-def run(model: Path, source: Path, destination: Path, board: str, target: str | None, out: Path | None,
+def run(model: Path, source: Path, destination: Path | None, board: str, target: str | None, out: Path | None,
         backend: str, exit_at: int) -> None:
     """Enhance the WAV file SOURCE into DESTINATION with MODEL's firmware on QEMU.
+
+    A model that predicts quality takes no DESTINATION: its scores are printed, as by tinyse score-quality.
 
     \b
     Example:
       tinyse firmware run models/tinylstm-dense noisy.wav clean.wav
       tinyse firmware run models/tinylstm-dense noisy.wav clean.wav --board mps2-an500
+      tinyse firmware run models/quality noisy.wav
     """
     from tinyse.firmware import qemu
 
-    images = _images(model, board, target, out, None)
+    images = _images(model, board, target, out, None, destination is None)
     built = images.backend(backend)
     done = qemu.run(built.elf, built.board, source, destination,
                     npu_models=images.compiled if backend == "npu" else (), exit_at=exit_at)
@@ -90,6 +94,8 @@ def run(model: Path, source: Path, destination: Path, board: str, target: str | 
     if len(done.results.parts) > 1:
         for part, runs in enumerate(done.results.parts):
             click.echo(f"part {part} ran on {runs:,} of {frames:,} frames")
+    if done.results.scores is not None:
+        _show_scores(source, images, done)
 
 
 @command.command()
@@ -112,14 +118,22 @@ def flash(model: Path, board: str, target: str | None, out: Path | None, backend
     from tinyse.firmware.flash import place_of
 
     place_of(board)
-    images = _images(model, board, target, out, None)
+    images = _images(model, board, target, out, None, False)
     built = images.backend(backend) if backend else images.built[-1]
     click.echo(flash_image(built, board, drive))
 
 
-def _images(model: Path, board: str, target: str | None, out: Path | None, tflm: Path | None) -> Images:
+def _show_scores(source: Path, images: Images, done: Run) -> None:
+    from tinyse.cli.score_quality import show
+    from tinyse.engines.quality import Scorer, heard
+
+    show(source, heard(done.scores, done.results.frames, Scorer.load(images.export), str(source)))
+
+
+def _images(model: Path, board: str, target: str | None, out: Path | None, tflm: Path | None,
+            scores: bool | None = None) -> Images:
     from tinyse.cli.draw import progress_bars
     from tinyse.firmware.images import make_images
 
     with progress_bars() as progress:
-        return make_images(model, board, target, out, tflm, progress=progress)
+        return make_images(model, board, target, out, tflm, progress=progress, scores=scores)

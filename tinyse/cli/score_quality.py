@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyse.core.errors import TinyseError
+
+if TYPE_CHECKING:
+    from tinyse.engines.quality import Quality
 
 LINES = 20
 """Lines of scores over time that a file gets by default, at most."""
@@ -51,9 +55,14 @@ def command(files: tuple[Path, ...], model: Path | None, every: float | None, as
                 "predicts": "WB-PESQ", "window": found.window, "period": found.period,
                 "scores": [round(float(score), 3) for score in found.scores]}))
             continue
-        click.echo(f"{file}: predicted WB-PESQ {found.score:.2f} ({found.scores.min():.2f} to "
-                   f"{found.scores.max():.2f}) over {found.seconds:.2f} s")
-        for begin, end, score in found.over_time(every or max(5.0, found.seconds / LINES)):
-            click.echo(f"  {begin:.2f} to {end:.2f} s: {score:.2f}")
+        show(file, found, every)
     if failed:
         raise SystemExit(1)
+
+
+def show(file: Path, found: Quality, every: float | None = None) -> None:
+    """A file's score, and its scores over time."""
+    click.echo(f"{file}: predicted WB-PESQ {found.score:.2f} ({min(found.scores):.2f} to {max(found.scores):.2f}) "
+               f"over {found.seconds:.2f} s")
+    for begin, end, score in found.over_time(every or max(5.0, found.seconds / LINES)):
+        click.echo(f"  {begin:.2f} to {end:.2f} s: {score:.2f}")

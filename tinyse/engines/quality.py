@@ -19,6 +19,7 @@ import numpy as np
 from tinyse.core.errors import AudioError, ModelError
 from tinyse.export.bundle import INT8, model_of, open_bundle
 from tinyse.graph.graph import Graph
+from tinyse.graph.plan import window
 from tinyse.graph.tall import Tall
 from tinyse.sound import Ends, Real, features, stft
 from tinyse.sound.audio import AudioReader
@@ -48,7 +49,7 @@ class Scorer:
         if ends.result.kind != "score" or ends.outputs != 1 or not ends.transforms:
             raise ModelError(f"{label}: gives {ends.result.kind}, and no quality", "give models/quality")
         self.ends, self._tall = ends, Tall(graph)
-        self.window = 1 + max((state.past.shape[1] for state in graph.states), default=0)
+        self.window = window([graph])
         self.period = ends.period * ends.rows
         self.reset()
 
@@ -136,6 +137,23 @@ def score_signal(blocks: Iterable[Real], scorer: Scorer) -> Real:
     return np.concatenate([np.zeros(0, np.float32), *(scorer.push(block) for block in blocks)])
 
 
+def heard(scores: Iterable[float], hops: int, scorer: Scorer, label: str) -> Quality:
+    """What a device said of ``hops`` hops of the sound ``label``, with a network as the scorer's.
+
+    Raises:
+        AudioError: it said nothing.
+    """
+    found = np.array(list(scores), np.float32)
+    _check_length(found, scorer, label)
+    framing = scorer.ends.framing
+    return Quality(hops * framing.hop / framing.rate, found, scorer.period, scorer.seconds)
+
+
+def _check_length(scores: Real, scorer: Scorer, label: str) -> None:
+    if not len(scores):
+        raise AudioError(f"{label}: is shorter than the {scorer.seconds:.2f} s that a score is of", "give more of it")
+
+
 def score_file(path: Path | str, scorer: Scorer) -> Quality:
     """Scores of a sound file of any rate, length and channel count; memory does not grow but by the scores.
 
@@ -159,7 +177,6 @@ def score_file(path: Path | str, scorer: Scorer) -> Quality:
         raise AudioError(f"{path}: is silent: there is nothing to score", "is the microphone on?")
     if clipped := [note for note in notes if note.startswith("clipped")]:
         raise AudioError(f"{path}: {clipped[0]}: the network has never heard clipping", "record it lower")
-    if not len(scores):
-        raise AudioError(f"{path}: is shorter than the {scorer.seconds:.2f} s that a score is of", "give more of it")
+    _check_length(scores, scorer, str(path))
     note = level.note()
     return Quality(seconds, scores, scorer.period, scorer.seconds, (*notes, *([note] if note else [])))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tinyse.export.bitmap import BitConv
 from tinyse.graph.graph import Graph
 from tinyse.graph.grid import STEP
 from tinyse.graph.ops import Concat, Conv, Depthwise, Lstm, MatMul, Op, Reshape, Slice
@@ -265,11 +266,15 @@ def _lowest(start: int, size: int, taken: list[_Place]) -> int:
 
 def reads_words(op: Op) -> bool:
     """Whether its kernel wants its input aligned to 4 bytes."""
+    if isinstance(op, BitConv):
+        return not op.reads_bits
     return isinstance(op, Lstm) or isinstance(op, MatMul | Conv) and not isinstance(op, Depthwise)
 
 
 def _overread(op: Op, tensor: Tensor) -> int:
     """Bytes that a kernel may read past the end of an operand: up to its last tile's or vector's."""
+    if isinstance(op, BitConv):
+        return op.bytewise.weights.values[0].size // 8 % 2 if op.reads_bits else _overread(op.plain, tensor)
     if isinstance(op, Depthwise):
         return -tensor.channels % (TILE if op.out.grid == STEP else GROUP) * tensor.grid.dtype.itemsize
     if isinstance(op, Lstm):

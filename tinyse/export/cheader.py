@@ -21,7 +21,7 @@ from tinyse.export.memory import MemoryReport, Place
 from tinyse.export.npulayout import ALIGNMENT
 from tinyse.export.targets import Target
 from tinyse.graph.grid import MASK_SCALE, MASK_ZERO_POINT
-from tinyse.graph.plan import Exit, Plan, Route, Skip
+from tinyse.graph.plan import Exit, Plan, Route, Skip, window
 from tinyse.sound import Ends, analysis_window, band_matrix, synthesis_window
 
 FEATURES = ("magnitude", "log_power", "complex", "samples")
@@ -73,6 +73,8 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         target_rms, floor, fall = ends.level.numbers(framing)
         names |= {"LEVEL": 1, "LEVEL_TARGET": floating(target_rms), "LEVEL_FLOOR": floating(floor),
                   "LEVEL_FALL": floating(fall)}
+    if ends.result.kind == "score":
+        names["SCORE_WINDOW"] = window(plan.parts)
     if isinstance(policy, Exit):
         names["EXIT_THRESHOLD"] = _signed(policy.threshold)
     if isinstance(policy, Route):

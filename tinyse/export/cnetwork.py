@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from tinyse.core.artifacts import versions
 from tinyse.core.errors import ModelError
 from tinyse.export.arena import HIDDEN, Arena, plan_arena
+from tinyse.export.bitmap import BitMap
+from tinyse.export.cbits import as_bits
 from tinyse.export.cgates import Gated
 from tinyse.export.coperator import COperator, Pack, Shared
 from tinyse.export.coperators import coperator
@@ -45,7 +47,7 @@ class CNetwork:
     """A plan in C.
 
     Attributes:
-        plan: what it is. prefix: of its functions. arena: where everything lies.
+        plan: what it is, maps of bits as such. prefix: of its functions. arena: where everything lies.
         parts: the operators of each part, in order.
     """
 
@@ -114,7 +116,7 @@ class CNetwork:
         graph = self.plan.graphs[part]
         body = []
         for made in self.parts[part]:
-            shape = " x ".join(map(str, made.op.out.shape))
+            shape = " x ".join(map(str, made.op.out.shape)) + " bytes of bits" * isinstance(made.op.out, BitMap)
             body.append(f"/* {made.label}: {plain(made.op.out.name)} {shape} */")
             body += made.calls
         for to, source, size in self.arena.moves[part]:
@@ -211,6 +213,7 @@ def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_mat
     """
     plan = given if isinstance(given, Plan) else Plan((given,), (given.outputs[0].name,))
     gates = [Gated(graph, pack) for graph in plan.graphs]
+    plan = as_bits(plan, pack)
     shared = Shared() if widths(plan) else None
     arena = plan_arena(plan, partial(scratch, tails=shared is not None), gates)
     seen: Counter[str] = Counter()

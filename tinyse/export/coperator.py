@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.export.arena import CELL, Arena
+from tinyse.export.bitmap import BitMap
 from tinyse.export.csource import integers
 from tinyse.export.packing import DENSE, TILE, PackedMatrix
 from tinyse.graph.fixedpoint import quantize_multiplier
@@ -96,6 +97,8 @@ class COperator:
 
     def pointer(self, tensor: Tensor, role: str = "") -> str:
         """A tensor as its type's pointer."""
+        if isinstance(tensor, BitMap):
+            return f"arena + {self.at(tensor)}"
         wide = role == CELL or not role and tensor.grid.bits > 8
         return f"I{16 if wide else 8}({self.at(tensor, role)})"
 
@@ -114,8 +117,11 @@ class COperator:
         return made
 
     def matrix(self, suffix: str, weights: NDArray[np.int8], start: NDArray[np.int64], starts: bool = True,
-               rows: int = 0) -> str:
-        """Pack and define a matrix, of ``rows`` rows without padding; its initialiser."""
+               rows: int = 0, raised: bool = False) -> str:
+        """Pack and define a matrix; its initialiser.
+
+        ``rows``: how many it has without padding. ``raised``: weights are stored as 128 more than they are.
+        """
         packed = self.pack(f"{self.label}.{suffix}", weights, start)
         self.matrices += (packed,)
         narrow = f", {packed.bits} bits" if packed.bits < 8 else ""
@@ -128,6 +134,7 @@ class COperator:
             return f"{{ {', '.join(names)}, {packed.rows}, {packed.columns}, {DENSE}, 8, {skip} }}"
         # An array of no elements is no C; a matrix of zeros alone has one that is never read.
         tiles = packed.stored.reshape(-1) if packed.present else np.zeros(TILE, np.int8)
+        tiles = (tiles.astype(np.int16) + 128).astype(np.uint8) if raised else tiles
         kind = "int8_t" if tiles.dtype == np.int8 else "uint8_t"
         names = [("(const int8_t *)" if kind == "uint8_t" else "") + self.array(kind, f"{suffix}_tiles", tiles, 32)]
         if self.shared is not None and rows:

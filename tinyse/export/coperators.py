@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from tinyse.core.errors import ModelError
 from tinyse.export.arena import Arena
+from tinyse.export.bitmap import BitConv, BitPool
+from tinyse.export.cbits import bit_conv, bit_pool
 from tinyse.export.cgates import gated, is_step, step
 from tinyse.export.cmaps import binary, concat, curve, maximum, prelu, requantize, reshape, slices
 from tinyse.export.coperator import COperator, Pack, Refusal, Shared
@@ -19,7 +21,8 @@ from tinyse.graph.ops import Op
 _KINDS: dict[type[Op], Callable[..., None]] = {
     ops.MatMul: product, ops.Conv: product, ops.Depthwise: depthwise, ops.Lstm: lstm, ops.Add: binary, ops.Sub: binary,
     ops.Mul: binary, ops.Max: maximum, ops.Sigmoid: curve, ops.Tanh: curve, ops.Prelu: prelu, ops.MaxPool: maxpool,
-    ops.Concat: concat, ops.Slice: slices, ops.Reshape: reshape, ops.Requantize: requantize}
+    ops.Concat: concat, ops.Slice: slices, ops.Reshape: reshape, ops.Requantize: requantize,
+    BitConv: bit_conv, BitPool: bit_pool}
 
 
 def coperator(op: Op, name: str, label: str, part: int = 0, arena: Arena | None = None,

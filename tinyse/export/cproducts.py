@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.export.arena import CELL, HIDDEN, SCRATCH
+from tinyse.export.bitmap import BitConv
 from tinyse.export.coperator import COperator, Refusal, pair
 from tinyse.export.packing import GROUP, TILE, pack_gates, pad_rows, units_at_once
 from tinyse.graph.fixedpoint import quantize_multiplier
@@ -19,6 +20,11 @@ from tinyse.graph.products import limits, reals
 
 def scratch(op: Op, tails: bool = False) -> int:
     """Bytes that an operator's kernel wants while it runs; ``tails``: where matrices are parts of wider ones."""
+    if isinstance(op, BitConv):
+        if not op.reads_bits:
+            return scratch(op.plain)
+        tiles = -(-op.plain.weights.values[0].size // TILE)
+        return 4 * _up(op.plain.out.channels, GROUP) + tiles * (TILE if direct(op.bytewise, 1) else TILE + 2)
     if isinstance(op, Lstm):
         widths = [_up(width, TILE) for width in (op.x.channels, op.units)]
         room = max(GROUP * width * (bits_of(np.stack([getattr(gate, part) for gate in op.gates])) < 8)
@@ -29,19 +35,19 @@ def scratch(op: Op, tails: bool = False) -> int:
     rows, columns = (_up(size, multiple) for size, multiple in (
         (op.out.channels, GROUP), (op.weights.values[0].size, TILE)))
     tail = tails and columns != op.weights.values[0].size
-    gathered = columns * op.x.grid.dtype.itemsize * (tail or not _direct(op))
+    gathered = columns * op.x.grid.dtype.itemsize * (tail or not direct(op))
     # Where weights are unpacked: all of them once, or, where they are read once, a group of rows at a time.
     room = (rows if op.out.size > op.out.channels else GROUP) * columns * (bits_of(op.weights.values) < 8)
     return room + gathered + (4 * rows + 2 * columns if op.x.grid.bits <= 8 else 8 * rows)
 
 
-def _direct(op: MatMul | Conv) -> bool:
-    """Whether every window lies in the input as it is, and on words in int8."""
-    patch = _patch(op)
-    words = 4 if op.x.grid.bits <= 8 else 1
-    return (patch.kernel[0] == 1 and patch.before == 0 and not patch.after
-            and (patch.dilation[1] == 1 or patch.kernel[1] == 1) and patch.stride[1] * patch.step % words == 0
-            and (patch.rows == 1 or patch.stride[0] * patch.in_width * patch.step % words == 0))
+def direct(op: MatMul | Conv, words: int = 4) -> bool:
+    """Whether every window lies in the input as it is, in int8 aligned to ``words`` bytes."""
+    place = patch(op)
+    words = words if op.x.grid.bits <= 8 else 1
+    return (place.kernel[0] == 1 and place.before == 0 and not place.after
+            and (place.dilation[1] == 1 or place.kernel[1] == 1) and place.stride[1] * place.step % words == 0
+            and (place.rows == 1 or place.stride[0] * place.in_width * place.step % words == 0))
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ class _Patch:
         return f"{{ {sizes}, {pairs}, {self.before}, {self.zero_point} }}"
 
 
-def _patch(op: MatMul | Conv | MaxPool) -> _Patch:
+def patch(op: MatMul | Conv | MaxPool) -> _Patch:
+    """Where its windows lie."""
     x, out, zero = op.x, op.out, op.x.grid.zero_point if op.x.grid.bits <= 8 else 0
     step = x.channels * x.grid.dtype.itemsize
     one = (1, 1)
@@ -121,13 +128,13 @@ def product(made: COperator, op: MatMul | Conv) -> None:
     """FULLY_CONNECTED, CONV_2D: packed tiles."""
     weights = op.weights.values.reshape(op.out.channels, -1)
     rows = pad_rows(weights)
-    patch, direct = _patch(op), _direct(op)
-    if patch.step >= 2**16 or patch.width >= 2**16:
+    place, lies = patch(op), direct(op)
+    if place.step >= 2**16 or place.width >= 2**16:
         raise Refusal("a map of more than 65535 positions")
     taps = weights.astype(np.int64)
     starts = padded(start(op, taps), len(rows)) if made.bits == 8 else np.zeros(len(rows), np.int64)
     matrix = made.matrix("weights", rows, starts, made.bits == 8, len(weights))
-    fields = [matrix, output(made, op, len(rows)), str(patch), str(int(made.tail or not direct))]
+    fields = [matrix, output(made, op, len(rows)), str(place), str(int(made.tail or not lies))]
     made.call(f"tinyse_product{'_within' * made.within}{made.bits}", made.struct("product", fields),
               made.pointer(op.x), made.pointer(op.out), f"arena + {made.at(op.out, SCRATCH)}")
 
@@ -145,7 +152,7 @@ def depthwise_fields(made: COperator, op: Depthwise) -> list[str]:
     names = [made.array("int8_t", "weights", padded(taps.reshape(-1), taps.size + GROUP), 32), "0"]
     if made.bits == 8:
         names[1] = made.array("int32_t", "start", padded(start(op, taps.T.astype(np.int64)), channels))
-    return [", ".join(names), output(made, op, channels), str(_patch(op))]
+    return [", ".join(names), output(made, op, channels), str(patch(op))]
 
 
 def lstm(made: COperator, op: Lstm) -> None:
@@ -182,7 +189,7 @@ def lstm(made: COperator, op: Lstm) -> None:
 
 def maxpool(made: COperator, op: MaxPool) -> None:
     """MAX_POOL_2D."""
-    fields = str(_patch(op)).removeprefix("{ ").removesuffix(" }")
+    fields = str(patch(op)).removeprefix("{ ").removesuffix(" }")
     made.call(f"tinyse_maxpool{made.bits}", made.struct("patch", [fields]), made.pointer(op.x), made.pointer(op.out))
 
 

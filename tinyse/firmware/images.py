@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinyse.core.errors import ExportError
 from tinyse.core.progress import Progress, silent
-from tinyse.export.bundle import COMPILED, part_files
+from tinyse.export.bundle import COMPILED, open_bundle, part_files
 from tinyse.firmware.build import Backend, Built, boards, build, check_backend
 from tinyse.firmware.flash import PLACES
 from tinyse.firmware.project import sources_dir, write_project
@@ -46,7 +46,8 @@ class Images:
 
 
 def make_images(model: Path | str, board: str = "corstone300", target: str | None = None, folder: Path | None = None,
-                tflm_dir: Path | None = None, kernels: str = "auto", progress: Progress = silent) -> Images:
+                tflm_dir: Path | None = None, kernels: str = "auto", progress: Progress = silent,
+                scores: bool | None = None) -> Images:
     """Export ``model``, write a project, and build every image that the board can run.
 
     Args:
@@ -56,9 +57,11 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
         folder: for the export and the project; default: ``build/firmware/MODEL-BOARD``.
         tflm_dir: the user's TFLM tree; None builds no image with TFLM.
         kernels, progress: as ``build``, ``export_run``.
+        scores: whether the network must give scores, or must not; None takes both.
 
     Raises:
-        Whatever ``export_run``, ``write_project`` and ``build`` raise.
+        ExportError: it gives scores and must not, or the other way round. Whatever ``export_run``,
+            ``write_project`` and ``build`` raise.
     """
     from tinyse.export.pipeline import export_run
     from tinyse.export.targets import load_target
@@ -70,6 +73,8 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
     chosen = load_target(target or DEFAULT_TARGETS.get(board, "cortex-m7"))
     folder = folder or FOLDER / f"{Path(model).absolute().name}-{board}"
     exported = export_run(model, chosen, folder / "export", progress)
+    if scores is not None and scores != (open_bundle(exported.folder).ends.result.kind == "score"):
+        _refuse(model, scores)
     project = write_project(exported.folder, folder / "project", board, progress, chosen)
     backends = [Backend.CPU] + ([Backend.NPU] if chosen.has_npu else [])
     if tflm_dir is not None:
@@ -78,3 +83,11 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
     if tflm_dir is not None:
         images.append(build(project.folder, board, Backend.TFLM, kernels, (f"TFLM_DIR={tflm_dir.absolute()}",)))
     return Images(project.folder, exported.folder, tuple(images))
+
+
+def _refuse(model: Path | str, scores: bool) -> None:
+    if scores:
+        raise ExportError(f"{model}: the network gives sound, and there is no DESTINATION for it",
+                          "tinyse firmware run MODEL SOURCE DESTINATION")
+    raise ExportError(f"{model}: the network gives scores, and no sound",
+                      "it measures: tinyse firmware run MODEL FILE, without a destination")

@@ -41,11 +41,13 @@ class Run:
         uart: everything it wrote to the UART.
         network: per frame the features and the mask as integers, where they were asked for; of a network in parts
             the bits of those that ran behind them, uint32.
+        scores: of a network that scores, every one from the first whole window on, in thousandths; else none.
     """
 
     results: Results
     uart: str
     network: bytes | None
+    scores: tuple[float, ...] = ()
 
 
 def run(elf: Path | str, board: str, wav_in: Path | str, wav_out: Path | str | None = None, *,
@@ -56,7 +58,8 @@ def run(elf: Path | str, board: str, wav_in: Path | str, wav_out: Path | str | N
     Args:
         elf: the image. board: one of `MACHINES`.
         wav_in: 16-bit PCM mono at the model's rate.
-        wav_out: as long as ``wav_in`` and aligned with it; written whole or not at all; None to drop it.
+        wav_out: as long as ``wav_in`` and aligned with it, or of a network that scores its lines "end score"; written
+            whole or not at all; None to drop it.
         network: keep what the network was given and what it answered.
         npu_models: the Vela-compiled .tflite files that the image was made from, one a part, for the simulated NPU;
             none for images whose CPU runs the network.
@@ -99,7 +102,15 @@ def run(elf: Path | str, board: str, wav_in: Path | str, wav_out: Path | str | N
         if wav_out is not None:
             with atomic_path(wav_out) as temporary:
                 shutil.copyfile(folder / "out.wav", temporary)
-        return Run(results, uart, (folder / "network.bin").read_bytes() if network else None)
+        scores = _scores((folder / "out.wav").read_text(encoding="ascii"), results) if results.scores else ()
+        return Run(results, uart, (folder / "network.bin").read_bytes() if network else None, scores)
+
+
+def _scores(text: str, results: Results) -> tuple[float, ...]:
+    lines = [line.split(" ") for line in text.splitlines()]
+    if results.scores is None or len(lines) != results.scores.count or any(len(line) != 2 for line in lines):
+        raise ToolError("the image's scores are not those that it counted", "build the firmware again")
+    return tuple(float(score) for _, score in lines)
 
 
 def instructions(ticks: int, counter: Counter) -> int:

@@ -7,6 +7,7 @@ trust: an unknown key, a missing one or a value of another type is a `ToolError`
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -65,6 +66,18 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """What a network that scores said, rounded to thousandths: how often, from the first whole window on; their mean,
+    the least, the most, the newest; zeros where there is none."""
+
+    count: int
+    mean: float
+    least: float
+    most: float
+    last: float
+
+
+@dataclass(frozen=True)
 class Results:
     """One run of an image.
 
@@ -79,6 +92,7 @@ class Results:
         timing_adapters: what they were set to, by name; None where there are none.
         arena_bytes, state_bytes: of the network, of the library.
         stack: of the image.
+        scores: of a network that scores; else None.
     """
 
     board: str
@@ -96,6 +110,7 @@ class Results:
     arena_bytes: int
     state_bytes: int
     stack: Stack
+    scores: Scores | None = None
 
 
 def parse(text: str) -> Results:
@@ -123,7 +138,8 @@ def parse(text: str) -> Results:
         _plain(Counter, "counter", record.take("counter")), ticks,
         _plain(Ticks, "frame", record.take("frame")), None if npu is None else _plain(NpuCounts, "npu", npu),
         None if adapters is None else _adapters(adapters), record.integer("arena_bytes"),
-        record.integer("state_bytes"), _plain(Stack, "stack", record.take("stack")))
+        record.integer("state_bytes"), _plain(Stack, "stack", record.take("stack")),
+        _plain(Scores, "scores", record.take("scores")) if "scores" in value else None)
     record.done()
     return results
 
@@ -180,6 +196,12 @@ class _Record:
             raise ToolError(f"firmware results: {self._name}.{key} is {value!r}, not a text", HINT)
         return value
 
+    def decimal(self, key: str) -> float:
+        value = self.text(key)
+        if not re.fullmatch(r"-?\d+\.\d{3}", value):
+            raise ToolError(f"firmware results: {self._name}.{key} is {value!r}, not a number of three places", HINT)
+        return float(value)
+
     def done(self) -> None:
         if self._left:
             raise ToolError(f"firmware results: {self._name} has an unknown key {min(self._left)!r}", HINT)
@@ -187,8 +209,8 @@ class _Record:
 
 def _plain(kind: type[T], name: str, value: Any) -> T:
     record = _Record(name, value)
-    fields = {key: record.text(key) if annotation == "str" else record.integer(key)
-              for key, annotation in kind.__annotations__.items()}
+    take = {"str": record.text, "int": record.integer, "float": record.decimal}
+    fields = {key: take[annotation](key) for key, annotation in kind.__annotations__.items()}
     record.done()
     return kind(**fields)
 

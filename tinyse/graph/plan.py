@@ -118,6 +118,11 @@ def policy_of(values: Mapping[str, Any]) -> Policy:
     return made
 
 
+def window(parts: Iterable[Part]) -> int:
+    """Runs that an answer is of, where a run adds one row to the longest past: one more than it has rows."""
+    return 1 + max((state.past.shape[1] for part in parts for state in part.states), default=0)
+
+
 def needed(read: Sequence[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
     """For each part, itself and the parts that it needs, in order, from those before it that each reads."""
     found: list[set[int]] = []

@@ -101,7 +101,7 @@ training had nothing of. int8 is this file, float the network before its weights
 
 {memory_table(sizes)}
 
-Maps of steps are counted as bits (docs/quality.md says how); the .tflite here keeps a byte a value.
+Maps of steps are counted as bits (docs/quality.md says how), and the C library has them so; the .tflite has bytes.
 
 ## Costs
 

@@ -76,7 +76,7 @@ class StreamingEnhancer:
             ModelError: the result is no sound.
         """
         if ends.result.kind == "score":
-            raise ModelError("the network gives scores, and no sound", "it measures; it cannot enhance")
+            raise ModelError("the network gives scores, and no sound", "it measures: tinyse score-quality FILE")
         self.engine = engine
         self.ends = ends
         self._intake = Intake(ends)

@@ -13,7 +13,9 @@ from tinyse.core.artifacts import put_folder, sha256, write_json, write_manifest
 from tinyse.core.errors import ModelError, TrainingError
 from tinyse.core.progress import Progress, silent
 from tinyse.export.bundle import COMPILED, INT8, manifest_of
+from tinyse.export.cnetwork import c_network
 from tinyse.export.pipeline import export_run
+from tinyse.export.reader import read
 from tinyse.families import load
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
@@ -85,14 +87,20 @@ def test_agreements(int8: Path, others: Mapping[str, Model], recipe: Recipe, cor
 test_agreements.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect
 
 
-def footprints(net: Net, recipe: Recipe) -> dict[str, Footprint]:
-    """The network with real maps in float over a whole window, and others beside it."""
+def footprints(net: Net, recipe: Recipe, int8: Path) -> dict[str, Footprint]:
+    """The network with real maps in float over a whole window, others beside it, and what C takes of the ``int8`` file.
+
+    Raises:
+        ModelError: the file is damaged, or the C library does not run it.
+    """
+    packed = c_network(read(int8.read_bytes(), str(int8)))
     window = frames_of(recipe.ends, recipe.labels.seconds) // recipe.ends.rows
     real = load(recipe.family).net({**recipe.family_options, "activation": "relu"}, recipe.ends)
     return {"real maps, float, a window at once": footprint(real, FLOAT, window),
             "binary maps, int8, a window at once": footprint(net, AS_INT8, window),
             "real maps, float, streamed": footprint(real, FLOAT),
-            "binary maps, int8, streamed": footprint(net, AS_INT8)}
+            "binary maps, int8, streamed": footprint(net, AS_INT8),
+            "the same in the C library: constants, arena": Footprint(packed.flash, packed.arena.bytes)}
 
 
 def release_quality(run: Path, name: str, corpus_dir: Path, models: Path, target: str,
@@ -120,7 +128,7 @@ def release_quality(run: Path, name: str, corpus_dir: Path, models: Path, target
                 shutil.copyfile(exported.folder / file, folder / file)
         recipe.write(folder)
         shutil.copyfile(run / "log.csv", folder / "log.csv")
-        sizes = footprints(model.net, recipe)
+        sizes = footprints(model.net, recipe, exported.folder / INT8)
         write_json(folder / "agreement.json", {"agreement": plain_agreements(found), "memory": {
             key: {"parameters": one.parameters, "values": one.values} for key, one in sizes.items()}})
         trained = manifest_of(run, needed=True)
