@@ -171,7 +171,7 @@ def numbers(genome: Genome) -> dict[str, float]:
     """A network of whose matrices some need their bits more than others."""
     loss = float(np.dot(WORTH, 4.0 ** (2.0 - np.array(genome))))
     size = float(sum(genome))
-    return {"loss": loss, "si_sdr": -loss, "encoded": size, "packed": 2 * size, "cycles": 1.0}
+    return {"loss": loss, "score": -loss, "encoded": size, "packed": 2 * size, "cycles": 1.0}
 
 
 class Judge:

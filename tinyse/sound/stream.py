@@ -35,8 +35,9 @@ class StreamingEnhancer:
         Raises:
             ModelError: the result is no sound.
         """
-        if ends.result.kind == "score":
-            raise ModelError("the network gives scores, and no sound", "it measures; it cannot enhance")
+        if ends.result.scores:
+            what = "scores" if ends.result.kind == "score" else "where voice is"
+            raise ModelError(f"the network gives {what}, and no sound", "it measures; it cannot enhance")
         self.engine = engine
         self.ends = ends
         self._analysis = Analysis(ends.framing)
@@ -84,7 +85,7 @@ class Meter:
         Raises:
             ModelError: the result is no score.
         """
-        if ends.result.kind != "score":
+        if not ends.result.scores:
             raise ModelError(f"the network gives {ends.result.kind}, and no scores", "enhance with it")
         self.engine, self.ends = engine, ends
         self._analysis = Analysis(ends.framing)
