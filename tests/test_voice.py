@@ -140,6 +140,16 @@ def test_a_loss_of_another_task_is_one_line(recipe: str, loss: str, said: str, t
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_or_a_sweep_of_no_sound_is_one_line_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("name: s\nrecipe: voice\naxes: {prune.sparsity: [0.5]}\n")
+    for words in (["run", "--recipe", "voice", "--out", str(tmp_path / "run")],
+                  ["sweep", str(tmp_path / "s.yaml"), "--out", str(tmp_path / "sweep")]):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1, result.output
+        assert "family: voice: gives voice, and no sound (tinyse train, then tinyse evaluate)" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
 def test_a_search_over_bits_loses_balanced_accuracy(trained: tuple[Path, Path, str], tmp_path: Path) -> None:
     pytest.importorskip("pymoo", reason="pip install 'tinyse[search]'")
     result = CliRunner().invoke(main, [

@@ -134,6 +134,17 @@ class Recipe:
         except ModelError as error:
             raise RecipeError(f"quantize.bits: {error}", error.hint) from error
 
+    def enhances(self) -> Recipe:
+        """This recipe.
+
+        Raises:
+            RecipeError: its network gives no sound.
+        """
+        if self.ends.result.scores:
+            raise RecipeError(f"family: {self.family}: gives {self.ends.result.kind}, and no sound",
+                              "tinyse train" + ", then tinyse evaluate" * (self.ends.result.kind == "voice"))
+        return self
+
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML holds them."""
         values: dict[str, Any] = plain(self)
