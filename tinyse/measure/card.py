@@ -21,7 +21,7 @@ from tinyse.measure.scores.metrics import LABELS
 from tinyse.measure.scores.result import Evaluation, table_rows
 
 Rows = list[tuple[str, ...]]
-FAMILIES = {"tinylstm": "TinyLSTMs' network"}
+FAMILIES = {"tinylstm": "TinyLSTMs' network", "voice": "a small GRU over bands"}
 LAYERS = ("layer", "inputs", "units", "of the dense network", "weights", "zeros", "distinct in a matrix")
 BITS = "bits of a matrix"
 """One more column, where some matrix has fewer than 8."""
