@@ -57,6 +57,19 @@ def test_bytes_are_the_models_and_differences_go_clip_by_clip(tmp_path: Path) ->
     assert (tmp_path / "mixed-precision.md").read_text() == text
 
 
+def test_a_section_of_its_own_holds_shares_of_voice(tmp_path: Path) -> None:
+    run(tmp_path / "8-bit", {}, [1.0])
+    scores = tmp_path / "8-bit" / "scores" / "held-out" / "evaluation.json"
+    clips = [ClipScore(f"{n}", 0.0, {"noisy": {"balanced": 60.0}, "voice": {"balanced": value}}, {})
+             for n, value in enumerate((80.0, 85.0))]
+    scores.write_text(json.dumps(Evaluation(("noisy", "voice"), ("balanced",), tuple(clips), {}).to_dict()))
+    result = CliRunner().invoke(program.command, ["precision", str(tmp_path / "8-bit"), "--table", "held-out", "--docs",
+                                                  str(tmp_path), "--section", "voice", "--command", "make voice"])
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "mixed-precision.md").read_text()
+    assert "<!-- voice: written by make voice -->" in text and "balanced accuracy, %" in text and "| 82.50 |" in text
+
+
 def test_bad_runs_are_one_line(tmp_path: Path) -> None:
     whole, other = run(tmp_path / "8-bit", {}, [1.0, 2.0]), run(tmp_path / "other", {}, [1.0, 2.0, 3.0])
     with pytest.raises(TinyseError, match=r"held-out: runs scored on \[2, 3\] mixtures"):

@@ -21,15 +21,16 @@ from tinyse.graph.fold import fold
 from tinyse.graph.gates import gate_nodes, open_macs
 from tinyse.graph.model import Model
 from tinyse.graph.snap import snap
-from tinyse.measure.channels import frame_levels, joined, opened
+from tinyse.measure.channels import joined, opened
 from tinyse.measure.costs import channels as costs
 from tinyse.measure.costs.pipeline import profile
 from tinyse.measure.costs.render import plain, to_json
 from tinyse.measure.costs.signals import generated
-from tinyse.measure.probe import Ridge, lines, probe, voice
+from tinyse.measure.probe import Ridge, lines, probe
 from tinyse.measure.scores.pairs import Pair
 from tinyse.sound import rows, stft
 from tinyse.sound.corpus.synthetic import synthetic_corpus
+from tinyse.sound.voice import frame_levels, voice
 
 
 def model(gated: bool = True) -> Model:

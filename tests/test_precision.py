@@ -171,7 +171,7 @@ def numbers(genome: Genome) -> dict[str, float]:
     """A network of whose matrices some need their bits more than others."""
     loss = float(np.dot(WORTH, 4.0 ** (2.0 - np.array(genome))))
     size = float(sum(genome))
-    return {"loss": loss, "si_sdr": -loss, "encoded": size, "packed": 2 * size, "cycles": 1.0}
+    return {"loss": loss, "score": -loss, "encoded": size, "packed": 2 * size, "cycles": 1.0}
 
 
 class Judge:
@@ -327,6 +327,19 @@ def test_a_search_from_a_run_to_a_recommendation(run: tuple[Path, Path], tmp_pat
     other = [*words[:3], "--corpus", str(run[1]), "--out", str(out), "--mixtures", "12"]
     refused = CliRunner().invoke(main, other)
     assert refused.exit_code == 1 and "written for another network, corpus, target or mixtures" in refused.output
+
+
+@pytest.mark.usefixtures("pymoo")
+def test_a_network_with_exits_is_searched_by_its_last(run: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe = recipe_of({"name": "n", "family": "nsnet2", "family_options": {
+        "first": 6, "gru": [6], "dense": [6], "exits": [1]}}, "n.yaml")
+    recipe.write(tmp_path)
+    replace(random_model(recipe.net(), seed=1), ends=recipe.ends).save(tmp_path / "model.npz")
+    result = CliRunner().invoke(main, [
+        "search", "precision", str(tmp_path), "--corpus", str(run[1]), "--out", str(tmp_path / "out"), "--workers", "0",
+        "--generations", "1", "--population", "8", "--mixtures", "6", "--points", "1"])
+    assert result.exit_code == 0, result.output
+    assert "SI-SDR measured (host) on validation" in result.stdout and "\n4-bit " in result.stdout
 
 
 @pytest.mark.slow

@@ -131,8 +131,9 @@ def test_tensorboard_is_told_the_recipe(tmp_path: Path) -> None:
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     from tinyse.train.records import Records
+    from tinyse.train.validation import Validation
 
-    records = Records(tmp_path, [])
+    records = Records(tmp_path, [], Validation)
     records.settings(load_recipe("quick", {"seed": "7"}).as_dict())
     records.add(step=10, phase="float", loss=0.5)
     records.write()

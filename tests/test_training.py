@@ -58,7 +58,7 @@ def test_a_run_leaves_everything_it_promises(whole):
     manifest = json.loads((whole.folder / "manifest.json").read_text())
     model = Model.load(whole.model)
     assert manifest["parameters"] == model.parameters
-    assert manifest["val_si_sdr_db"] == pytest.approx(whole.si_sdr)
+    assert manifest["val_si_sdr_db"] == pytest.approx(whole.score)
     assert set(model.ranges) == {"features", "lstm_0.h", "lstm_0.c", "lstm_1.h", "lstm_1.c", "dense_0.out",
                                  "dense_1.out"}
     assert Model.load(whole.float_model).ranges is None
@@ -229,7 +229,7 @@ def test_train_command(corpus, tmp_path):
     [
         (["nope"], "Error: nope: no such recipe (a YAML file, or a built-in name: demo, demucs, demucs-paper, "
           "demucs-routed, fsenet, fsenet-gated, fsenet-narrow, full, nsnet2-exits, nsnet2-routed, nsnet2-static, "
-          "quality, quick, subband)\n"),
+          "quality, quick, subband, voice)\n"),
         (["quick", "--set", "seed"], "Error: --set seed: no value (section.key=value)\n"),
     ],
 )

@@ -149,11 +149,14 @@ def predictor(run: Path, real: Path, corpus: Path | None, docs: Path) -> None:
               help="A folder of RUN/scores.")
 @click.option("--target", default="ethos-u55-128", show_default=True, help="Whose NPU encodes the weights.")
 @click.option("--docs", default="docs", type=PATH, show_default=True, help="Where mixed-precision.md lies.")
-def precision(runs: tuple[Path, ...], tables: tuple[str, ...], target: str, docs: Path) -> None:
+@click.option("--section", default="points", show_default=True, help="Of the page, that is written anew.")
+@click.option("--command", "made", default="scripts/mixed-precision", show_default=True, help="That the section names.")
+def precision(runs: tuple[Path, ...], tables: tuple[str, ...], target: str, docs: Path, section: str,
+              made: str) -> None:
     """Bytes and scores of runs of other bits beside the first of them; writes docs/mixed-precision.md."""
     from tinyse.bench.precision import write_precision
 
-    click.echo(write_precision(runs, docs, tables, target))
+    click.echo(write_precision(runs, docs, tables, target, section, made))
 
 
 def _places(tables: tuple[str, ...]) -> dict[str, Path | str]:

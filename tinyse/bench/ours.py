@@ -93,7 +93,7 @@ def _scores(folder: Path) -> bool:
         ends = manifest_of(folder).get("ends", {})
     except ModelError:
         return False
-    return isinstance(ends, dict) and ends.get("result", {}).get("kind") == "score"
+    return isinstance(ends, dict) and ends.get("result", {}).get("kind") in ("score", "voice")
 
 
 def model_size(system: System, update_rate: float | None = None) -> Size:

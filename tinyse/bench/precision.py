@@ -22,11 +22,12 @@ from tinyse.export.cnetwork import c_network
 from tinyse.export.encoded import encoded
 from tinyse.export.targets import load_target
 from tinyse.graph.model import Model
+from tinyse.measure.scores.metrics import VOICE
 from tinyse.measure.scores.result import NOISY, Evaluation
 from tinyse.studies.precision.genes import Genes
 from tinyse.studies.precision.points import mean_bits
 
-COLUMNS = {"si_sdr": "SI-SDR", "pesq": "PESQ", "stoi": "STOI"}
+COLUMNS = {"si_sdr": "SI-SDR", "pesq": "PESQ", "stoi": "STOI"} | {key: f"{label}, %" for key, label in VOICE.items()}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def page(runs: Sequence[Path], tables: Sequence[str], target: str) -> str:
                      "the 95 % interval of the mean difference, clip by clip:")
         header = [text for label in columns.values() for text in (label, f"- {first.name}")]
         texts.append(table(("point", *header), [(p.name, *(text for key in columns for text in _cells(
-            p.scores[name][key], first.scores[name][key], 2 if key == "si_sdr" else 3))) for p in points]))
+            p.scores[name][key], first.scores[name][key], 3 if key in ("pesq", "stoi") else 2))) for p in points]))
     return "\n\n".join(texts)
 
 
@@ -98,8 +99,9 @@ def _cells(own: NDArray[np.float64], first: NDArray[np.float64], digits: int) ->
     return f"{own.mean():.{digits}f}", difference
 
 
-def write_precision(runs: Sequence[Path], docs: Path, tables: Sequence[str], target: str) -> Path:
+def write_precision(runs: Sequence[Path], docs: Path, tables: Sequence[str], target: str, section: str = "points",
+                    command: str = "scripts/mixed-precision") -> Path:
     """Put the section into docs/mixed-precision.md."""
     place = docs / "mixed-precision.md"
-    put_section(place, "points", "scripts/mixed-precision", page(runs, tables, target))
+    put_section(place, section, command, page(runs, tables, target))
     return place

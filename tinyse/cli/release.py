@@ -23,6 +23,7 @@ def command(run: Path, name: str, models: Path, corpus: Path | None, target: str
       tinyse release runs/full --name tinylstm-dense
     """
     from tinyse.cli.draw import progress_bars
+    from tinyse.measure.scores.metrics import LABELS, UNITS
     from tinyse.sound.corpus.store import corpus_dir
     from tinyse.studies.release import release
     from tinyse.train.recipe import load_recipe
@@ -37,6 +38,6 @@ def command(run: Path, name: str, models: Path, corpus: Path | None, target: str
     with progress_bars() as progress:
         done = release(run, name, corpus or corpus_dir("default"), models, target, count, progress)
     for system in done.evaluation.systems:
-        score = done.evaluation.mean(system, "si_sdr")
-        click.echo(f"{system:<6} SI-SDR {score:6.2f} dB (measured, host)")
+        key = done.evaluation.columns[0]
+        click.echo(f"{system:<6} {LABELS[key]} {done.evaluation.mean(system, key):6.2f} {UNITS[key]} (measured, host)")
     click.echo(f"wrote {done.folder}")

@@ -33,8 +33,8 @@ def command() -> None:
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1),
               help="Of genomes and mixtures.")
 @click.option("--cycles", is_flag=True, help="Vela's cycles as an objective too.")
-@click.option("--max-loss", default=1.0, show_default=True, type=click.FloatRange(0), metavar="DB",
-              help="Genomes that lose more SI-SDR a mixture are no solution.")
+@click.option("--max-loss", default=1.0, show_default=True, type=click.FloatRange(0), metavar="LOSS",
+              help="Genomes that lose more a mixture, dB of SI-SDR or % of voice, are no solution.")
 @click.option("--points", default=6, show_default=True, type=click.IntRange(1, 100), metavar="N",
               help="Points of the front to show.")
 @click.option("--finetune", "steps", default=0, show_default=True, type=click.IntRange(0, 1_000_000), metavar="STEPS",
@@ -45,9 +45,9 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
               cycles: bool, max_loss: float, points: int, steps: int, target: str, corpus: Path | None) -> None:
     """Bits for every weight matrix of RUN: fewest bytes at least loss (NSGA-II).
 
-    A genome is judged by rounding RUN's weights, untrained, and by the SI-SDR that mixtures lose by it. Cut it at any
-    point and call it again: what was judged is kept. Writes genomes.jsonl, points/, pareto.png, genes.png and
-    sweep.json, which tinyse recommend reads.
+    A genome is judged by rounding RUN's weights, untrained, and by the SI-SDR that mixtures lose by it, or the balanced
+    accuracy where RUN says where voice is. Cut it at any point and call it again: what was judged is kept. Writes
+    genomes.jsonl, points/, pareto.png, genes.png and sweep.json, which tinyse recommend reads.
 
     \b
     Example:
@@ -69,5 +69,6 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
     with progress_bars() as progress:
         result = run_search(Plan(run, corpus, folder, settings, mixtures, workers, target, points, steps), progress)
     click.echo("\n".join(lines(result)))
-    click.echo("SI-SDR measured (host) on validation; bytes exact; cycles estimated (Vela)")
+    score = result.columns[0].title.removeprefix("val. ")
+    click.echo(f"{score} measured (host) on validation; bytes exact; cycles estimated (Vela)")
     click.echo(f"wrote {folder}: pareto.png, genes.png, sweep.json, points/")

@@ -94,7 +94,8 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
         return
     with progress_bars() as progress:
         result = train(loaded, folder, Path(where), progress, resume, None if step is None else step == "plain")
-    click.echo(f"validation SI-SDR {result.noisy_si_sdr:.2f} dB noisy, {result.si_sdr:.2f} dB enhanced (measured)")
+    click.echo(f"validation {result.name} {result.before:.2f} {result.unit} {result.beside}, {result.score:.2f} "
+               f"{result.unit} {'enhanced' if result.beside == 'noisy' else 'network'} (measured)")
     for phase, speed in result.frames_per_second.items():
         click.echo(f"{phase}: {speed:,.0f} frames/s trained (measured)")
     click.echo(f"wrote {result.folder}: model.npz, float.npz, log.csv, curves.png")

@@ -51,7 +51,8 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         "SAMPLE_RATE": framing.rate, "FRAME": framing.frame, "HOP": framing.hop, "FFT": framing.fft,
         "BINS": framing.bins, "DELAY": ends.delay, "BANDS": ends.width, "BANDED": int(banded(ends)),
         "FEATURE": FEATURES.index(feature.kind), "ROW": ends.row, "ROWS": ends.rows, "INPUTS": ends.inputs,
-        "RESULT": RESULTS.index(ends.result.kind), "RESULTS": ends.outputs, "OUTPUTS": ends.outputs + skip,
+        "RESULT": RESULTS.index("score" if ends.result.scores else ends.result.kind),
+        "RESULTS": ends.outputs, "OUTPUTS": ends.outputs + skip,
         "SKIP": skip, "FEATURE_POWER": floating(feature.power), "LOG_FLOOR": floating(feature.floor),
         "LOG_SCALE": floating(feature.gain * np.log(2.0)), "LOG_BIAS": floating(feature.bias),
         "LIMIT": floating(ends.result.limit),
@@ -193,7 +194,8 @@ _GIVES = {
     "gains": "bin k's gain is the sum over bands of the same weights times m[b]; Y = X * gain.",
     "complex_gains": "bin k's gain is the sum over bands of the same weights times m[2b] + j m[2b + 1]; Y = X * gain.",
     "samples": "m are the hop's samples, enhanced.",
-    "score": "m are scores; there is no sound."}
+    "score": "m are scores; there is no sound.",
+    "voice": "m is the probability that the frame is speech; there is no sound."}
 
 
 def _contract(ends: Ends, plan: Plan, target: Target) -> list[str]:

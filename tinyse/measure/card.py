@@ -21,7 +21,7 @@ from tinyse.measure.scores.metrics import LABELS
 from tinyse.measure.scores.result import Evaluation, table_rows
 
 Rows = list[tuple[str, ...]]
-FAMILIES = {"tinylstm": "TinyLSTMs' network"}
+FAMILIES = {"tinylstm": "TinyLSTMs' network", "voice": "a small GRU over bands"}
 LAYERS = ("layer", "inputs", "units", "of the dense network", "weights", "zeros", "distinct in a matrix")
 BITS = "bits of a matrix"
 """One more column, where some matrix has fewer than 8."""
@@ -46,9 +46,17 @@ def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profil
     dense = Model.load(run / "float.npz")
     family = FAMILIES.get(dense.family, dense.family)
     hop, framing = f"one {1000 * dense.ends.period:g} ms hop", dense.ends.framing
+    kind = dense.ends.result.kind
+    if kind == "voice":
+        what, gives = "detector of voice", "one probability"
+        validated = f"balanced accuracy {manifest['val_balanced']:.1f} %, by level alone {manifest['val_level']:.1f} %"
+    else:
+        what, gives = "speech enhancer", hop
+        before, after = (manifest[f"val_{key}si_sdr_db"] for key in ("noisy_", ""))
+        validated = f"SI-SDR {before:.2f} dB noisy, {after:.2f} dB enhanced"
     return f"""# {name}
 
-A streaming int8 speech enhancer, {family}: {framing.rate / 1000:g} kHz, {hop} in, {hop} out,
+A streaming int8 {what}, {family}: {framing.rate / 1000:g} kHz, {hop} in, {gives} out,
 {1000 * framing.frame / framing.rate:g} ms of latency.
 
 ## Scores: measured (host)
@@ -70,12 +78,12 @@ Conventions are in evaluation.json.
 
 ## Parity over {parity.frames} frames of noisy test speech: measured (host)
 
-{table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None, dense.ends.result.kind))}
+{table(("difference", "figure"), _parity(parity, evaluation.update_rate("int8") is not None, kind))}
 
 ## Reproduce
 
 {_reproduce(name, start)}
-Validation SI-SDR {manifest['val_noisy_si_sdr_db']:.2f} dB noisy, {manifest['val_si_sdr_db']:.2f} dB enhanced.
+Validation {validated}.
 
 SHA-256 of every file, and the versions that made them, are in manifest.json. The corpus is recorded speech and
 noise from Debian packages; packages and licences are listed by `tinyse data fetch` in LICENCES.txt.
@@ -164,7 +172,7 @@ def _layers(plan: Plan, dense: Model) -> tuple[tuple[str, ...], Rows]:
 
 
 def _parity(parity: Parity, skips: bool, kind: str) -> Rows:
-    what, unit = ("mask", " / 256") if kind == "gains" else ("result", " steps")
+    what, unit = {"gains": ("mask", " / 256"), "voice": ("probability", " / 256")}.get(kind, ("result", " steps"))
     gates = [("frames that one ran and the other did not, streaming Keras and TFLM", f"{parity.streamed_gates}"),
              ("frames that one ran and the other did not, training pass and TFLM", f"{parity.trained_gates}")]
     return [*(gates if skips else []),
@@ -172,7 +180,8 @@ def _parity(parity: Parity, skips: bool, kind: str) -> Rows:
             (f"{what}, streaming Keras against TFLM, mean", f"{parity.streamed_mean:.4f}{unit}"),
             (f"{what}, training pass against TFLM, largest", f"{parity.trained_max}{unit}"),
             (f"{what}, training pass against TFLM, mean", f"{parity.trained_mean:.4f}{unit}"),
-            ("SI-SDR of the two outputs apart", f"{parity.si_sdr_apart:.4f} dB")]
+            *([] if parity.si_sdr_apart is None else [
+                ("SI-SDR of the two outputs apart", f"{parity.si_sdr_apart:.4f} dB")])]
 
 
 def _reproduce(name: str, start: str | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,10 +46,3 @@ def opened(engine: IntegerEngine, wave: Real) -> Masks:
 def joined(masks: Masks) -> NDArray[np.bool_]:
     """All gates beside each other, [frames, channels]."""
     return np.concatenate(list(masks.values()), 1)
-
-
-def frame_levels(wave: Real, frame: int, hop: int) -> NDArray[np.float64]:
-    """Energy of every frame in dB of full scale, -120 for silence, [frames]."""
-    seen: Iterable[NDArray[np.float32]] = np.lib.stride_tricks.sliding_window_view(np.asarray(wave, np.float32), frame)
-    energy = np.square(np.asarray(seen)[::hop].astype(np.float64)).mean(-1)
-    return np.asarray(10.0 * np.log10(np.maximum(energy, 1e-12)))

@@ -30,7 +30,7 @@ class Parity:
         streamed_max, streamed_mean: the streaming Keras network against TFLM.
         trained_max, trained_mean: the training forward pass, whole sequence at once, against TFLM.
         streamed_gates, trained_gates: frames of a Skip RNN on which one ran and TFLM did not, or the other way round.
-        si_sdr_apart: |SI-SDR(training pass) - SI-SDR(TFLM)| of the enhanced audio, dB.
+        si_sdr_apart: |SI-SDR(training pass) - SI-SDR(TFLM)| of the enhanced audio, dB; None where there is none.
     """
 
     frames: int
@@ -38,7 +38,7 @@ class Parity:
     streamed_mean: float
     trained_max: int
     trained_mean: float
-    si_sdr_apart: float
+    si_sdr_apart: float | None
     streamed_gates: int = 0
     trained_gates: int = 0
 
@@ -83,8 +83,9 @@ def measure_parity(model_path: Path | str, int8_path: Path | str, corpus: Corpus
         return si_sdr(clean[edge : wave.size - edge], wave[edge:-edge])["si_sdr"]
 
     one, other = apart(streamed), apart(trained)
+    sound = None if ends.result.scores else abs(score(trained) - score(exported))
     return Parity(len(features), int(one.max()), float(one.mean()), int(other.max()), float(other.mean()),
-                  abs(score(trained) - score(exported)), int((same != gates).sum()), int((ran != gates).sum()))
+                  sound, int((same != gates).sum()), int((ran != gates).sum()))
 
 
 def _stream(engine: Engine, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,30 +16,12 @@ from numpy.typing import NDArray
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.engines.integer import IntegerEngine
-from tinyse.measure.channels import frame_levels, joined, opened
+from tinyse.measure.channels import joined, opened
 from tinyse.measure.scores.pairs import Pair
-from tinyse.sound import Real
+from tinyse.sound.voice import Floats, Labels, Score, frame_levels, voice
 
-BELOW_DB = 30.0
-"""A frame is voice where its clean energy is at most so far below the loud frames (95 % are softer) of its mixture."""
 RIDGE = 1e-3
 """Of the mean square of a feature."""
-Floats = NDArray[np.float64]
-Labels = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Score:
-    """Shares 0..1 of frames: rightly labelled, of the voiced, of the pauses; ``balanced``: mean of the last two."""
-
-    accuracy: float
-    voice: float
-    pause: float
-
-    @property
-    def balanced(self) -> float:
-        """Mean of both classes."""
-        return 0.5 * (self.voice + self.pause)
 
 
 @dataclass(frozen=True)
@@ -60,12 +42,6 @@ class Probe:
     def constant(self) -> float:
         """Accuracy of always answering what is more frequent."""
         return max(self.voiced, 1.0 - self.voiced)
-
-
-def voice(clean: Real, frame: int, hop: int) -> Labels:
-    """Whether each frame of clean speech is voice, [frames]."""
-    levels = frame_levels(clean, frame, hop)
-    return np.asarray(levels >= max(float(np.quantile(levels, 0.95)) - BELOW_DB, -100.0))
 
 
 class Ridge:

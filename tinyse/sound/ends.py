@@ -67,22 +67,29 @@ class Result:
 
     Attributes:
         kind: gains: one a band, lifted to bins, times the spectrum; complex_gains: the same, two numbers a band;
-            samples: the hop itself; score: no sound, ``count`` numbers.
+            samples: the hop itself; score: no sound, ``count`` numbers; voice: no sound, the probability of speech.
         limit: what the network's answer is multiplied by: gains of a sigmoid are 0..limit, parts of complex gains of a
             tanh -limit..limit.
-        count: of scores.
+        count: of scores; 1 of voice.
     """
 
-    kind: str = one_of("gains", "complex_gains", "samples", "score", default="gains")
+    kind: str = one_of("gains", "complex_gains", "samples", "score", "voice", default="gains")
     limit: float = within(1e-3, 1e3, default=1.0)
     count: int = within(1, 256, default=1)
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.kind not in ("gains", "complex_gains", "samples", "score"):
-            raise RecipeError(f"result {self.kind!r} is not known", "gains, complex_gains, samples or score")
+        if self.kind not in ("gains", "complex_gains", "samples", "score", "voice"):
+            raise RecipeError(f"result {self.kind!r} is not known", "gains, complex_gains, samples, score or voice")
         if not self.limit > 0 or self.count < 1:
             raise RecipeError(f"limit {self.limit:g} and count {self.count} must be above 0")
+        if self.kind == "voice" and (self.limit, self.count) != (1, 1):
+            raise RecipeError(f"limit {self.limit:g} and count {self.count}: voice is one probability", "1 and 1")
+
+    @property
+    def scores(self) -> bool:
+        """Whether the answers are numbers about the sound, and no sound."""
+        return self.kind in ("score", "voice")
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class Ends:
         kinds = f"{self.feature.kind} to {self.result.kind}"
         if self.layout not in ("channels", "width", "rows"):
             raise RecipeError(f"layout: {self.layout!r} is not known", "channels, width or rows")
-        if self.layout == "rows" and not (self.feature.kind == "samples" and self.result.kind in ("samples", "score")):
+        if self.layout == "rows" and not (self.feature.kind == "samples" and not self.synthesizes):
             raise RecipeError(f"layout: rows are time, and {kinds} has bands", "channels or width")
         if self.rows < 1 or (self.rows > 1 and (self.result.kind != "score" or self.layout == "rows")):
             raise RecipeError(f"rows: {self.rows} frames at once are for scores of bands only", "rows: 1")
@@ -167,7 +174,7 @@ class Ends:
     def outputs(self) -> int:
         """Numbers that the network answers."""
         kind = self.result.kind
-        return {"samples": self.framing.hop, "score": self.result.count,
+        return {"samples": self.framing.hop, "score": self.result.count, "voice": 1,
                 "gains": self.width, "complex_gains": 2 * self.width}[kind]
 
     @property
@@ -178,7 +185,7 @@ class Ends:
     @property
     def result_shape(self) -> tuple[int, int, int]:
         """(rows, width, channels) of the network's output."""
-        if self.result.kind == "score":
+        if self.result.scores:
             return 1, 1, self.outputs
         return self._laid_out(self.outputs, 2 if self.result.kind == "complex_gains" else 1, 1)
 

@@ -75,8 +75,10 @@ class StreamingEnhancer:
         Raises:
             ModelError: the result is no sound.
         """
-        if ends.result.kind == "score":
-            raise ModelError("the network gives scores, and no sound", "it measures: tinyse score-quality FILE")
+        if ends.result.scores:
+            what, how = (("scores", "it measures: tinyse score-quality FILE") if ends.result.kind == "score" else
+                         ("where voice is", "it measures; it cannot enhance"))
+            raise ModelError(f"the network gives {what}, and no sound", how)
         self.engine = engine
         self.ends = ends
         self._intake = Intake(ends)
@@ -121,7 +123,7 @@ class Meter:
         Raises:
             ModelError: the result is no score.
         """
-        if ends.result.kind != "score":
+        if not ends.result.scores:
             raise ModelError(f"the network gives {ends.result.kind}, and no scores", "enhance with it")
         self.engine, self.ends = engine, ends
         self._intake = Intake(ends)

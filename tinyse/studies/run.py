@@ -92,7 +92,7 @@ def run(
     Raises:
         TinyseError: any stage's; what finished before it stays and is not done again.
     """
-    plan = load_recipe(recipe, overrides)
+    plan = load_recipe(recipe, overrides).enhances()
     load_target(target)  # an unknown target is refused before minutes of training
     folder = Path(out)
     chain = Chain(folder, progress, clock)

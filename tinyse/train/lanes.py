@@ -17,11 +17,20 @@ import numpy as np
 from tinyse.core.errors import RecipeError
 from tinyse.graph.net import Net
 from tinyse.sound import DEFAULT
+from tinyse.sound.voice import voice
 from tinyse.train.distillation import Teacher
 from tinyse.train.ends import sounded, stft
 from tinyse.train.interrupt import at_once
 from tinyse.train.keras import tf
-from tinyse.train.loss import MIXED_WEIGHT, complex_spectral, compressed_spectral, level_weights, lifting, si_sdr
+from tinyse.train.loss import (
+    MIXED_WEIGHT,
+    complex_spectral,
+    compressed_spectral,
+    cross_entropy,
+    level_weights,
+    lifting,
+    si_sdr,
+)
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
 
@@ -122,6 +131,8 @@ class Lanes:
         return loss if self.teacher is None else loss + self.teacher.loss(mask, batch[5], batch[2])
 
     def _recipe_loss(self, answer: Any, batch: tuple[Any, ...]) -> Any:
+        if self.loss == "cross_entropy":
+            return cross_entropy(answer[..., 0], batch[5])
         _, clean, noisy, cosine, waves = batch[:5]
         ends, compressed = self.mixer.ends, 0.0
         weights = level_weights(waves[1]) if self.loss == "levelled" else 1.0
@@ -159,6 +170,10 @@ class Lanes:
                   for name in ("features", "clean", "noisy", "cosine", "waves", *self._level))
         drawn = tuple(tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts, 1), tf.float32)
                       for parts in arrays)
+        if self.loss == "cross_entropy":
+            framing = self.mixer.ends.framing
+            labels = [voice(wave, framing.frame, framing.hop) for batch in batches for wave in batch.waves[1]]
+            drawn += (tf.constant(np.stack(labels, 1), tf.float32),)
         return drawn if self.teacher is None else (*drawn, self.teacher.enhanced(drawn[0], drawn[2]))
 
     def _start(self, step: int) -> list[Future[Any]]:

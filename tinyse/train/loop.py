@@ -40,7 +40,7 @@ from tinyse.train.skipping import GatedLanes
 from tinyse.train.slimming import SlimLanes
 from tinyse.train.stages import Stages, goes_on, restart
 from tinyse.train.start import Start, take_weights
-from tinyse.train.validation import Validation
+from tinyse.train.validation import validation_of
 
 LOG_EVERY = 10
 FINAL_RATE = 0.03
@@ -59,8 +59,8 @@ class Run:
         self.identity = recipe.identity()  # of a family's file as it is now
         self.ends = recipe.ends
         tf_keras.utils.set_random_seed(recipe.seed)
-        self.validation = Validation(corpus, recipe.train.validate_count, recipe.seed, self.ends,
-                                     recipe.train.validate_apart)
+        self.validation = validation_of(self.ends)(corpus, recipe.train.validate_count, recipe.seed, self.ends,
+                                                   recipe.train.validate_apart)
         self.mixer = Mixer(corpus, recipe.mixing, self.ends, recipe.seed, progress)
         features = self.mixer.batch(0, 999, 16).features
         self.network = Network(net, float(features.mean()), float(features.std()))
@@ -82,7 +82,7 @@ class Run:
         self.stages = Stages(net, recipe.train.float_steps) if recipe.train.order == "layerwise" else None
         self.average = Average(recipe.train.average) if recipe.train.average else None
         self.speed: dict[str, float] = {}
-        self.records = Records(folder, [])
+        self.records = Records(folder, [], type(self.validation))
         self.begin_phase()
 
     # -- one step ---------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Run:
         """Keep the best float weights, fold the normalizer, go on the grids, start pruning."""
         if self.best_weights:
             self.network.set_weights(self.best_weights)
-        meta = {"phase": "float", "val_si_sdr": self.best["score"], "recipe": self.recipe.name}
+        meta = {"phase": "float", self.records.score: self.best["score"], "recipe": self.recipe.name}
         self.network.export(self.ends, None, meta, self.label).save(self.folder / "float.npz")
         self.network.fold_normalizer()
         self.network.fold_norms()
@@ -217,7 +217,7 @@ class Run:
         """Take a dense model in place of the float phase."""
         take_weights(self.network, given.model)
         self.start_hash = given.sha256
-        self.best["score"] = given.model.meta.get("val_si_sdr", -1e9)
+        self.best["score"] = given.model.meta.get(self.records.score, -1e9)
         self.float_end = 0
         self.budget_gates()
 
@@ -239,10 +239,10 @@ class Run:
     def _score(self) -> None:
         learnt = self.budget is not None or bool(self.network.net.widths)  # what a frame runs
         with at_once():
-            self.score = score = self.validation.si_sdr(
+            self.score = score = self.validation.mean(
                 self.network, self.staged.exit if self.staged else -1, learnt)
         rate = self.validation.update_rate
-        row: dict[str, Any] = {"val_si_sdr": score, "val_noisy": self.validation.noisy_db}
+        row: dict[str, Any] = {self.records.score: score, self.records.beside: self.validation.before}
         if self.pruning is not None:
             row["sparsity"] = zero_share(self.network)
         if rate is not None and learnt:
@@ -294,7 +294,7 @@ class Run:
         train = self.recipe.train
         begin, end, _ = self._phase_bounds()
         started, first = time.perf_counter(), self.step
-        self.score = self.best["score"] if self.best["step"] >= 0 else self.validation.noisy_db
+        self.score = self.best["score"] if self.best["step"] >= 0 else self.validation.before
         self._catch_up()
         while goes_on(self, end):
             stop_if_asked()
@@ -315,7 +315,7 @@ class Run:
                 self.due.append("score")
             self._catch_up()
             self.progress(Step(f"train {self.phase}", self.step - begin, end - begin,
-                               values={"loss": self.recent[-1], "si_sdr": self.score,
+                               values={"loss": self.recent[-1], self.validation.key: self.score,
                                        "frames/s": self.speed.get(self.phase, 0.0)}))
 
     def _catch_up(self) -> None:

@@ -1,5 +1,7 @@
 """Training losses: TinyLSTMs' compressed spectral loss, SI-SDR, and both at once.
 
+A network that says where voice is has the cross-entropy of its probabilities.
+
 Papers: TinyLSTMs, section 3.2. With X clean and Y enhanced, both with exponent c = 0.3::
 
     mean((|X|^c - |Y|^c)^2) + 0.113 mean(|X^c - Y^c|^2),   X^c = |X|^c e^{j arg X}
@@ -25,6 +27,8 @@ MIXED_WEIGHT = 200.0
 """Of the compressed loss beside SI-SDR in dB, where both are wanted: a tenth of it is then worth 0.7 dB (ours)."""
 LEVEL = 0.05
 """RMS that ``levelled`` takes the clean speech of every mixture at, of full scale 1 (ours)."""
+LEAST_CHANCE = 1 / 512
+"""Half a step of a probability on its grid: nearer to 0 or 1 none has a gradient (ours)."""
 MASK_FLOOR = 1e-5
 """Keeps the power's gradient finite where the lifted mask is zero (ours)."""
 
@@ -80,6 +84,13 @@ def energy_error(enhanced: Any, clean: Any, cosine: Any) -> Any:
     """|X - Y|^2 of every bin, [..., bins], of |Y|^0.3; the others as for ``compressed_spectral``."""
     one, other = tf.pow(enhanced, 1.0 / EXPONENT), tf.pow(clean, 1.0 / EXPONENT)
     return tf.square(one) + tf.square(other) - 2.0 * one * other * cosine
+
+
+def cross_entropy(probability: Any, voice: Any) -> Any:
+    """Of probabilities and labels, 0 or 1, of one shape: a scalar, in nats; voice and pauses weigh alike (ours)."""
+    sure = tf.clip_by_value(probability, LEAST_CHANCE, 1.0 - LEAST_CHANCE)
+    parts = ((voice, -tf.math.log(sure)), (1.0 - voice, -tf.math.log(1.0 - sure)))
+    return 0.5 * tf.add_n([tf.math.divide_no_nan(tf.reduce_sum(w * x), tf.reduce_sum(w)) for w, x in parts])
 
 
 def si_sdr(estimate: Any, reference: Any) -> Any:

@@ -68,7 +68,7 @@ class TrainPart:
     """Schedule of both phases; the compressed phase quantizes and prunes.
 
     ``loss``: ``mixed`` is SI-SDR and the compressed spectrum, ``levelled`` the same with every mixture's spectrum taken
-    at one level: softer speech weighs as much as louder.
+    at one level: softer speech weighs as much as louder; ``cross_entropy`` is of networks that say where voice is.
     ``validate_apart``: each validation mixture has a speech and a noise of its own, in place of the same at each SNR.
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
@@ -79,7 +79,7 @@ class TrainPart:
     the float phase. ``distill``: weight of the distance to that model's output in the compressed phase's loss.
     """
 
-    loss: str = one_of("compressed", "si_sdr", "mixed", "levelled", default="compressed")
+    loss: str = one_of("compressed", "si_sdr", "mixed", "levelled", "cross_entropy", default="compressed")
     float_steps: int = within(0, 10_000_000, default=1000)
     float_rate: float = within(1e-7, 1, default=1e-3)
     compress_steps: int = within(0, 10_000_000, default=200)
@@ -133,6 +133,17 @@ class Recipe:
             return made.with_bits(self.quantize.bits) if self.quantize.bits else made
         except ModelError as error:
             raise RecipeError(f"quantize.bits: {error}", error.hint) from error
+
+    def enhances(self) -> Recipe:
+        """This recipe.
+
+        Raises:
+            RecipeError: its network gives no sound.
+        """
+        if self.ends.result.scores:
+            raise RecipeError(f"family: {self.family}: gives {self.ends.result.kind}, and no sound",
+                              "tinyse train" + ", then tinyse evaluate" * (self.ends.result.kind == "voice"))
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML holds them."""

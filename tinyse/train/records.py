@@ -14,16 +14,18 @@ from tinyse.core.artifacts import write_bytes, write_text
 from tinyse.core.figure import blank_figure, png_of
 from tinyse.core.sections import flat
 from tinyse.train.keras import tf
+from tinyse.train.validation import Validation
 
-COLUMNS = ("step", "phase", "loss", "rate", "val_si_sdr", "val_noisy", "sparsity", "update_rate", "cost",
-           "open_share")
+BEFORE, BEHIND = ("step", "phase", "loss", "rate"), ("sparsity", "update_rate", "cost", "open_share")
+"""Columns of the log around the validation's two."""
 
 
 class Records:
     """Rows of the log, kept in memory so that a resumed run continues the same file."""
 
-    def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
-        self.folder, self.rows = folder, rows
+    def __init__(self, folder: Path, rows: list[dict[str, Any]], judge: type[Validation]) -> None:
+        self.folder, self.rows, self.judge = folder, rows, judge
+        self.score, self.beside = f"val_{judge.key}", f"val_{judge.beside}"
         self._events = tf.summary.create_file_writer(os.fsencode(folder / "tb"))
 
     def add(self, **row: Any) -> None:
@@ -46,7 +48,7 @@ class Records:
     def write(self) -> None:
         """Write log.csv."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, (*BEFORE, self.score, self.beside, *BEHIND), lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
@@ -54,22 +56,22 @@ class Records:
         self._events.flush()
 
     def draw(self) -> Path:
-        """Draw loss and validation SI-SDR over the steps as curves.png."""
+        """Draw loss and validation score over the steps as curves.png."""
         figure = blank_figure(8, 5)
         loss_axis, score_axis = figure.subplots(2, 1, sharex=True)
         for phase, colour in (("float", "tab:blue"), ("compress", "tab:orange")):
             rows = [row for row in self.rows if row["phase"] == phase]
             losses = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-            scores = [(row["step"], row["val_si_sdr"]) for row in rows if "val_si_sdr" in row]
+            scores = [(row["step"], row[self.score]) for row in rows if self.score in row]
             if losses:
                 loss_axis.plot(*zip(*losses, strict=True), color=colour, label=phase, linewidth=0.8)
             if scores:
                 score_axis.plot(*zip(*scores, strict=True), color=colour, marker=".", label=phase)
-        noisy = [row["val_noisy"] for row in self.rows if "val_noisy" in row]
-        if noisy:
-            score_axis.axhline(noisy[-1], color="grey", linestyle="--", label="noisy input")
+        before = [row[self.beside] for row in self.rows if self.beside in row]
+        if before:
+            score_axis.axhline(before[-1], color="grey", linestyle="--", label=self.judge.beside)
         loss_axis.set_ylabel("training loss")
-        score_axis.set_ylabel("validation SI-SDR (dB)")
+        score_axis.set_ylabel(f"validation {self.judge.name} ({self.judge.unit})")
         score_axis.set_xlabel("step")
         for axis in (loss_axis, score_axis):
             axis.grid(alpha=0.3)

@@ -23,15 +23,18 @@ class TrainResult:
     Attributes:
         folder: the run folder.
         float_model, model: paths of float.npz and model.npz.
-        si_sdr: validation SI-SDR in dB of the final model; ``noisy_si_sdr`` of the input.
+        name, unit: of the validation score. score: of the final model. before: without it, of ``beside``.
         frames_per_second: frames trained a second in the float and in the compressed phase.
     """
 
     folder: Path
     float_model: Path
     model: Path
-    si_sdr: float
-    noisy_si_sdr: float
+    name: str
+    unit: str
+    score: float
+    before: float
+    beside: str
     frames_per_second: dict[str, float]
 
 
@@ -39,7 +42,7 @@ def finish(run: Run) -> TrainResult:
     """Write the models, the log and the manifest of a run that is through."""
     if run.best_weights:
         run.network.set_weights(run.best_weights)
-    score = run.best["score"] if run.best["step"] >= 0 else run.validation.si_sdr(
+    score = run.best["score"] if run.best["step"] >= 0 else run.validation.mean(
         run.network, routed=run.budget is not None)
     rate = run.best.get("update_rate", run.validation.update_rate)
     updates, cost = (rate, None) if run.recipe.skip.enabled else (None, rate)
@@ -47,7 +50,7 @@ def finish(run: Run) -> TrainResult:
     opened = {} if share is None else {"val_open_share": share}
     sparsity = run.pruning.sparsity() if run.pruning is not None else {}
     prunes = run.pruning is not None and run.recipe.prune.method != "none"
-    meta = {"phase": run.phase, "val_si_sdr": score, "recipe": run.recipe.name, "sparsity": sparsity,
+    meta = {"phase": run.phase, run.records.score: score, "recipe": run.recipe.name, "sparsity": sparsity,
             "structure": run.recipe.prune.structure if prunes else None, "val_update_rate": updates,
             **opened, **({"val_cost": cost} if cost is not None else {})}
     model = snap(run.network.export(run.ends, run.ranges, meta, run.label))
@@ -60,9 +63,10 @@ def finish(run: Run) -> TrainResult:
     files |= {own.name: run.folder / own.name for own in [run.recipe.own_family] if own}
     write_manifest(run.folder, "train", files, {
         "corpus": run.corpus_hash, "parameters": model.parameters, "macs_per_frame": model.macs_per_frame,
-        "val_si_sdr_db": score, "val_noisy_si_sdr_db": run.validation.noisy_db, "sparsity": sparsity,
+        **run.validation.told(score), "sparsity": sparsity,
         "val_update_rate": updates, "val_cost": cost, **opened, "distinct": distinct_values(model),
         "start_sha256": run.start_hash, "distill": run.recipe.train.distill,
         **({"bits": dict(model.net.bits)} if model.net.bits else {})})
-    return TrainResult(run.folder, files["float.npz"], files["model.npz"], score,
-                       run.validation.noisy_db, run.speed)
+    judge = run.validation
+    return TrainResult(run.folder, files["float.npz"], files["model.npz"], judge.name, judge.unit, score, judge.before,
+                       judge.beside, run.speed)

@@ -104,7 +104,8 @@ def check_ends(ends: Ends, scores: bool = False) -> None:
     if ends.framing.rate != RATE:
         raise RecipeError(f"ends: framing: rate: {ends.framing.rate}: the corpus has {RATE} Hz", f"rate: {RATE}")
     if ends.result.kind == "score" and not scores:
-        raise RecipeError("ends.result: score: losses are known for sound only", "gains, complex_gains or samples")
+        raise RecipeError("ends.result: score: losses are known for sound and voice only",
+                          "gains, complex_gains, samples or voice")
     if ends.device_reason:
         raise RecipeError(f"ends: framing: {ends.device_reason}", "fft: 512")
 
@@ -127,6 +128,9 @@ def check_losses(recipe: Recipe, net: Net) -> None:
         raise RecipeError(f"gates.share: {recipe.gates.share:g}: {recipe.family} has no channel gates here",
                           "a family with gates, such as fsenet with family_options: {gates: true}")
     kind = recipe.ends.result.kind
+    if (kind == "voice") != (recipe.train.loss == "cross_entropy"):
+        raise RecipeError(f"train.loss: {recipe.train.loss}: not of a network whose ends.result is {kind}",
+                          "cross_entropy" if kind == "voice" else "compressed, si_sdr, mixed or levelled")
     for key, wanted in (("skip.enabled", recipe.skip.enabled), ("train.distill", recipe.train.distill)):
         if wanted and kind != "gains":
             raise RecipeError(f"{key}: {wanted}: known for gains only, and ends.result is {kind}", f"leave {key} out")

@@ -256,8 +256,11 @@ METRICS: dict[str, Metric] = {
 }
 PAPERS = ("pesq", "composite", "stoi", "si_sdr")
 """What tables of VoiceBank-DEMAND have, in their order."""
-LABELS: dict[str, str] = {column: label for metric in METRICS.values() for column, label in metric.columns}
-UNITS: dict[str, str] = {column: metric.unit for metric in METRICS.values() for column, _ in metric.columns}
+VOICE = {"auc": "AUC", "accuracy": "accuracy", "balanced": "balanced accuracy"}
+"""Columns of networks that say where voice is (``voices``), in percent."""
+LABELS: dict[str, str] = {column: label for metric in METRICS.values() for column, label in metric.columns} | VOICE
+UNITS: dict[str, str] = {column: metric.unit for metric in METRICS.values() for column, _ in metric.columns} | {
+    column: "%" for column in VOICE}
 
 
 def select(names: Iterable[str]) -> tuple[Metric, ...]:

@@ -20,16 +20,19 @@ from tinyse.core.progress import Progress, Step, silent
 from tinyse.core.workers import in_workers
 from tinyse.engines import Engine
 from tinyse.measure.scores.conditions import CONDITIONS, LEVEL_SNR, LEVELS_DB, Maker
-from tinyse.measure.scores.metrics import METRICS, PAPERS, Metric, Signal, conventions, score, select
+from tinyse.measure.scores.metrics import METRICS, PAPERS, VOICE, Metric, Signal, conventions, score, select
 from tinyse.measure.scores.pairs import Pair, corpus_pairs, folder_pairs, over_note
 from tinyse.measure.scores.result import NOISY, SOURCE, ClipScore, Evaluation
 from tinyse.measure.scores.systems import System, describe, load, resolve
+from tinyse.measure.scores.voices import CONVENTIONS, hears_voice, score_voices
 from tinyse.sound import StreamingEnhancer
 
 SNRS = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
 ALL = tuple(name for name in METRICS if name not in ("composite", "predicted"))
 QUICK = ("si_sdr", "pesq")
 SECONDS = 5.0
+ENHANCED = "enhanced"
+"""Label of a model that was given none."""
 
 
 def stream(engine: Engine, wave: Signal) -> Signal:
@@ -94,7 +97,7 @@ def score_pairs(
     Args:
         systems: models to run, labels unique.
         pairs: clips; read lazily, a few at a time.
-        metrics: names from ``METRICS``.
+        metrics: names from ``METRICS``; networks that say where voice is have columns of their own.
         total: how many pairs to expect, for the progress bar.
         workers: processes; 1 runs in this one.
         progress: called after each clip.
@@ -103,15 +106,19 @@ def score_pairs(
     Raises:
         TinyseError: no pair, a model that cannot be loaded, or a metric package that is missing.
     """
-    chosen = select(metrics)
+    chosen, voices = select(metrics), hears_voice(systems)
+    if voices:
+        systems = [replace(each, label="voice") if each.label == ENHANCED else each for each in systems]
     names = [metric.name for metric in chosen]
     labels = (NOISY, *(system.label for system in systems))
     if len(set(labels)) != len(labels):
         raise TinyseError(f"two systems are called the same: {', '.join(labels)}")
     digest = hashlib.sha256()
     clips: list[ClipScore] = []
+    if voices:
+        clips += score_voices(systems, _hashed(pairs, digest), total, progress)
     try:
-        for clip in in_workers(
+        for clip in () if voices else in_workers(
                 _score_pair, _hashed(pairs, digest), workers if workers > 1 else 0, _start, (systems, names),
                 "an evaluation worker", "native code, or memory that ran out: use --workers 1 or another --engine"):
             clips.append(clip)
@@ -123,13 +130,13 @@ def score_pairs(
                           "check the folders, or fetch a corpus")
     return Evaluation(
         systems=labels,
-        columns=tuple(column for metric in chosen for column, _ in metric.columns),
+        columns=tuple(VOICE) if voices else tuple(column for metric in chosen for column, _ in metric.columns),
         clips=tuple(clips),
         provenance={
             "source": SOURCE,
             "models": [describe(system) for system in systems],
             "audio_sha256": digest.hexdigest(),
-            "conventions": conventions(names),
+            "conventions": CONVENTIONS if voices else conventions(names),
             "versions": versions(),
             **(provenance or {}),
         },
@@ -157,7 +164,7 @@ def evaluate(
     seconds: float = SECONDS,
     workers: int = 2,
     progress: Progress = silent,
-    label: str = "enhanced",
+    label: str = ENHANCED,
     condition: str = "mixtures",
     exit_at: int = 0,
 ) -> Evaluation:
@@ -212,7 +219,7 @@ def evaluate_folders(
     metrics: Sequence[str] = PAPERS,
     workers: int = 2,
     progress: Progress = silent,
-    label: str = "enhanced",
+    label: str = ENHANCED,
     exit_at: int = 0,
 ) -> Evaluation:
     """Score a model on a user's own pairs: files of the same name in two folders.

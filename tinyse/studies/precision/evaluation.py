@@ -1,8 +1,8 @@
 """One genome's numbers, in a second or two: what it loses on validation, bytes, cycles; nothing is trained.
 
-``loss`` is the mean over mixtures of the SI-SDR that each loses against the run's own weights; what one gains does not
-count (ours). A mean of SI-SDR is no measure for a search: on 24 mixtures genomes were found that had 1.3 dB more than
-8 bits, by a few mixtures of the worst, and on others 0.5 dB less.
+``loss`` is the mean over mixtures of the score (SI-SDR; of voice its balanced accuracy) that each loses against the
+run's own weights; what one gains does not count (ours). A mean of SI-SDR is no measure for a search: on 24 mixtures
+genomes were found that had 1.3 dB more than 8 bits, by a few mixtures of the worst, and on others 0.5 dB less.
 
 The run's weights are rounded to the genome's bits (``tinyse.graph.snap``: each scale ends at the least squared error)
 and put into one Keras network on its grids, whose bits are variables: it is traced once. Mixtures and their features
@@ -58,11 +58,11 @@ class Evaluator:
         use_lanes(self.model.net, 1)
         from tinyse.train.keras import tf
         from tinyse.train.network import restore
-        from tinyse.train.validation import Validation
+        from tinyse.train.validation import validation_of
 
         self.genes = Genes.of(self.model.net)
         corpus = Corpus.open(subject.corpus)
-        self.validation = Validation(corpus, subject.count, subject.seed, self.model.ends)
+        self.validation = validation_of(self.model.ends)(corpus, subject.count, subject.seed, self.model.ends)
         self.network = restore(self.model)
         for twin in self.network.stack:
             for array in twin.layer.arrays(*twin.ins):
@@ -82,7 +82,7 @@ class Evaluator:
         return snap(replace(self.model, net=self.genes.net_of(genome)))
 
     def numbers(self, model: Model) -> Numbers:
-        """Of a model of this network on other bits or weights: "loss", "si_sdr", dB; "encoded", "packed", B; "cycles".
+        """Of a model of this network on other bits or weights: "loss", "score", "encoded" and "packed" in B, "cycles".
 
         Its ranges must be the run's own, or the network is traced anew.
         """
@@ -103,7 +103,7 @@ class Evaluator:
             self.validation.forget()
         plan = model.plan()
         made = encoded(plan, self.target)
-        return {"loss": float(np.maximum(self.whole - scores, 0.0).mean()), "si_sdr": float(scores.mean()),
+        return {"loss": float(np.maximum(self.whole - scores, 0.0).mean()), "score": float(scores.mean()),
                 "encoded": made.bytes, "packed": c_network(plan).flash, "cycles": made.cycles}
 
     def __call__(self, genome: Sequence[int]) -> Numbers:

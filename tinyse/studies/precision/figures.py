@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from tinyse.measure.scores.render import COLOURS
 from tinyse.studies.precision.genes import LEAST, MOST, Genes, Genome
 from tinyse.studies.precision.points import Point
 from tinyse.studies.precision.search import front
+
+if TYPE_CHECKING:
+    from tinyse.train.validation import Validation
 
 Numbers = Mapping[str, float]
 SIZES = {"encoded": "weights as Vela encodes them, kB, exact", "packed": "constants packed for the CPU, kB, exact"}
@@ -32,7 +35,8 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def pareto(found: Mapping[Genome, Numbers], points: Sequence[Point], title: str) -> bytes:
+def pareto(found: Mapping[Genome, Numbers], points: Sequence[Point], title: str,
+           judge: type[Validation]) -> bytes:
     """PNG: every genome, the fronts, homogeneous and tuned points; one panel a kind of bytes."""
     figure = _figure(11, 4.6)
     lowest = max((point.numbers["loss"] for point in points), default=0.0)
@@ -60,13 +64,14 @@ def pareto(found: Mapping[Genome, Numbers], points: Sequence[Point], title: str)
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
         axis.set_ylim(1.15 * lowest + 0.05, -0.05)
-    figure.axes[0].set_ylabel("SI-SDR lost a mixture, gains not counted, dB, measured (host)", fontsize=8)
+    lost = f"{judge.name} lost a mixture, gains not counted, {judge.unit}, measured (host)"
+    figure.axes[0].set_ylabel(lost, fontsize=8)
     figure.axes[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     return _png(figure)
 
 
-def genes_picture(genes: Genes, points: Sequence[Point]) -> bytes:
+def genes_picture(genes: Genes, points: Sequence[Point], unit: str) -> bytes:
     """PNG: a row a point, a column a matrix or gate, the bits as colour and number."""
     figure = _figure(max(5.0, 0.32 * len(genes.places) + 2.5), 0.36 * len(points) + 2.4)
     axis = figure.subplots()
@@ -74,7 +79,7 @@ def genes_picture(genes: Genes, points: Sequence[Point]) -> bytes:
     shown = axis.imshow(values, aspect="auto", vmin=LEAST, vmax=MOST, cmap="viridis")
     for (row, column), bits in np.ndenumerate(values):
         axis.text(column, row, str(bits), ha="center", va="center", fontsize=7, color="white" if bits < 6 else "black")
-    axis.set_yticks(range(len(points)), [f"{point.name}, -{point.numbers['loss']:.2f} dB" for point in points],
+    axis.set_yticks(range(len(points)), [f"{point.name}, -{point.numbers['loss']:.2f} {unit}" for point in points],
                     fontsize=8)
     axis.set_xticks(range(len(genes.places)), genes.places, rotation=90, fontsize=7)
     figure.colorbar(shown, ax=axis, ticks=range(LEAST, MOST + 1), label="bits of a weight", fraction=0.03)

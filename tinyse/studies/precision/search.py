@@ -36,8 +36,8 @@ class Settings:
 
     Attributes:
         generations, population: as NSGA-II has them; the first generation counts. seed: of its draws.
-        objectives: of ``OBJECTIVES``. max_loss: dB from which a genome is no solution; of those only the amount beyond
-            counts, so that the search stays where somebody would look.
+        objectives: of ``OBJECTIVES``. max_loss: of the loss, from which a genome is no solution; of those only the
+            amount beyond counts, so that the search stays where somebody would look.
     """
 
     generations: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyse.core.artifacts import sha256, versions, write_bytes, write_json, writing
 from tinyse.core.progress import Progress, Step, silent
@@ -22,15 +23,22 @@ from tinyse.studies.sweep.lock import alone
 from tinyse.studies.sweep.plan import Kind
 from tinyse.studies.sweep.results import ESTIMATED, EXACT, FILE, MEASURED, Column, PointResult, SweepResult
 
+if TYPE_CHECKING:
+    from tinyse.train.validation import Validation
+
 OTHERS, SEARCHED = 2, "searched"
 """How many times the search's mixtures a point is shown by; key of its loss in the search."""
-COLUMNS = (
-    Column("val_sdr", "val. SI-SDR", "dB", MEASURED, True),
-    Column("val_delta", "val. SI-SDR - 8 bits", "dB", MEASURED, True),
-    Column("loss", "lost a mixture", "dB", MEASURED), Column("searched", "lost in the search", "dB", MEASURED),
-    Column("bits", "bits a weight", "", EXACT),
-    Column("encoded", "encoded", "B", EXACT), Column("packed", "packed", "B", EXACT),
-    Column("cycles", "cycles", "a frame", ESTIMATED))
+
+
+def columns(judge: type[Validation]) -> tuple[Column, ...]:
+    """Of the points; the score's in the unit of ``judge``."""
+    name, unit = f"val. {judge.name}", judge.unit
+    return (Column("val_sdr", name, unit, MEASURED, True),
+            Column("val_delta", f"{name} - 8 bits", unit, MEASURED, True),
+            Column("loss", "lost a mixture", unit, MEASURED), Column("searched", "lost in the search", unit, MEASURED),
+            Column("bits", "bits a weight", "", EXACT),
+            Column("encoded", "encoded", "B", EXACT), Column("packed", "packed", "B", EXACT),
+            Column("cycles", "cycles", "a frame", ESTIMATED))
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,10 @@ def run_search(plan: Plan, progress: Progress = silent) -> SweepResult:
         points.sort(key=lambda point: (point.mixed, point.tuned, -point.numbers["encoded"]))
         title = (f"{plan.run.name}: {len(found)} genomes of {len(genes.places)} genes on {plan.count} validation "
                  f"mixtures, points on {OTHERS * plan.count} others")
-        write_bytes(plan.out / "pareto.png", pareto(found, points, title))
-        write_bytes(plan.out / "genes.png", genes_picture(genes, points))
-        result = _result(plan, genes, points, identity | {"genomes": len(found), **asdict(plan.settings)})
+        write_bytes(plan.out / "pareto.png", pareto(found, points, title, type(evaluator.validation)))
+        write_bytes(plan.out / "genes.png", genes_picture(genes, points, evaluator.validation.unit))
+        told = identity | {"genomes": len(found), **asdict(plan.settings)}
+        result = _result(plan, genes, type(evaluator.validation), points, told)
         write_json(plan.out / FILE, result.to_json())
     return result
 
@@ -112,32 +121,36 @@ def _tuned(plan: Plan, genes: Genes, evaluator: Evaluator, points: Sequence[Poin
     return made
 
 
-def _result(plan: Plan, genes: Genes, points: Sequence[Point], settings: dict[str, object]) -> SweepResult:
-    whole = next((p.numbers["si_sdr"] for p in points if p.name == "8-bit"), None)
+def _result(plan: Plan, genes: Genes, judge: type[Validation], points: Sequence[Point], settings: dict[str, object]
+            ) -> SweepResult:
+    whole = next((p.numbers["score"] for p in points if p.name == "8-bit"), None)
     rows = []
     for point in points:
         folder = _folder(plan, point)
-        values = {"val_sdr": point.numbers["si_sdr"], "bits": mean_bits(genes, point.genome),
+        values = {"val_sdr": point.numbers["score"], "bits": mean_bits(genes, point.genome),
                   **{key: point.numbers[key] for key in ("loss", SEARCHED, *SIZES, "cycles") if key in point.numbers}}
         if whole is not None:
-            values["val_delta"] = point.numbers["si_sdr"] - whole
+            values["val_delta"] = point.numbers["score"] - whole
         kind = Kind.TRAINED if point.tuned else Kind.DENSE if point.name == "8-bit" else Kind.OFFLINE
         family = f"{'mixed' if point.mixed else 'homogeneous'}{', fine-tuned' if point.tuned else ''}"
         notes = tuple(f"{place}: {bits}" for place, bits in zip(genes.places, point.genome, strict=True))
         rows.append(PointResult(folder.name, plan.settings.seed, kind, family, "none", 0.0,
                                 str(folder.relative_to(plan.out)), values, notes,
                                 {"model.npz": sha256(folder / "model.npz")}))
-    return SweepResult(f"precision of {plan.run.name}", plan.target, settings, COLUMNS,
+    return SweepResult(f"precision of {plan.run.name}", plan.target, settings, columns(judge),
                        {} if whole is None else {"val_sdr": whole}, tuple(rows), {}, versions())
 
 
 def lines(result: SweepResult) -> list[str]:
     """The points as a table."""
-    made = [f"{'point':<22} {'bits':>5} SI-SDR dB {'- 8 bits':>9}  lost dB in search encoded B {'packed B':>9} "
-            f"{'cycles':>9}"]
+    score = result.columns[0]
+    said = f"{score.title.removeprefix('val. ')} {score.unit}"
+    made = [f"{'point':<22} {'bits':>5} {said:>9} {'- 8 bits':>9} {f'lost {score.unit}':>8} in search encoded B "
+            f"{'packed B':>9} {'cycles':>9}"]
     for point in result.points:
         v = point.values
-        made.append(f"{point.name:<22} {v['bits']:5.2f} {v['val_sdr']:9.2f} {v.get('val_delta', float('nan')):+9.2f} "
+        made.append(f"{point.name:<22} {v['bits']:5.2f} {v['val_sdr']:{max(9, len(said))}.2f} "
+                    f"{v.get('val_delta', float('nan')):+9.2f} "
                     f"{v['loss']:8.2f} {v.get(SEARCHED, float('nan')):9.2f} {v['encoded']:9,.0f} {v['packed']:9,.0f} "
                     f"{v['cycles']:9,.0f}")
     return made

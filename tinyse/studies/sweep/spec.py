@@ -190,7 +190,7 @@ def _sweep(path: Path, values: object, start: str | None) -> SweepSpec:
 
 def _recipe(path: Path, where: str, source: str, changes: Mapping[str, Any]) -> Recipe:
     try:
-        return load_recipe(source, {key: json.dumps(value) for key, value in changes.items()})
+        return load_recipe(source, {key: json.dumps(value) for key, value in changes.items()}).enhances()
     except RecipeError as error:
         raise RecipeError(f"{path}: {where}: {error}", error.hint) from error
 
