@@ -74,7 +74,7 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         target_rms, floor, fall = ends.level.numbers(framing)
         names |= {"LEVEL": 1, "LEVEL_TARGET": floating(target_rms), "LEVEL_FLOOR": floating(floor),
                   "LEVEL_FALL": floating(fall)}
-    if ends.result.kind == "score":
+    if ends.result.scores:
         names["SCORE_WINDOW"] = window(plan.parts)
     if isinstance(policy, Exit):
         names["EXIT_THRESHOLD"] = _signed(policy.threshold)
