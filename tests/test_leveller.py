@@ -214,6 +214,21 @@ def test_recipes_come_back_as_they_were_written(changes: dict[str, str], tmp_pat
     assert ("level" in yaml.safe_load(recipe.as_yaml())["ends"]) is (recipe.ends.level != Leveller())
 
 
+@pytest.mark.parametrize("name", ["subband", "nsnet2-exits", "fsenet"])
+def test_a_recipe_without_a_running_mean_comes_back_without(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name, {"ends.feature.mean": "0"})
+    assert load_recipe(name).ends.feature.mean == 1 and recipe.ends.feature.mean == 0
+    (tmp_path / "recipe.yaml").write_text(recipe.as_yaml())
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize("name", ["nsnet2-exits", "subband-small", "subband-mixed"])
+def test_a_released_recipe_has_the_ends_that_its_model_has(name: str) -> None:
+    folder = Path(__file__).parents[1] / "models" / name
+    assert load_recipe(folder / "recipe.yaml").ends == Ends.read(
+        json.loads((folder / "manifest.json").read_text())["ends"])
+
+
 @pytest.mark.parametrize(("key", "value", "said"), [
     ("ends.level.kind", "agc", "ends: level: kind: 'agc' is not known (one of: none, running)"),
     ("ends.level.fall", "0", "ends: level: fall: 0.0 is out of range (0.1 to 1000)"),

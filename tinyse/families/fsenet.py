@@ -12,7 +12,7 @@ from tinyse.graph.net import Net
 from tinyse.sound import Bands, Ends, Feature
 
 ENDS = Ends(bands=Bands("none"), feature=Feature("log_power", mean=1.0))
-"""The paper's features are magnitudes to the power 0.3: a recipe with ``ends.feature: {kind: magnitude}``."""
+"""The paper's features are magnitudes to the power 0.3: a recipe with ``ends.feature: {kind: magnitude, mean: 0}``."""
 
 
 def net(channels: int = 128, hidden: int = 256, stacks: int = 3, blocks: int = 3, kernel: int = 3, gates: bool = False,

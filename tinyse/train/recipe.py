@@ -202,10 +202,16 @@ def _with_family(values: Any, where: str) -> Any:
     options = convert(dict, options, f"{where}: family_options", {})
     values["family_options"] = family.options(options, f"{where}: family_options")
     given, ends = convert(dict, values.get("ends", {}), f"{where}: ends", {}), family.ends.as_dict()
-    if "level" not in given and given.keys() >= ends.keys() - {"level"}:  # all else was written: a run without one
-        ends.pop("level", None)
+    _leave_out(ends, given, "level")
+    _leave_out(ends["feature"], given.get("feature"), "mean")
     values["ends"] = merged(ends, given)
     return values
+
+
+def _leave_out(own: dict[str, Any], given: Any, key: str) -> None:
+    """Take ``key`` from the family's values where a run wrote all the others: it had none (``Ends.as_dict``)."""
+    if isinstance(given, Mapping) and key not in given and given.keys() >= own.keys() - {key}:
+        own.pop(key, None)
 
 
 def recipe_of(values: Any, where: str) -> Recipe:
