@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,7 @@ def test_an_export_is_scored_beside_an_energy_detector_and_does_not_enhance(
         return CliRunner().invoke(main, [*words])
 
     assert invoke("export", str(run)).exit_code == 0
+    assert re.search(r"TINYSE_SCORE_WINDOW +1\n", (run / "export" / "model.h").read_text())
     words = ["evaluate", str(run / "export"), "--corpus", str(corpus), "--count", "1", "--seconds", "2", "--snr", "0,9"]
     result = invoke(*words, "--out", str(tmp_path / "scores"))
     assert result.exit_code == 0, result.output
@@ -160,6 +162,22 @@ def test_a_search_over_bits_loses_balanced_accuracy(trained: tuple[Path, Path, s
     assert list(rows) == ["8-bit", "6-bit", "5-bit", "4-bit", "3-bit"] and "balanced accuracy %" in result.stdout
     assert rows["8-bit"][4:6] == ["0.00", "0.00"] and 40 < float(rows["8-bit"][2]) <= 100
     assert "balanced accuracy measured (host) on validation" in result.stdout
+
+
+def test_a_clip_of_less_than_a_frame_costs_its_own_scores_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from tinyse.measure.scores import voices
+    from tinyse.measure.scores.pairs import Pair
+    from tinyse.measure.scores.systems import System
+
+    engine = SimpleNamespace(ends=families.load("voice").ends, reset=lambda: None, mask=lambda row: row[:1] > -1)
+    monkeypatch.setattr(voices, "load", lambda system: engine)
+    long = np.concatenate([np.zeros(4096), np.sin(np.arange(4096))]).astype(np.float32)
+    pairs = [Pair(str(len(wave)), None, wave, wave) for wave in (long[-100:], long)]
+    short, whole = voices.score_voices([System("voice", "tflm", Path("x"))], pairs)
+    assert short.values == {"noisy": {}, "voice": {}} and short.skipped["voice"] == voices.SHORT
+    assert whole.values["noisy"]["balanced"] > 90 and not whole.skipped
 
 
 def test_silence_has_no_voice_and_what_is_30_db_softer_neither() -> None:

@@ -75,7 +75,7 @@ def header(files: Sequence[bytes], plan: Plan, ends: Ends, report: MemoryReport,
         names |= {"LEVEL": 1, "LEVEL_TARGET": floating(target_rms), "LEVEL_FLOOR": floating(floor),
                   "LEVEL_FALL": floating(fall)}
     if ends.result.scores:
-        names["SCORE_WINDOW"] = window(plan.parts)
+        names["SCORE_WINDOW"] = window(plan.parts) if ends.result.kind == "score" else 1  # every frame's own
     if isinstance(policy, Exit):
         names["EXIT_THRESHOLD"] = _signed(policy.threshold)
     if isinstance(policy, Route):

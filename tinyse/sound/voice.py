@@ -17,7 +17,9 @@ Floats = NDArray[np.float64]
 
 
 def frame_levels(wave: Real, frame: int, hop: int) -> Floats:
-    """Energy of every frame in dB of full scale, -120 for silence, [frames]."""
+    """Energy of every frame in dB of full scale, -120 for silence, [frames]; of less than a frame none."""
+    if len(wave) < frame:
+        return np.zeros(0)
     seen: Iterable[NDArray[np.float32]] = np.lib.stride_tricks.sliding_window_view(np.asarray(wave, np.float32), frame)
     energy = np.square(np.asarray(seen)[::hop].astype(np.float64)).mean(-1)
     return np.asarray(10.0 * np.log10(np.maximum(energy, 1e-12)))
@@ -25,7 +27,8 @@ def frame_levels(wave: Real, frame: int, hop: int) -> Floats:
 
 def voice(clean: Real, frame: int, hop: int) -> Labels:
     """Whether each frame of clean speech is voice, [frames]."""
-    levels = frame_levels(clean, frame, hop)
+    if not (levels := frame_levels(clean, frame, hop)).size:
+        return np.zeros(0, np.bool_)
     return np.asarray(levels >= max(float(np.quantile(levels, 0.95)) - BELOW_DB, -100.0))
 
 

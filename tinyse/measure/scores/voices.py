@@ -26,6 +26,7 @@ from tinyse.sound.voice import Floats, Labels, Score, auc, best_threshold, frame
 SOFT = 0.1
 """Share of a clip's frames that count as its noise."""
 ALONE = {"auc": "voice or pauses alone"}
+SHORT = dict.fromkeys(VOICE, "shorter than a frame")
 CONVENTIONS = {
     "voice": "frames within 30 dB of the loud ones of the clean speech; balanced: mean of voice and pauses; of a clip",
     NOISY: "an energy detector: the frame's level above its clip's softest tenth, best threshold for these clips"}
@@ -66,7 +67,7 @@ def score_voices(systems: Sequence[System], pairs: Iterable[Pair], total: int = 
     for pair in pairs:
         labels, levels = (voice(pair.clean, framing.frame, framing.hop),
                           frame_levels(pair.noisy, framing.frame, framing.hop))
-        heard.append((pair, labels, levels - np.quantile(levels, SOFT)))
+        heard.append((pair, labels, levels - np.quantile(levels, SOFT) if levels.size else levels))
         found.append({label: _values(probabilities(engine, pair.noisy), 0.5, labels) for label, engine in engines})
         progress(Step("evaluate", len(heard), total, pair.name))
     if not heard:
@@ -76,12 +77,14 @@ def score_voices(systems: Sequence[System], pairs: Iterable[Pair], total: int = 
     clips = []
     for (pair, own, above), values in zip(heard, found, strict=True):
         values = {NOISY: _values(above, best, own), **values}
-        skipped = {label: ALONE for label, scored in values.items() if "auc" not in scored}
+        skipped = {label: ALONE if scored else SHORT for label, scored in values.items() if "auc" not in scored}
         clips.append(ClipScore(pair.name, pair.snr, values, skipped))
     return tuple(clips)
 
 
 def _values(answers: Floats | Real, least: float, labels: Labels) -> dict[str, float]:
+    if not labels.size:
+        return {}
     score, area = Score.of(answers >= least, labels), auc(answers, labels)
     shares = dict(zip(VOICE, (area, score.accuracy, score.balanced), strict=True))
     return {name: 100.0 * float(share) for name, share in shares.items() if share == share}
