@@ -71,7 +71,8 @@ def run(model: Path, source: Path, destination: Path | None, board: str, target:
         backend: str, exit_at: int) -> None:
     """Enhance the WAV file SOURCE into DESTINATION with MODEL's firmware on QEMU.
 
-    A model that predicts quality takes no DESTINATION: its scores are printed, as by tinyse score-quality.
+    A model that predicts quality takes no DESTINATION: its scores are printed, as by tinyse score-quality. Nor does
+    one that says where voice is: its frames of voice are counted.
 
     \b
     Example:
@@ -126,7 +127,12 @@ def flash(model: Path, board: str, target: str | None, out: Path | None, backend
 def _show_scores(source: Path, images: Images, done: Run) -> None:
     from tinyse.cli.score_quality import show
     from tinyse.engines.quality import Scorer, heard
+    from tinyse.export.bundle import open_bundle
 
+    if open_bundle(images.export).ends.result.kind == "voice":
+        voiced = sum(said >= 0.5 for said in done.scores)
+        click.echo(f"{source}: voice on {voiced:,} of {len(done.scores):,} frames")
+        return
     show(source, heard(done.scores, done.results.frames, Scorer.load(images.export), str(source)))
 
 

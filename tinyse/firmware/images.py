@@ -73,7 +73,7 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
     chosen = load_target(target or DEFAULT_TARGETS.get(board, "cortex-m7"))
     folder = folder or FOLDER / f"{Path(model).absolute().name}-{board}"
     exported = export_run(model, chosen, folder / "export", progress)
-    if scores is not None and scores != (open_bundle(exported.folder).ends.result.kind == "score"):
+    if scores is not None and scores != open_bundle(exported.folder).ends.result.scores:
         _refuse(model, scores)
     project = write_project(exported.folder, folder / "project", board, progress, chosen)
     backends = [Backend.CPU] + ([Backend.NPU] if chosen.has_npu else [])
