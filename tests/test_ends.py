@@ -231,6 +231,14 @@ def test_a_running_mean_hears_no_level_and_no_microphone():
     assert np.abs(sound.features(sound.stft(loud), MEAN) - sound.features(sound.stft(soft), MEAN)).min() > 1
 
 
+def test_what_is_no_number_does_not_stay_in_a_running_mean():
+    from tinyse.sound.features import RunningMean
+
+    running, row = RunningMean(MEAN), np.ones(64, np.float32)
+    found = [running.less(each) for each in (row, row * np.nan, row * np.inf, row)]
+    assert not found[0].any() and not np.isfinite(found[1:3]).any() and not found[3].any()
+
+
 def test_a_running_mean_starts_anew():
     stream, heard = StreamingEnhancer(Smoothing(MEAN), MEAN), []
     for _ in range(2):
@@ -252,7 +260,7 @@ def test_the_twin_has_the_same_running_mean(tf, twin):
     (lambda: Feature(mean=1.0), "mean: magnitude has no running mean"),
     (lambda: Feature("log_power", mean=-1.0), "mean -1 s is outside"),
     (lambda: Ends(feature=Feature("log_power", mean=1.0), result=Result("score"), layout="width", rows=4),
-     "one frame at a")])
+     "for sound and voice")])
 def test_running_means_that_cannot_be(made, message):
     with pytest.raises(RecipeError, match=message):
         made()

@@ -124,8 +124,8 @@ class Ends:
             raise RecipeError(f"layout: rows are time, and {kinds} has bands", "channels or width")
         if self.rows < 1 or (self.rows > 1 and (self.result.kind != "score" or self.layout == "rows")):
             raise RecipeError(f"rows: {self.rows} frames at once are for scores of bands only", "rows: 1")
-        if self.rows > 1 and self.feature.mean:
-            raise RecipeError(f"rows: a running mean is for one frame at a time, and there are {self.rows}", "mean: 0")
+        if self.feature.mean and self.result.kind == "score":
+            raise RecipeError("mean: a running mean is for sound and voice, and the result is score", "mean: 0")
         if self.level.on and self.feature.kind != "samples":
             raise RecipeError(f"level: kind: {self.level.kind} is for samples, and the feature is {self.feature.kind}",
                               "kind: none")

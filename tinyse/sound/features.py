@@ -64,7 +64,8 @@ class RunningMean:
             return row
         self._heard = min(self._heard + 1, self._most)
         mean = np.zeros_like(row) if self._mean is None else self._mean
-        self._mean = mean + (row - mean) * (np.float32(1) / np.float32(self._heard))
+        heard = np.where(np.isfinite(row), row, mean)  # what is no number is not kept
+        self._mean = mean + (heard - mean) * (np.float32(1) / np.float32(self._heard))
         return row - self._mean
 
 

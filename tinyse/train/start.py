@@ -52,7 +52,7 @@ def load_start(source: str, net: Net, ends: Ends | None = None) -> Start:
             theirs = "none" if shape is None else list(shape)
             raise RecipeError(f"train.start: {name}: {list(array.shape)}, but {file} has {theirs}",
                               "the family and family_options that it was trained with")
-    for part in ("framing", "bands", "feature") if ends is not None else ():
+    for part in ("framing", "bands", "feature", "level") if ends is not None else ():
         ours, theirs = getattr(ends, part), getattr(model.ends, part)
         if ours != theirs:
             apart = [name for name in vars(ours) if getattr(ours, name) != getattr(theirs, name)]

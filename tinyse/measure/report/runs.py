@@ -123,7 +123,7 @@ def read_run(folder: Path) -> Trained:
             with open(folder / "log.csv", newline="", encoding="utf-8") as stream:
                 log = [row for row in csv.DictReader(stream)]
             for row in log:  # numbers, or it is no log
-                [float(row[key]) for key in ("step", "loss", "val_si_sdr", "val_noisy") if row[key]]
+                [float(row[key]) for key in ("step", "loss", "val_si_sdr", "val_noisy") if row.get(key)]
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             log = []
             notes.append(f"{folder / 'log.csv'}: is no log: {error}")
