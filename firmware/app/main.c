@@ -1,4 +1,4 @@
-/* main.c: enhance, or score, a WAV file of the host; where there is no host, noise, and tell the UART how long it took. */
+/* main.c: enhance or score a WAV file of the host; where there is none, noise, and tell the UART how long it took. */
 #include <string.h>
 
 #include "accelerator.h"
@@ -15,7 +15,7 @@
 
 #define DELAY TINYSE_DELAY
 #define LINE_BYTES 512
-#if TINYSE_RESULT == TINYSE_RESULT_SCORE
+#if TINYSE_RESULT == TINYSE_RESULT_SCORE && TINYSE_SCORE_WINDOW * TINYSE_ROWS > 64
 #define NOISE_FRAMES (TINYSE_SCORE_WINDOW * TINYSE_ROWS) /* one score */
 #else
 #define NOISE_FRAMES 64

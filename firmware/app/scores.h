@@ -1,4 +1,4 @@
-/* scores.h: what a network that scores said of a sound, in millionths: added up for results.c, and as lines of a file. */
+/* scores.h: what a network that scores said of a sound, in millionths: summed for results.c, and as lines of a file. */
 #ifndef TINYSE_SCORES_H
 #define TINYSE_SCORES_H
 

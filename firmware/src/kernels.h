@@ -95,7 +95,7 @@ typedef struct tinyse_product {
 } tinyse_product;
 
 /* The same where the input, the output or both have a bit a value. Weights that meet bits are dense and stored as 128
- * more than they are, and sums of bits start where 0 is the least sum that gives 1, so that output says channels alone. */
+ * more than they are, and sums of bits start where 0 is the least sum that gives 1: output says channels alone. */
 typedef tinyse_product tinyse_bits;
 
 /* Weights int8 [row][width][channel] of the window, readable for 7 bytes more; the other arrays are padded to 8. */
