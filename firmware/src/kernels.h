@@ -285,7 +285,7 @@ uint32_t tinyse_kernel_spread_bits(const uint8_t *bits, uint32_t tiles, uint8_t 
 /* sums = start + those stored weights whose byte is not 0, of every row of a dense matrix. */
 void tinyse_kernel_multiply_bits(const tinyse_matrix *matrix, const uint8_t *bytes, int32_t *sums);
 
-/* Bits of `channels` sums, a multiple of 8: 1 from `least` on. */
+/* Bits of `channels` sums, a multiple of 8: 1 from `least` on. No sum is 2^31 or more away from it. */
 void tinyse_kernel_bits(const int32_t *sums, int32_t least, uint32_t channels, uint8_t *y);
 
 /* The maximum of maps of bits; patch.step is the bytes of a position. */
