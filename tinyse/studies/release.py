@@ -129,10 +129,17 @@ def reproducible(run: Path, models: Path, name: str) -> Recipe:
     if not places:  # the start may have been an int8 file's weights, kept as floats
         float_weights = Model.load(run / "float.npz")
         places = [f"models/{other}" for other in others if _same_weights(models / other / INT8, float_weights)]
+        places += [f"models/starts/{file.name}" for file in sorted(models.glob("starts/*.npz"))
+                   if _same_arrays(Model.load(file), float_weights)]
     for place in places:
         return replace(recipe, train=replace(recipe.train, start=place))
     raise ModelError(f"{run}: no model of {models} is what it starts from, {recipe.train.start}",
                      f"release that first: tinyse release {quote(recipe.train.start)} --name NAME")
+
+
+def _same_arrays(one: Model, other: Model) -> bool:
+    return one.ends == other.ends and one.arrays.keys() == other.arrays.keys() and all(
+        np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items())
 
 
 def _same_weights(int8: Path, model: Model) -> bool:
