@@ -28,23 +28,26 @@ from tinyse.measure.costs.render import plain, to_json
 from tinyse.measure.costs.signals import generated
 from tinyse.measure.probe import Ridge, lines, probe
 from tinyse.measure.scores.pairs import Pair
-from tinyse.sound import rows, stft
+from tinyse.sound import Bands, Ends, rows, stft
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.sound.voice import frame_levels, voice
+
+ENDS = Ends(bands=Bands("none"))
+"""Magnitudes, as the paper has them: what is loud is a large number."""
 
 
 def model(gated: bool = True) -> Model:
     """Gates that open for what is loud: the first matrix adds magnitudes up."""
     family = load("fsenet")
-    net = family.net({"channels": 8, "hidden": 16, "stacks": 1, "gates": gated}, family.ends)
-    made = fold(Model(net, random_arrays(net, 3), family.ends))
+    net = family.net({"channels": 8, "hidden": 16, "stacks": 1, "gates": gated}, ENDS)
+    made = fold(Model(net, random_arrays(net, 3), ENDS))
     arrays = dict(made.arrays)
     arrays["dense_0/kernel"] = np.abs(arrays["dense_0/kernel"])
     for node in gate_nodes(made.net):
         arrays[f"{node.name}/kernel"] = np.full_like(arrays[f"{node.name}/kernel"], 0.5)
         arrays[f"{node.name}/bias"] = np.linspace(-3, 0.4, 16, dtype=np.float32)
     wave = generated(2.0).astype(np.float32) / 32768
-    features = rows(wave, stft(wave, family.ends.framing), family.ends)
+    features = rows(wave, stft(wave, ENDS.framing), ENDS)
     made = replace(made, arrays=arrays)
     return snap(replace(made, ranges=calibrate(made, features), family="fsenet"))
 

@@ -43,9 +43,9 @@ def rows(folder):
 
 # Where a signal comes, in the order of one run: the method whose call it cuts off, the step that is done then.
 PLACES = [(Run, "begin_phase", 0, signal.SIGTERM), (Run, "begin_phase", 0, signal.SIGINT),
-          (Records, "add", 2, signal.SIGINT), (Validation, "si_sdr", 3, signal.SIGTERM),
+          (Records, "add", 2, signal.SIGINT), (Validation, "mean", 3, signal.SIGTERM),
           (loop, "learn_ranges", 5, signal.SIGINT), (Lanes, "_differentiate", 5, signal.SIGTERM),
-          (loop, "learn_ranges", 6, signal.SIGTERM), (Validation, "si_sdr", 6, signal.SIGINT)]
+          (loop, "learn_ranges", 6, signal.SIGTERM), (Validation, "mean", 6, signal.SIGINT)]
 
 
 def test_a_run_that_is_stopped_everywhere_is_the_run_that_is_not(corpus, tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def test_overrides_change_one_key():
         ("name: a\ntrain: {float_steps: many}",
          "train: float_steps: 'many' is not a whole number (give a whole number)"),
         ("name: a\ntrain: {loss: mse}",
-         "train: loss: 'mse' is not known (one of: compressed, si_sdr, mixed, levelled)"),
+         "train: loss: 'mse' is not known (one of: compressed, si_sdr, mixed, levelled, cross_entropy)"),
         ("name: a\nprune: {sparsity: 1.5}", "prune: sparsity: 1.5 is out of range (0 to 0.999)"),
         ("name: a\nmixing: {snr_db: [9, -6]}", "mixing.snr_db: [9.0, -6.0] is not a range ([lowest, highest])"),
         ("name: a\nquantize: {enabled: 1}", "quantize: enabled: 1 is not true or false (give true or false)"),

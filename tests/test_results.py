@@ -163,7 +163,7 @@ ENDS = Ends()
 
 
 ENDS = Ends(result=Result("score", count=3))
-""", {}, "ends.result: score: losses are known for sound only (gains, complex_gains or samples)")])
+""", {}, "ends.result: score: losses are known for sound and voice only (gains, complex_gains, samples or voice)")])
 def test_what_has_no_loss_is_one_line_before_training(text: str, changes: dict, line: str, corpus: Path,
                                                       tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
