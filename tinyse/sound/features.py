@@ -45,7 +45,7 @@ class RunningMean:
 
     s += (x - s) / min(n, N) on the n-th frame, and x - s is given: the mean of all frames so far, then an exponential
     one. A level, a microphone's curve and steady noise are in s, and the network need not learn them (ours; running
-    means of log features are DeepFilterNet's, arXiv 2110.05588, section 2.1).
+    means of log features are DeepFilterNet's too, arXiv 2110.05588).
     """
 
     def __init__(self, ends: Ends) -> None:
