@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from twin_nets import random_model
 
 from tinyse.bench.__main__ import command
-from tinyse.bench.dynamic import Point, between, points_of
+from tinyse.bench.dynamic import Point, between, groups_of, points_of
+from tinyse.core.errors import TinyseError
+from tinyse.export.pipeline import export_run
+from tinyse.families import load
 from tinyse.measure.scores.result import NOISY, ClipScore, Evaluation
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 
 MODEL = Path(__file__).parents[1] / "models" / "tinylstm-small"
 
@@ -67,6 +73,22 @@ def test_a_line_goes_through_its_points(low: float, high: float, at: float) -> N
     value = between(line, 100.0 + 200.0 * at, "t", "si_sdr")
     assert value == pytest.approx(low + (high - low) * at, abs=1e-9)
     assert between(line, 99.0, "t", "si_sdr") is None and between([], 1.0, "t", "si_sdr") is None
+
+
+def test_channel_gates_count_what_is_open(tmp_path: Path) -> None:
+    family = load("fsenet")
+    net = family.net({"channels": 12, "hidden": 24, "stacks": 1, "gates": True}, family.ends)
+    run = run_of(tmp_path / "gated", {"held-out-0": 5.0})
+    shutil.rmtree(run / "export")
+    replace(random_model(net), ends=family.ends).save(run / "model.npz")
+    export_run(run, "cortex-m55", run / "export")
+    with pytest.raises(TinyseError, match="its channel gates save") as error:
+        points_of(run)
+    assert error.value.hint == "--mixtures CORPUS counts it"
+    synthetic_corpus(tmp_path / "corpus")
+    point, = points_of(run, tmp_path / "corpus")
+    assert point.gated and net.macs() - 3 * 24 * (3 + 12) <= point.macs < net.macs()
+    assert list(groups_of([point, Point("x", 0, 9.0, None, point.scores)])) == ["channel gates", "static"]
 
 
 def test_a_run_without_exits_runs_whole(tmp_path: Path) -> None:

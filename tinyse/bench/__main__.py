@@ -105,11 +105,12 @@ def device(models: Path, docs: Path, out: Path) -> None:
 @command.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--page", default="docs/early-exit.md", type=PATH, show_default=True, help="The page with the section.")
-def dynamic(runs: tuple[Path, ...], page: Path) -> None:
-    """Set RUNS, exported and scored by scripts/early-exit, side by side; writes a section of PAGE and a plot."""
+@click.option("--mixtures", type=PATH, help="A corpus on whose test mixtures channel gates are counted.")
+def dynamic(runs: tuple[Path, ...], page: Path, mixtures: Path | None) -> None:
+    """Set RUNS, exported and scored by scripts/dynamic, side by side; writes a section of PAGE and a plot."""
     from tinyse.bench.dynamic import write_dynamic
 
-    for path in write_dynamic(runs, page):
+    for path in write_dynamic(runs, page, mixtures):
         click.echo(path)
 
 

@@ -1,6 +1,6 @@
 """Dynamic networks beside static ones: quality over what a mean frame takes, one point a run and exit.
 
-A run folder holds ``export/`` and ``scores/TABLE-EXIT/evaluation.json``, as ``scripts/early-exit`` leaves them; exit 0
+A run folder holds ``export/`` and ``scores/TABLE-EXIT/evaluation.json``, as ``scripts/dynamic`` leaves them; exit 0
 is what the plan itself chose.
 """
 
@@ -17,14 +17,21 @@ from tinyse.bench.document import put_section, table
 from tinyse.core.artifacts import write_bytes
 from tinyse.core.errors import TinyseError
 from tinyse.core.figure import blank_figure, png_of
+from tinyse.engines.integer import IntegerEngine
 from tinyse.export.bundle import manifest_of, open_bundle
+from tinyse.measure.channels import gates_of, mean_macs
 from tinyse.measure.scores.metrics import LABELS, UNITS
+from tinyse.measure.scores.pairs import corpus_pairs
 from tinyse.measure.scores.result import NOISY, Evaluation
 
 COLUMNS = ("si_sdr", "pesq")
 COMMAND = "python -m tinyse.bench dynamic"
-ROUTER, STATIC = ", its router", "static"
+ROUTER, STATIC, GATED = ", its router", "static", "channel gates"
 FOLDER = re.compile(r"(.+)-(\d+)")
+MIXTURES, LENGTH, SEED = 4, 4.0, 2026
+"""On which open channels are counted: how many an SNR, their seconds, the seed of ``tinyse evaluate``."""
+GATES = (" Of channel gates, MACs are **measured** (integer reference): those of open channels, gates counted, over "
+         f"{MIXTURES} mixtures of {LENGTH:g} s at each SNR of the first table; Vela's cycles are of all channels.")
 COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
@@ -34,9 +41,10 @@ class Point:
 
     Attributes:
         run, exit: which; exit 0 is the plan's own choice.
-        macs: of a mean frame: exact for each part, times its measured rate.
+        macs: of a mean frame: exact for each part, times its measured rate; of channel gates, as measured.
         cycles: the same of Vela's estimates; None without an NPU.
         scores: by table, each evaluation.
+        gated: whether channels open and close.
     """
 
     run: str
@@ -44,6 +52,7 @@ class Point:
     macs: float
     cycles: float | None
     scores: Mapping[str, Evaluation]
+    gated: bool = False
 
     @property
     def label(self) -> str:
@@ -57,11 +66,15 @@ class Point:
         return math.nan if found is None else found
 
 
-def points_of(run: Path) -> list[Point]:
+def points_of(run: Path, mixtures: Path | None = None) -> list[Point]:
     """What a run was scored at, by exit.
 
+    Args:
+        mixtures: a corpus, of whose test split come the mixtures on which channel gates are counted.
+
     Raises:
-        TinyseError: it is not exported, or a score cannot be read. ModelError: its export is damaged.
+        TinyseError: it is not exported, a score cannot be read, or it has channel gates and there are no ``mixtures``.
+            ModelError: its export is damaged.
     """
     export, found = run / "export", dict[int, dict[str, Evaluation]]()
     for file in sorted(run.glob("scores/*/evaluation.json")):
@@ -74,8 +87,17 @@ def points_of(run: Path) -> list[Point]:
             raise TinyseError(f"{file}: is no evaluation: {error}", "remove it and score again") from error
         found.setdefault(int(name[2]), {})[name[1]] = scores
     if not found:
-        raise TinyseError(f"{run}: has no scores/TABLE-EXIT/evaluation.json", "scripts/early-exit makes them")
-    parts = [graph.macs for graph in open_bundle(export).graph_plan().graphs]
+        raise TinyseError(f"{run}: has no scores/TABLE-EXIT/evaluation.json", "scripts/dynamic makes them")
+    bundle = open_bundle(export)
+    parts: list[float] = [graph.macs for graph in bundle.graph_plan().graphs]
+    engine = IntegerEngine(bundle.graph_plan(), bundle.ends, bundle.label)
+    gated = len(parts) == 1 and bool(gates_of(engine))
+    if gated:
+        if mixtures is None:
+            raise TinyseError(f"{run}: what its channel gates save is not known", "--mixtures CORPUS counts it")
+        snrs = next(iter(next(iter(found.values())).values())).snrs or (0.0,)
+        pairs = corpus_pairs(mixtures, "test", snrs, MIXTURES, LENGTH, SEED)
+        parts = [mean_macs(engine, (pair.noisy for pair in pairs))]
     known = (manifest_of(export, needed=True).get("cycles") or {}).get("parts")
     points = []
     for exit_at, tables in sorted(found.items()):
@@ -85,7 +107,7 @@ def points_of(run: Path) -> list[Point]:
         def mean(costs: Sequence[float], rates: Sequence[float] = rates) -> float:
             return math.fsum(cost * rate for cost, rate in zip(costs, rates, strict=True))
 
-        points.append(Point(run.name, exit_at, mean(parts), mean(known) if known else None, tables))
+        points.append(Point(run.name, exit_at, mean(parts), mean(known) if known else None, tables, gated))
     return points
 
 
@@ -103,7 +125,8 @@ def groups_of(points: Iterable[Point]) -> dict[str, list[Point]]:
     listed, groups = list(points), dict[str, list[Point]]()
     exits = {point.run for point in listed if point.exit}
     for point in listed:
-        name = point.run if point.exit else point.run + ROUTER if point.run in exits else STATIC
+        chosen = point.run + ROUTER if point.run in exits else GATED if point.gated else STATIC
+        name = point.run if point.exit else chosen
         groups.setdefault(name, []).append(point)
     return groups
 
@@ -120,14 +143,17 @@ def text_of(points: Sequence[Point]) -> str:
                       for point in sorted(points, key=lambda point: (point.run, point.exit or 99))]
     count = len(points[0].scores[tables[0]].clips)
     lines = [f"Means over {count} mixtures a table, **measured** (host) on the streamed int8 files; MACs **exact**, "
-             "cycles **estimated** (Vela), each times the measured rates of the parts.", "", table(head, rows), ""]
+             "cycles **estimated** (Vela), each times the measured rates of the parts."
+             + (GATES if any(point.gated for point in points) else ""), "", table(head, rows), ""]
     groups = groups_of(points)
-    for name, point in [(name, point) for name, group in groups.items() for point in group if name.endswith(ROUTER)]:
-        for kind, line in (("its own fixed exits", groups[point.run]), ("static networks", groups.get(STATIC, []))):
+    for name, point in [(name, point) for name, group in groups.items() for point in group
+                        if name == GATED or name.endswith(ROUTER)]:
+        own = [] if point.gated else [("its own fixed exits", groups[point.run])]
+        for kind, line in (*own, ("static networks", groups.get(STATIC, []))):
             beside = [(at, column, between(line, point.macs, at, column)) for at in tables for column in COLUMNS]
             said = [f"{at} {point.mean(at, column) - value:+.{digits[column]}f} {UNITS[column]}".strip()
                     + f" ({LABELS[column]})" for at, column, value in beside if value is not None]
-            lines.append(f"* {name} against the line through {kind}, at the same MACs: "
+            lines.append(f"* {point.run if point.gated else name} against the line through {kind}, at the same MACs: "
                          + (", ".join(said) or "outside of it") + ".")
     return "\n".join(lines)
 
@@ -152,13 +178,13 @@ def plot_of(points: Sequence[Point]) -> bytes:
     return png_of(figure)
 
 
-def write_dynamic(runs: Sequence[Path], page: Path) -> list[Path]:
-    """Write the section ``dynamic`` of a page and the plot beside it, ``PAGE-dynamic.png``.
+def write_dynamic(runs: Sequence[Path], page: Path, mixtures: Path | None = None) -> list[Path]:
+    """Write the section ``dynamic`` of a page and the plot beside it, ``PAGE-dynamic.png``; ``points_of`` reads runs.
 
     Raises:
         TinyseError: no run was scored, or they were scored on different tables.
     """
-    points = [point for run in runs for point in points_of(run)]
+    points = [point for run in runs for point in points_of(run, mixtures)]
     if not points:
         raise TinyseError("no run was named", f"{COMMAND} runs/nsnet2-*")
     for point in points:

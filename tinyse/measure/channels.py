@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +43,24 @@ def opened(engine: IntegerEngine, wave: Real) -> Masks:
             values = is_open(engine.references[part].taps[gate.opened.name]).reshape(-1)
             made[gate.opened.name].append(values & (part in engine.runner.ran))
     return {name: np.stack(each) for name, each in made.items()}
+
+
+def spent(engine: IntegerEngine, masks: Masks) -> NDArray[np.float64]:
+    """Multiply-accumulates of every frame, gates counted, closed channels not; of a network whose parts all run."""
+    saved = sum((~masks[gate.opened.name]).sum(1) * gate.macs for _, gate in gates_of(engine))
+    return sum(graph.macs for graph in engine.plan.graphs) - np.asarray(saved, np.float64)
+
+
+def mean_macs(engine: IntegerEngine, waves: Iterable[Real]) -> float:
+    """Of a mean frame over several signals, as ``spent`` has it.
+
+    Raises:
+        ModelError: as ``opened``, or there is no signal.
+    """
+    frames = [spent(engine, opened(engine, wave)) for wave in waves]
+    if not frames:
+        raise ModelError(f"{engine.label}: no signal to count open channels on", "a mixture or more")
+    return float(np.concatenate(frames).mean())
 
 
 def joined(masks: Masks) -> NDArray[np.bool_]:

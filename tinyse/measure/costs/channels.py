@@ -12,7 +12,7 @@ from tinyse.core.artifacts import sha256
 from tinyse.core.origin import Origin, Source
 from tinyse.engines.integer import IntegerEngine
 from tinyse.export.bundle import Bundle
-from tinyse.measure.channels import gates_of, joined, opened
+from tinyse.measure.channels import gates_of, joined, opened, spent
 from tinyse.measure.costs.signals import GENERATED, generated, samples
 from tinyse.measure.costs.table import Table, percent
 
@@ -57,22 +57,19 @@ class ChannelCost:
 def channel_cost(bundle: Bundle, wav: Path | None) -> ChannelCost | None:
     """Of an exported network on a 16-bit WAV file, or on the generated signal; None where it has no gates."""
     engine = IntegerEngine(bundle.graph_plan(), bundle.ends, bundle.label)
-    found = gates_of(engine)
-    if not found:
+    if not gates_of(engine):
         return None
     wave = (generated() if wav is None else samples(wav)).astype(np.float32) / np.float32(32768)
     masks = opened(engine, wave)
     every = joined(masks).mean(1)
-    saved = sum((~masks[gate.opened.name]).sum(1) * gate.macs for _, gate in found)
-    macs = sum(graph.macs for graph in engine.plan.graphs)
-    spent = macs - np.asarray(saved, np.float64)
+    macs, frame_macs = sum(graph.macs for graph in engine.plan.graphs), spent(engine, masks)
     per_gate = tuple(GateShare(name, mask.shape[1], float(mask.mean()), float(mask.mean(1).max()))
                      for name, mask in masks.items())
     signal = GENERATED if wav is None else f"{wav.name}, sha256 {sha256(wav)[:12]}"
     return ChannelCost(
         Origin(Source.MEASURED, "integer reference", "host"), signal, len(every), per_gate, float(every.mean()),
-        float(every.max()), tuple(map(float, every)), macs, float(spent.mean()),
-        float(spent.max()), float(spent.mean()) * bundle.ends.frames_per_second, wave)
+        float(every.max()), tuple(map(float, every)), macs, float(frame_macs.mean()),
+        float(frame_macs.max()), float(frame_macs.mean()) * bundle.ends.frames_per_second, wave)
 
 
 def channel_table(cost: ChannelCost) -> Table:
