@@ -72,14 +72,28 @@ def test_another_voice_is_the_same_wave_played_at_another_rate(rate, samples):
     assert np.abs(augment.stretched(tone, samples, rate) - wanted).max() < 1e-3
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40_000))
+def test_a_rumble_lies_below_voices(seed, samples):
+    noise = np.random.default_rng(1).standard_normal(samples).astype(np.float32)
+    found = augment.rumbling(noise, np.random.default_rng(seed))
+    assert found.dtype == np.float32 and found.shape == noise.shape
+    added = found - noise
+    ratio = 10 * np.log10(np.mean(np.square(added)))
+    assert augment.RUMBLE_DB[0] - 0.1 < ratio < augment.RUMBLE_DB[1] + 0.1
+    if samples > 8000:  # gusts widen what they ride on
+        power = np.square(np.abs(np.fft.rfft(added * np.hanning(samples))))
+        assert power[np.fft.rfftfreq(samples, 1 / RATE) > 300].sum() < 0.01 * power.sum()
+
+
 def test_each_share_changes_the_batch_and_none_does_not(tmp_path):
     corpus = synthetic_corpus(tmp_path, 1)
     plain = MixingPart(seconds=0.5, generated=0.0)
     mixer = Mixer(corpus, plain, Ends(), 1)
     base = mixer.batch(3, 0, 4).waves
-    mixer.part = dataclasses.replace(plain, voice=0.0, room=0.0, narrow=0.0, overload=0.0, quiet=0.0, noise_room=0.0)
+    mixer.part = dataclasses.replace(plain, voice=0.0, room=0.0, narrow=0.0, overload=0.0, quiet=0.0, noise_room=0.0,
+                                     rumble=0.0)
     assert np.array_equal(mixer.batch(3, 0, 4).waves, base)
-    for key in ("voice", "room", "narrow", "overload", "quiet"):
+    for key in ("voice", "room", "narrow", "overload", "quiet", "rumble"):
         mixer.part = dataclasses.replace(plain, **{key: 1.0})
         changed = mixer.batch(3, 0, 4)
         assert changed.waves.shape == base.shape and np.isfinite(changed.features).all()

@@ -20,6 +20,8 @@ VOICE_OCTAVES = (-0.35, 0.25)
 """Resampling of speech: a woman's voice becomes a man's at the low end, a child's at the high one."""
 DECAY_SECONDS = (0.08, 0.5)
 """Time in which a room's tail falls by 60 dB."""
+RUMBLE_HERTZ, RUMBLE_DB, GUST_DB = (15.0, 100.0), (-10.0, 20.0), 12.0
+"""Corner of a rumble, its level against the noise that it is added to, how far gusts go up and down."""
 NARROW_HERTZ = (3400.0, 7600.0)
 OVERLOAD_DB = (1.0, 9.0)
 
@@ -65,6 +67,21 @@ def in_this_room(wave: Wave, response: Wave) -> Wave:
     size = scipy.fft.next_fast_len(wave.size + response.size, real=True)
     product = scipy.fft.rfft(wave, size) * scipy.fft.rfft(response / direct, size)
     return scipy.fft.irfft(product, size)[BEFORE:BEFORE + wave.size].astype(np.float32)
+
+
+def rumbling(noise: Wave, rng: np.random.Generator) -> Wave:
+    """Noise of one RMS with wind, traffic or handling in it: what lies below a corner, in gusts of about a second.
+
+    Up to 20 dB above the noise: then most of what is loud lies below every voice.
+    """
+    points = max(2, int(noise.size / RATE * rng.uniform(0.5, 3.0)) + 2)
+    gusts = np.interp(np.linspace(0, points - 1, noise.size), np.arange(points), rng.uniform(-GUST_DB, GUST_DB, points))
+    frequency = np.linspace(0.0, RATE / 2, noise.size // 2 + 1)
+    corner = np.exp(rng.uniform(*np.log(RUMBLE_HERTZ)))
+    gain = 1.0 / np.sqrt(1.0 + (frequency / corner) ** rng.uniform(4.0, 12.0))
+    low = scipy.fft.irfft(scipy.fft.rfft(rng.standard_normal(noise.size)) * gain, noise.size) * 10.0 ** (gusts / 20.0)
+    low *= 10.0 ** (rng.uniform(*RUMBLE_DB) / 20.0) / (np.sqrt(np.mean(np.square(low))) + 1e-9)
+    return (noise + low).astype(np.float32)
 
 
 def narrowed(pair: tuple[Wave, Wave], rng: np.random.Generator) -> tuple[Wave, Wave]:

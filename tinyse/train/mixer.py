@@ -203,6 +203,8 @@ class Mixer:
         noise = self._noise_wave(rng, self.samples)
         if rng.random() < self.part.second_noise:
             noise = _unit(noise + float(10 ** rng.uniform(-0.5, 0.0)) * self._noise_wave(rng, self.samples))
+        if self.part.rumble and rng.random() < self.part.rumble:
+            noise = _unit(augment.rumbling(noise, rng))
         loud = np.abs(speech) > 0.02 * (np.abs(speech).max() + 1e-9)
         active = float(np.sqrt(np.mean(np.square(speech[loud])))) if loud.any() else 1.0
         level = 10.0 ** (rng.uniform(self.part.level_db[0], self.part.level_db[1]) / 20.0)

@@ -40,8 +40,9 @@ class MixingPart:
 
     ``voice``: of speech resampled to another voice. ``speech_eq_db``: depth of its equalizer. ``room``: of speech in a
     room; ``noise_room``: of noise in a room of the corpus. ``narrow``: of mixtures through a low pass. ``overload``: of
-    clipped ones. ``quiet``: of mixtures with next to nothing to take away, 20 to 45 dB SNR. ``shares``: "PACKAGE=SHARE"
-    lines, of speech and of noise drawn from a package of the corpus, whatever its size.
+    clipped ones. ``quiet``: of mixtures with next to nothing to take away, 20 to 45 dB SNR. ``rumble``: of noise with
+    wind, traffic or handling below 100 Hz. ``shares``: "PACKAGE=SHARE" lines, of speech and noise drawn from a package
+    of the corpus, whatever its size.
     """
 
     seconds: float = within(0.25, 60, default=2.0)
@@ -60,6 +61,7 @@ class MixingPart:
     overload: float = within(0, 1, default=0.0)
     quiet: float = within(0, 1, default=0.0)
     noise_room: float = within(0, 1, default=0.0)
+    rumble: float = within(0, 1, default=0.0)
     shares: tuple[str, ...] = field(metadata={"empty": True}, default=())
 
 
