@@ -115,6 +115,16 @@ def dynamic(runs: tuple[Path, ...], page: Path, mixtures: Path | None) -> None:
 
 
 @command.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--page", default="docs/training.md", type=PATH, show_default=True, help="The page with the section.")
+def training(runs: tuple[Path, ...], page: Path) -> None:
+    """Set RUNS that differ in one thing beside the first and its seeds, scored by scripts/ablations."""
+    from tinyse.bench.training import write_training
+
+    click.echo(write_training(runs, page))
+
+
+@command.command()
 @click.option("--hours", default="10,50,200", show_default=True, metavar="HOURS,...", help="Of sound; 230 MB an hour.")
 @click.option("--docs", default="docs", type=PATH, show_default=True, help="Where corpus.md lies.")
 @click.option("--work", default="build/bench/corpus", type=PATH, show_default=True, help="Made, and removed again.")
