@@ -18,7 +18,7 @@ from tinyse.train.recipe import load_recipe
 
 DENSE = Path(__file__).parents[1] / "models" / "tinylstm-dense"
 ALL = sorted(path.parent for path in (Path(__file__).parents[1] / "models").glob("*/manifest.json"))
-FOLDERS = [folder for folder in ALL if folder.name != "quality"]
+FOLDERS = [folder for folder in ALL if folder.name not in ("quality", "voice")]
 """Those that enhance."""
 
 
