@@ -82,6 +82,7 @@ def test_an_exit_costs_what_it_needs_on_every_engine(model: Path) -> None:
     (("--exit", "4"), "Error: exit 4: the network has 3 (1 to 3)"),
     (("--budget", "56kcycles"), "Error: --budget 56kcycles: the cheapest exit takes 0.06 M cycles a second "
                                 "(0.05625Mcycles or more)"),
+    (("--budget", ""), "Error: --budget : is no budget (so much a second of sound, such as 12Mmacs or 20Mcycles)"),
     (("--budget", "12"), "Error: --budget 12: is no budget (so much a second of sound, such as 12Mmacs or 20Mcycles)"),
     (("--exit", "1", "--budget", "9Mmacs"), "Error: --exit and --budget both say where to stop"),
 ])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from tinyse.cli import ENGINES
+from tinyse.cli import ENGINES, Number
 
 if TYPE_CHECKING:
     from tinyse.core.progress import Progress
@@ -39,7 +39,7 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=_floats, metavar="DB,...",
               help="Of the mixtures.")
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(1, 60), help="Of each.")
+@click.option("--seconds", default=5.0, show_default=True, type=Number(1, 60), help="Of each.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same mixtures.")
 @click.option("--condition", type=click.Choice(["mixtures", "rooms", "levels", "clean"]), default="mixtures",
               show_default=True, help="As they are, in simulated rooms, at -55 to -10 dB, or speech alone.")
