@@ -68,6 +68,7 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
       tinyse evaluate models/tinylstm-dense --noisy vb/noisy_testset_wav --clean vb/clean_testset_wav --out scores
     """
     from tinyse.cli.draw import progress_bars
+    from tinyse.core.artifacts import check_writable
     from tinyse.measure.scores import render, scoring, systems
 
     if (noisy is None) != (clean is None):
@@ -80,6 +81,7 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
         raise click.UsageError(f"--snr is not for {condition}: levels are at 3 dB, clean speech has no noise")
     if voice_activity and (noisy is not None or condition != "mixtures" or split == "validation"):
         raise click.UsageError("--voice-activity is of mixtures of the test or train split")
+    check_writable(None if out is None else out / "evaluation.json")
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None

@@ -80,11 +80,13 @@ def run(model: Path, source: Path, destination: Path | None, board: str, target:
       tinyse firmware run models/tinylstm-dense noisy.wav clean.wav --board mps2-an500
       tinyse firmware run models/quality noisy.wav
     """
+    from tinyse.core.artifacts import check_writable
     from tinyse.core.errors import AudioError
     from tinyse.firmware import qemu
 
     if not source.is_file():  # before minutes of building
         raise AudioError(f"{source}: no such file", "give the name of a WAV file")
+    check_writable(destination)
     images = _images(model, board, target, out, None, destination is None, exit_at)
     built = images.backend(backend)
     done = qemu.run(built.elf, built.board, source, destination,
