@@ -19,7 +19,7 @@ from tinyse.export.reader import read
 
 SOURCES = Path(__file__).parent.parent / "firmware" / "src"
 TESTS = Path(__file__).parent
-KERNELS = ("operators.c", *sorted(path.name for path in SOURCES.glob("kernels_*.c")))
+KERNELS = tuple(path.name for kind in ("operators", "kernels") for path in sorted(SOURCES.glob(f"{kind}*.c")))
 FILES = ("network_cpu.c", *KERNELS)
 STRICT = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion",
           "-Werror", "-DTINYSE_BACKEND=0")

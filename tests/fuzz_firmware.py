@@ -27,9 +27,10 @@ from tinyse.firmware.vendor import DSP_SOURCES, vendor
 
 FINDS = Path(__file__).parent / "firmware_finds"
 FIRMWARE = Path(__file__).resolve().parents[1] / "firmware"
-KERNELS = tuple(f"src/{path.name}" for path in sorted((FIRMWARE / "src").glob("kernels_*.c")))
-SOURCES = ("src/tinyse.c", "src/frontend.c", "src/network_cpu.c", "src/operators.c", *KERNELS, "src/payload.c",
-           "src/cosim.c", "app/wav.c", "app/arguments.c", "fuzz/harness.c", "fuzz/files.c")
+KERNELS = tuple(f"src/{path.name}" for name in ("operators", "kernels")
+                for path in sorted((FIRMWARE / "src").glob(f"{name}*.c")))
+SOURCES = ("src/tinyse.c", "src/frontend.c", "src/network_cpu.c", *KERNELS, "src/payload.c", "src/cosim.c",
+           "app/wav.c", "app/arguments.c", "fuzz/harness.c", "fuzz/files.c")
 FLAGS = ["-std=c11", "-O1", "-g", "-D__GNUC_PYTHON__", "-DTINYSE_BACKEND=0", "-fno-math-errno",
          "-fsanitize=address,undefined,float-cast-overflow,float-divide-by-zero", "-fno-sanitize-recover=all"]
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion", "-Werror"]

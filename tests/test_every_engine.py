@@ -27,7 +27,8 @@ from tinyse.graph.model import Model
 from tinyse.graph.plan import Budget, Plan
 from tinyse.graph.runner import Carried, Run, Runner
 from tinyse.train.keras import tf
-from tinyse.train.network import StreamingNetwork, restore
+from tinyse.train.network import restore
+from tinyse.train.streaming import StreamingNetwork
 
 FRAMES, QUICK = 200, 30
 """Of a host's and of an emulated run."""

@@ -14,8 +14,8 @@ from tinyse.graph.reference import Reference
 from tinyse.sound import Ends
 from tinyse.sound.corpus.synthetic import synthetic_corpus
 from tinyse.train import train
-from tinyse.train.network import StreamingNetwork
 from tinyse.train.recipe import load_recipe, recipe_of
+from tinyse.train.streaming import StreamingNetwork
 
 MINE = '''
 from tinyse.graph.build import Build

@@ -22,7 +22,7 @@ from tinyse.engines.npu import NpuEngine
 from tinyse.graph.model import Model
 from tinyse.sound.corpus.mix import test_mixtures
 from tinyse.sound.corpus.store import corpus_dir
-from tinyse.train.network import StreamingNetwork
+from tinyse.train.streaming import StreamingNetwork
 
 pytestmark = [pytest.mark.qemu, needs_compiler, needs_qemu]
 DENSE = str(Path(__file__).resolve().parents[1] / "models" / "tinylstm-dense")

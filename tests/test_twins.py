@@ -19,7 +19,8 @@ from tinyse.graph.reference import Reference
 from tinyse.graph.runner import Runner
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.layers import gru
-from tinyse.train.network import Network, StreamingNetwork, restore
+from tinyse.train.network import Network, restore
+from tinyse.train.streaming import StreamingNetwork
 
 FRAMES, LOOPS = 120, ("gru", "lstm")
 

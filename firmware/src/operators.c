@@ -1,4 +1,4 @@
-/* operators.c: the operators that take more than one kernel, the same for every processor. */
+/* operators.c: matrix products over positions and the LSTM, of several kernels each, the same for every processor. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static uint32_t tiles_of_8(const uint8_t *index, uint32_t columns, uint32_t bloc
   return tiles;
 }
 
-/* `rows` rows of tiles of fewer than 8 bits, four weights at a time (kernels.h); gives the end of what was read. */
+/* `rows` rows of tiles of fewer than 8 bits, four weights at a time (constants.h); gives the end of what was read. */
 static const uint8_t *unpack(const uint8_t *from, uint32_t bits, uint32_t rows, int8_t *to) {
   const uint32_t sign = 0x80808080u, half = 0x01010101u << (bits - 1u);
   for (; rows > 0; --rows, to += TILE) {
@@ -306,54 +306,6 @@ void tinyse_product16(const tinyse_product *product, const int16_t *x, int16_t *
       for (uint32_t i = 0; i < output.channels; ++i) {
         y[i] = tinyse_scale16(&output, i, sums[i]);
       }
-    }
-  }
-}
-
-/* Every run of a map of two operands. */
-#define PAIRS(pairs, a, b, y, CALL)                                                                        \
-  for (uint32_t i = 0; i < (pairs)->outer; ++i, a += (pairs)->a[0], b += (pairs)->b[0]) {                  \
-    for (uint32_t j = 0; j < (pairs)->inner; ++j, y += (pairs)->count) {                                   \
-      CALL(a + j * (pairs)->a[1], (pairs)->a[2], b + j * (pairs)->b[1], (pairs)->b[2], y, (pairs)->count); \
-    }                                                                                                      \
-  }
-
-void tinyse_add8(const tinyse_binary *op, const int8_t *a, const int8_t *b, int8_t *y) {
-#define CALL(...) tinyse_kernel_add8(op, __VA_ARGS__)
-  PAIRS(&op->pairs, a, b, y, CALL)
-#undef CALL
-}
-
-void tinyse_add16(const tinyse_binary *op, const int16_t *a, const int16_t *b, int16_t *y) {
-#define CALL(...) tinyse_kernel_add16(op, __VA_ARGS__)
-  PAIRS(&op->pairs, a, b, y, CALL)
-#undef CALL
-}
-
-void tinyse_mul8(const tinyse_binary *op, const int8_t *a, const int8_t *b, int8_t *y) {
-#define CALL(...) tinyse_kernel_mul8(op, __VA_ARGS__)
-  PAIRS(&op->pairs, a, b, y, CALL)
-#undef CALL
-}
-
-void tinyse_mul16(const tinyse_binary *op, const int16_t *a, const int16_t *b, int16_t *y) {
-#define CALL(...) tinyse_kernel_mul16(op, __VA_ARGS__)
-  PAIRS(&op->pairs, a, b, y, CALL)
-#undef CALL
-}
-
-void tinyse_max8(const tinyse_pairs *op, const int8_t *a, const int8_t *b, int8_t *y) {
-  PAIRS(op, a, b, y, tinyse_kernel_max8)
-}
-
-void tinyse_max16(const tinyse_pairs *op, const int16_t *a, const int16_t *b, int16_t *y) {
-  PAIRS(op, a, b, y, tinyse_kernel_max16)
-}
-
-void tinyse_copy_blocks(const tinyse_copy *op, const uint8_t *x, uint8_t *y) {
-  for (uint32_t i = 0; i < op->outer; ++i) {
-    for (uint32_t j = 0; j < op->inner; ++j) {
-      memcpy(y + i * op->to[0] + j * op->to[1], x + i * op->from[0] + j * op->from[1], op->bytes);
     }
   }
 }

@@ -29,7 +29,7 @@ class KerasEngine(Engine):
         Raises:
             ModelError: it does not fit its ends.
         """
-        from tinyse.train.network import StreamingNetwork
+        from tinyse.train.streaming import StreamingNetwork
 
         model, self._float = fold(model), model.ranges is None
         # In float the grids mean nothing, but for a Skip RNN's p~, whose grid is given.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tinyse.export.bitmap import BitConv
+from tinyse.export.packing import GROUP, TILE, round_up
 from tinyse.graph.graph import Graph
 from tinyse.graph.grid import STEP
 from tinyse.graph.ops import Concat, Conv, Depthwise, Lstm, MatMul, Op, Reshape, Slice
@@ -24,8 +25,6 @@ from tinyse.graph.tensor import State, Tensor
 
 ALIGNED = 16
 """Every place starts at a multiple of this."""
-TILE = 16
-GROUP = 8
 
 HIDDEN, CELL, SCRATCH = "\0h", "\0c", "\0scratch"
 """What an operator has beside its output: states of an LSTM, memory while it runs."""
@@ -149,13 +148,13 @@ class _Planner:
                 self._use(part, tensor, time, tensor.bytes + _overread(op, tensor))
             wanted = self.fused[part].scratch(op) if self.fused else None
             for tensor in self.fused[part].holds(op) if self.fused else ():
-                self._use(part, tensor, time, _up(tensor.bytes, TILE))  # whose kernel reads sixteens
-            units = _up(op.out.channels, GROUP)
+                self._use(part, tensor, time, round_up(tensor.bytes, TILE))  # whose kernel reads sixteens
+            units = round_up(op.out.channels, GROUP)
             self._use(part, op.out, time, units if isinstance(op, Lstm) else 0)
             if size := self.scratch(op) if wanted is None else wanted:
                 self.places[(part, op.out.name + SCRATCH)] = _Place(size, time, time)
             if isinstance(op, Lstm):
-                self.places[(part, op.out.name + HIDDEN)] = _Place(_up(units, TILE), persists=True)
+                self.places[(part, op.out.name + HIDDEN)] = _Place(round_up(units, TILE), persists=True)
                 self.places[(part, op.out.name + CELL)] = _Place(2 * units, persists=True)
         for state in graph.states:
             self._use(part, state.past, end).persists = True
@@ -233,14 +232,14 @@ class _Planner:
         roots = [place for place in self.places.values() if place.parent is None]
         top = 0
         for place in (place for place in roots if place.persists):
-            place.offset, top = top, _up(top + place.bytes, ALIGNED)
+            place.offset, top = top, round_up(top + place.bytes, ALIGNED)
         states = top
         placed: list[_Place] = []
         for place in sorted((p for p in roots if not p.persists), key=lambda p: (-p.bytes, p.first)):
             place.offset = _lowest(states, place.bytes, [
                 other for other in placed if other.first <= place.last and place.first <= other.last])
             placed.append(place)
-            top = max(top, _up(place.offset + place.bytes, ALIGNED))
+            top = max(top, round_up(place.offset + place.bytes, ALIGNED))
         offsets = {}
         for key in self.places:
             root, inner = self._root(key)
@@ -260,7 +259,7 @@ def _lowest(start: int, size: int, taken: list[_Place]) -> int:
     for other in sorted(taken, key=lambda place: place.offset):
         if other.offset >= at + size:
             break
-        at = max(at, _up(other.offset + other.bytes, ALIGNED))
+        at = max(at, round_up(other.offset + other.bytes, ALIGNED))
     return at
 
 
@@ -284,7 +283,3 @@ def _overread(op: Op, tensor: Tensor) -> int:
     else:
         return 0
     return -values % TILE * tensor.grid.dtype.itemsize
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tinyse.export.arena import SCRATCH
 from tinyse.export.coperator import COperator, Pack
 from tinyse.export.cproducts import depthwise_fields, output, padded, start
-from tinyse.export.packing import GROUP, TILE, PackedMatrix, pad_rows
+from tinyse.export.packing import GROUP, TILE, PackedMatrix, pad_rows, round_up
 from tinyse.graph.gates import ChannelGate, gates, is_open
 from tinyse.graph.graph import Graph
 from tinyse.graph.grid import STEP
@@ -46,7 +46,7 @@ class Gated:
     def scratch(self, op: Op) -> int | None:
         """Bytes that the kernel wants; None where it is not this one: sums, numbers, values, all values."""
         gate = self.ruled.get(op.out.name)
-        return 4 * _up(op.out.channels, GROUP) + 3 * _up(gate.channels, TILE) if gate else None
+        return 4 * round_up(op.out.channels, GROUP) + 3 * round_up(gate.channels, TILE) if gate else None
 
 
 def _takes(gate: ChannelGate, pack: Pack) -> bool:
@@ -63,7 +63,7 @@ def gated(made: COperator, gate: ChannelGate) -> None:
     op = gate.product
     taps = op.weights.values.reshape(op.out.channels, -1).astype(np.int64)
     start(op, taps)  # refuses sums that leave 31 bits
-    rows, columns = _up(op.out.channels, GROUP), _up(gate.channels, TILE)
+    rows, columns = round_up(op.out.channels, GROUP), round_up(gate.channels, TILE)
     stored = np.zeros((rows, columns), np.int64)
     stored[: len(taps), : gate.channels] = taps
     bias = padded(op.weights.bias, rows)
@@ -94,11 +94,7 @@ def step(made: COperator, op: Depthwise) -> None:
     low, high = np.argmax(opened, 0) - 128, 127 - np.argmax(opened[::-1], 0)
     never = ~opened.any(0)
     low[never], high[never] = 127, -128
-    ends: list[NDArray[np.int64]] = [padded(part, _up(op.x.channels, TILE)) for part in (low, high)]
+    ends: list[NDArray[np.int64]] = [padded(part, round_up(op.x.channels, TILE)) for part in (low, high)]
     names = [made.array("int8_t", name, part) for name, part in zip(("low", "high"), ends, strict=True)]
     made.call("tinyse_step8", made.struct("steps", [*names, f"{op.x.size // op.x.channels}, {op.x.channels}"]),
               made.pointer(op.x), made.pointer(op.out))
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

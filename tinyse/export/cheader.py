@@ -14,8 +14,8 @@ import numpy as np
 from tinyse.core.artifacts import versions
 from tinyse.core.errors import ExportError
 from tinyse.export.bundle import MOST_PARTS
-from tinyse.export.cnetwork import needs, planned
 from tinyse.export.cparts import DECLARATIONS, held_offset, joined, table
+from tinyse.export.cplan import needs, planned
 from tinyse.export.csource import comment, floating, floats, integers, octets, plain
 from tinyse.export.memory import MemoryReport, Place
 from tinyse.export.npulayout import ALIGNMENT

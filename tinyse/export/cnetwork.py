@@ -22,18 +22,19 @@ from numpy.typing import NDArray
 
 from tinyse.core.artifacts import versions
 from tinyse.core.errors import ModelError
-from tinyse.export.arena import HIDDEN, Arena, plan_arena
+from tinyse.export.arena import Arena, plan_arena
 from tinyse.export.bitmap import BitMap
 from tinyse.export.cbits import as_bits
 from tinyse.export.cgates import Gated
 from tinyse.export.coperator import COperator, Pack, Shared
 from tinyse.export.coperators import coperator
+from tinyse.export.cplan import order, reset, run, widths
 from tinyse.export.cproducts import scratch
 from tinyse.export.csource import comment, integers, plain
 from tinyse.export.packing import TILE, PackedMatrix, pack_matrix
 from tinyse.graph.graph import Graph
 from tinyse.graph.grid import sigmoid_table
-from tinyse.graph.plan import Budget, Exit, Plan, Route
+from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Tensor
 
 TABLE = 3 * 2**15 // 2**8 + 1
@@ -109,8 +110,9 @@ class CNetwork:
     def source(self, model: bytes, tables: bool = True) -> str:
         """Text of packed.c. ``tables``: with the gate tables, of which a program has one."""
         return SOURCE.format(banner=_banner("packed.c", model), tables=_tables() if tables else "",
-                             parts="\n".join(map(self._part, order(self.plan))),
-                             reset=_lines(self._reset()), run=_lines(self._run()), prefix=self.prefix)
+                             parts="\n".join(map(self._part, order(self.plan))), prefix=self.prefix,
+                             reset=_lines(reset(self.plan, self.arena)),
+                             run=_lines(run(self.plan, self.arena, self.prefix)))
 
     def _part(self, part: int) -> str:
         graph = self.plan.graphs[part]
@@ -126,80 +128,6 @@ class CNetwork:
         data = "\n".join(made.data for made in self.parts[part] if made.data)
         title = comment([f"{plain(graph.name)}: {graph.macs} multiply-accumulates"])
         return f"{data}\n{title}\nvoid {self.prefix}_part_{part}(uint8_t *arena) {{\n{_lines(body)}\n}}\n"
-
-    def _reset(self) -> Iterator[str]:
-        yield f"memset(arena, 0, {self.arena.bytes});"
-        done = set()
-        for part, graph in enumerate(self.plan.graphs):
-            held = graph.outputs if len(self.parts) > 1 else ()
-            starts = [(self.arena.at(part, tensor), tensor) for tensor in (*(s.past for s in graph.states), *held)]
-            starts += [(self.arena.at(part, op.out, HIDDEN), op.out) for op in graph.lstms]
-            for offset, tensor in starts:
-                if tensor.grid.zero_point and offset not in done:
-                    yield f"memset(arena + {offset}, {tensor.grid.zero_point}, {tensor.bytes});"
-                done.add(offset)
-        zero = self.plan.result.grid.zero_point
-        if len(self.parts) > 1 and zero:
-            yield f"memset(arena + {self.result}, {zero}, {self.plan.result.bytes});"
-
-    def _go(self, part: int) -> Iterator[str]:
-        """Run a part, and keep its result."""
-        yield f"{self.prefix}_part_{part}(arena);"
-        if len(self.parts) > 1 and (name := self.plan.results[part]):
-            tensor = self.plan.tensor(name)
-            yield f"memcpy(arena + {self.result}, arena + {self.arena.at(part, tensor)}, {tensor.bytes});"
-
-    def _run(self) -> Iterator[str]:
-        """What the policy says, or what exit ``at`` needs; returns the bits of the parts that ran."""
-        plan, policy, count = self.plan, self.plan.policy, len(self.parts)
-        if count == 1:
-            yield "(void)at;"
-            yield from self._go(0)
-            yield "return 1u;"
-            return
-        yield f"static const uint32_t needs[{len(plan.exits)}] = {needs(plan)};"
-        constant = "" if isinstance(policy, Route) else "const "
-        yield f"{constant}uint32_t due = at != 0u ? needs[at - 1u] : {planned(plan)}u;"
-        for part in range(count):
-            yield f"if ((due & {1 << part}u) != 0u) {{"
-            yield from (f"  {line}" for line in self._go(part))
-            yield "}"
-            if isinstance(policy, Route) and part == 0:
-                yield from self._route(policy)
-            if isinstance(policy, Exit) and part < count - 1:
-                score = self._value(plan.tensor(policy.scores[part]))
-                yield f"if (at == 0u && {score}[0] >= {policy.threshold}) {{"
-                yield f"  return {2 ** (part + 1) - 1}u;"
-                yield "}"
-        yield "return due;"
-
-    def _route(self, policy: Route) -> Iterator[str]:
-        choice = self._value(self.plan.tensor(policy.choice))
-        yield "if (at == 0u) {"
-        yield "  uint32_t chosen = 0u; /* of equal values the first */"
-        yield f"  for (uint32_t i = 1; i < {len(self.plan.choices)}u; ++i) {{"
-        yield f"    if ({choice}[i] > {choice}[chosen]) {{"
-        yield "      chosen = i;"
-        yield "    }"
-        yield "  }"
-        yield f"  due |= needs[chosen + {len(self.plan.exits) - len(self.plan.choices)}u];"
-        yield "}"
-
-    def _value(self, tensor: Tensor) -> str:
-        part = next(index for index, graph in enumerate(self.plan.graphs) if tensor in graph.outputs)
-        return f"I{8 * tensor.grid.dtype.itemsize}({self.arena.at(part, tensor)})"
-
-
-def needs(plan: Plan) -> str:
-    """Bits of the parts that each exit needs, as a C initializer."""
-    return "{" + ", ".join(f"{sum(1 << part for part in plan.needs[exit])}u" for exit in plan.exits) + "}"
-
-
-def planned(plan: Plan) -> int:
-    """Bits of the parts that every frame runs as the plan says, or may run."""
-    if isinstance(plan.policy, Budget):
-        return sum(1 << part for part in plan.needs[plan.exits[plan.policy.exit - 1]])
-    return 1 if isinstance(plan.policy, Route) else 2 ** len(plan.parts) - 1
 
 
 def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_matrix) -> CNetwork:
@@ -233,17 +161,6 @@ def c_network(given: Plan | Graph, prefix: str = "tinyse", pack: Pack = pack_mat
                 raise ModelError(f"{graph.name}: {error}", error.hint) from None
         parts[part] = tuple(made)
     return CNetwork(plan, prefix, arena, tuple(parts[part] for part in range(len(parts))))
-
-
-def widths(plan: Plan) -> bool:
-    """Whether parts are one network at several widths, and have states in common."""
-    states = [state.past.name for graph in plan.graphs for state in graph.states]
-    return len(set(states)) < len(states)
-
-
-def order(plan: Plan) -> range:
-    """Parts as they are defined: of several widths the widest, the last, first."""
-    return range(len(plan.parts))[:: -1 if widths(plan) else 1]
 
 
 def _numbered(seen: Counter[str], label: str) -> str:

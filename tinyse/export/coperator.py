@@ -1,4 +1,4 @@
-"""What operators in C are made of: constants that a kernel reads, statements that call it (kernels.h)."""
+"""What operators in C are made of: constants that a kernel reads (constants.h), statements that call it (kernels.h)."""
 
 from __future__ import annotations
 

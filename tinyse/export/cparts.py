@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tinyse.core.errors import ExportError
 from tinyse.export.memory import MemoryReport
-from tinyse.export.npulayout import ALIGNMENT, Move, policy_reads
+from tinyse.export.npulayout import ALIGNMENT, Move, aligned, policy_reads
 from tinyse.graph.plan import Exit, Plan
 
 
@@ -63,7 +63,7 @@ def table(files: Sequence[bytes], plan: Plan, report: MemoryReport) -> str:
         rows.append(f"  {{ {start + inside.payload_offset}u, {inside.payload_bytes}u, "
                     f"{start + inside.weights_offset}u, {inside.weights_bytes}u, {part.arena_bytes}u, "
                     f"{part.fast_bytes}u, {copies[0][1]}, {copies[1][1]}, {score} }}, /* {index} */")
-        start += _up(len(data))
+        start += aligned(len(data))
     return DEFINITIONS.format(moves="".join(moves), rows="\n".join(rows))
 
 
@@ -81,11 +81,7 @@ def held_offset(report: MemoryReport, name: str) -> int:
 
 def joined(files: Sequence[bytes]) -> bytes:
     """All files, each at a multiple of 16."""
-    return b"".join([*(data.ljust(_up(len(data)), b"\0") for data in files[:-1]), files[-1]])
-
-
-def _up(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return b"".join([*(data.ljust(aligned(len(data)), b"\0") for data in files[:-1]), files[-1]])
 
 
 DECLARATIONS = """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tinyse.export.arena import CELL, HIDDEN, SCRATCH
 from tinyse.export.bitmap import BitConv
 from tinyse.export.coperator import COperator, Refusal, pair
-from tinyse.export.packing import GROUP, TILE, pack_gates, pad_rows, units_at_once
+from tinyse.export.packing import GROUP, TILE, pack_gates, pad_rows, round_up, units_at_once
 from tinyse.graph.fixedpoint import quantize_multiplier
 from tinyse.graph.grid import GATE_ONE, UNIT_ONE, bits_of
 from tinyse.graph.ops import Conv, Depthwise, Lstm, MatMul, MaxPool, Op
@@ -24,15 +24,15 @@ def scratch(op: Op, tails: bool = False) -> int:
         if not op.reads_bits:
             return scratch(op.plain)
         tiles = -(-op.plain.weights.values[0].size // TILE)
-        return 4 * _up(op.plain.out.channels, GROUP) + tiles * (TILE if direct(op.bytewise, 1) else TILE + 2)
+        return 4 * round_up(op.plain.out.channels, GROUP) + tiles * (TILE if direct(op.bytewise, 1) else TILE + 2)
     if isinstance(op, Lstm):
-        widths = [_up(width, TILE) for width in (op.x.channels, op.units)]
+        widths = [round_up(width, TILE) for width in (op.x.channels, op.units)]
         room = max(GROUP * width * (bits_of(np.stack([getattr(gate, part) for gate in op.gates])) < 8)
                    for width, part in zip(widths, ("kernel", "recurrent"), strict=True))
         return 2 * 4 * 4 * units_at_once(op.units) + 2 * sum(widths) + room
     if not isinstance(op, MatMul | Conv) or isinstance(op, Depthwise):
         return 0
-    rows, columns = (_up(size, multiple) for size, multiple in (
+    rows, columns = (round_up(size, multiple) for size, multiple in (
         (op.out.channels, GROUP), (op.weights.values[0].size, TILE)))
     tail = tails and columns != op.weights.values[0].size
     gathered = columns * op.x.grid.dtype.itemsize * (tail or not direct(op))
@@ -148,7 +148,7 @@ def depthwise(made: COperator, op: Depthwise) -> None:
 def depthwise_fields(made: COperator, op: Depthwise) -> list[str]:
     """What tinyse_depthwise holds."""
     taps = op.weights.values.reshape(-1, op.out.channels)
-    channels = _up(op.out.channels, GROUP)  # kernels read vectors of eight channels
+    channels = round_up(op.out.channels, GROUP)  # kernels read vectors of eight channels
     names = [made.array("int8_t", "weights", padded(taps.reshape(-1), taps.size + GROUP), 32), "0"]
     if made.bits == 8:
         names[1] = made.array("int32_t", "start", padded(start(op, taps.T.astype(np.int64)), channels))
@@ -191,7 +191,3 @@ def maxpool(made: COperator, op: MaxPool) -> None:
     """MAX_POOL_2D."""
     fields = str(patch(op)).removeprefix("{ ").removesuffix(" }")
     made.call(f"tinyse_maxpool{made.bits}", made.struct("patch", [fields]), made.pointer(op.x), made.pointer(op.out))
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinyse.core.errors import ExportError
 from tinyse.export.flatfile import TensorInfo, operator_names, tensor_infos, unpack
-from tinyse.export.npulayout import ALIGNMENT, NpuPart, npu_layout
+from tinyse.export.npulayout import NpuPart, aligned, npu_layout
 from tinyse.export.targets import Target
 from tinyse.graph.plan import Plan
 from tinyse.graph.tensor import Tensor
@@ -108,7 +108,7 @@ def cpu_memory(plan: Plan, int8: Sequence[Path], target: Target) -> MemoryReport
     size = sum(path.stat().st_size for path in int8)
     files = [_File(path) for path in int8]
     return MemoryReport(
-        target.name, "measured on host (64-bit TFLM)", sum(_aligned(host_arena(path).total) for path in int8), 0, size,
+        target.name, "measured on host (64-bit TFLM)", sum(aligned(host_arena(path).total) for path in int8), 0, size,
         size, sum(file.weights for file in files), 0, tuple(place for place, _, _ in _states(plan, files)),
         *_ends(plan, files))
 
@@ -184,7 +184,3 @@ def _ends(plan: Plan, files: Sequence[_File]) -> tuple[Place, Place]:
 def _place(tensor: Tensor, name: str, index: int, offset: int | None = None) -> Place:
     grid = tensor.grid
     return Place(name, grid.dtype.name, tensor.bytes, float(grid.scale), grid.zero_point, offset, index)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -98,13 +98,13 @@ def npu_layout(plan: Plan, payloads: Sequence[Payload]) -> NpuLayout:
         ExportError: a compiled file has other inputs and outputs than its part.
     """
     several = len(plan.parts) > 1
-    top = arena = _up(max(payload.arena_bytes for payload in payloads))
+    top = arena = aligned(max(payload.arena_bytes for payload in payloads))
     offsets: dict[Key, int] = {}
 
     def put(key: Key, size: int) -> None:
         nonlocal top
         if key not in offsets:
-            offsets[key], top = top, _up(top + size)
+            offsets[key], top = top, aligned(top + size)
 
     kept = held(plan) if several else ()
     if several:
@@ -146,7 +146,7 @@ def _part(plan: Plan, index: int, payload: Payload, offsets: Mapping[Key, int]) 
         after += [Move(place, offsets[key], tensor.bytes) for key in keys if key in offsets]
     after += [Move(place, offsets[(-1, past.name)], past.bytes)
               for past, place in zip(pasts, outs[len(part.outputs):], strict=True)]
-    return NpuPart(_up(payload.arena_bytes), payload.fast_bytes, (*before, *inner), (*after, *inner))
+    return NpuPart(aligned(payload.arena_bytes), payload.fast_bytes, (*before, *inner), (*after, *inner))
 
 
 def _places(part: Part, tensors: Sequence[Tensor], infos: Sequence[TensorInfo], what: str) -> list[int]:
@@ -156,5 +156,6 @@ def _places(part: Part, tensors: Sequence[Tensor], infos: Sequence[TensorInfo], 
     return [info.address for info in infos]
 
 
-def _up(value: int) -> int:
+def aligned(value: int) -> int:
+    """The least place for the NPU that is not below a value."""
     return -(-value // ALIGNMENT) * ALIGNMENT

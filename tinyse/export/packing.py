@@ -147,9 +147,14 @@ def pack_gates(values: NDArray[Any], units: int) -> NDArray[Any]:
     return ordered.reshape(-1, *values.shape[1:])
 
 
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple that is not below a value."""
+    return -(-value // multiple) * multiple
+
+
 def units_at_once(units: int) -> int:
     """Units of an LSTM whose sums are kept at a time, a multiple of 8."""
-    return min(UNITS_AT_ONCE, -(-units // GROUP) * GROUP)
+    return min(UNITS_AT_ONCE, round_up(units, GROUP))
 
 
 def _places(matrix: PackedMatrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

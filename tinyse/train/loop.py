@@ -29,6 +29,7 @@ from tinyse.train.keras import tf, tf_keras
 from tinyse.train.lanes import WORTH_COMPILING, Lanes
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
+from tinyse.train.phases import bounds_of, freeze_steps, rate_of, settled
 from tinyse.train.prune import PruningMethod
 from tinyse.train.pruning import make_compression, zero_share
 from tinyse.train.recipe import Recipe
@@ -43,8 +44,6 @@ from tinyse.train.start import Start, take_weights
 from tinyse.train.validation import validation_of
 
 LOG_EVERY = 10
-FINAL_RATE = 0.03
-"""Share of the peak learning rate left at the end of a phase's cosine."""
 
 
 class Run:
@@ -96,7 +95,7 @@ class Run:
     def _trace(self) -> None:
         train = self.recipe.train
         self._let_go()
-        begin, end, _ = self._phase_bounds()
+        begin, end, _ = bounds_of(self)
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
                  self.teacher, self.staged.weights if self.staged else train.exits, self.whole)
         if self.network.net.widths:
@@ -126,27 +125,13 @@ class Run:
             del self.lanes, self._apply
         release()
 
-    def _phase_bounds(self) -> tuple[int, int, float]:
-        train = self.recipe.train
-        if self.phase == "float":
-            return 0, self.float_end, train.float_rate
-        return self.float_end, self.float_end + train.compress_steps, train.compress_rate
-
     @property
     def staged(self) -> Stages | None:
         """The stages where they are being trained."""
         return self.stages if self.phase == "float" else None
 
-    def _rate(self) -> float:
-        begin, end, peak = self._phase_bounds()
-        begin, end = self.staged.bounds if self.staged else (begin, end)
-        done = self.step - begin
-        warm = min(1.0, (done + 1) / max(1, self.recipe.train.warmup))
-        share = done / max(1, end - begin)
-        return peak * warm * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + float(np.cos(np.pi * share))))
-
     def _take_step(self) -> float:
-        self.optimizer.learning_rate.assign(self._rate())
+        self.optimizer.learning_rate.assign(rate_of(self))
         loss, gradients = self.lanes.gradient_step(self.step)
         if not np.isfinite(loss):
             raise TrainingError(f"step {self.step}: the loss is {loss}",
@@ -159,16 +144,11 @@ class Run:
             self._apply(gradients)
         if self.pruning is not None:
             self.pruning.after_step(self.step)
-        if self.average is not None and self._settled():
+        if self.average is not None and settled(self):
             self.average.add(self.network)
         return loss
 
     # -- phases -----------------------------------------------------------------------------------------
-
-    def _freeze_steps(self) -> set[int]:
-        """Steps of the compressed phase at which ranges are learned again; fixed after the last."""
-        freeze = int(self.recipe.quantize.freeze * self.recipe.train.compress_steps)
-        return {self.float_end + freeze // 2, self.float_end + freeze} if freeze > 1 else set()
 
     def _relearn(self) -> None:
         self._let_go()
@@ -221,15 +201,6 @@ class Run:
         self.float_end = 0
         self.budget_gates()
 
-    def _settled(self) -> bool:
-        """Whether masks and ranges are final, so that a validation may choose this model."""
-        last = -1 if self.phase == "float" else max([*self._freeze_steps(), self.float_end])
-        if self.pruning is not None:
-            last = max(last, self.pruning.last)
-        if self.budget is not None:
-            last = max(last, self.budget.last)
-        return self.step > last
-
     # -- validation -------------------------------------------------------------------------------------
 
     def _validate(self) -> None:
@@ -250,7 +221,7 @@ class Run:
         if self.validation.open_share is not None:
             row["open_share"] = self.validation.open_share
         self.records.add(step=self.step, phase=self.phase, **row)
-        if self._settled():
+        if settled(self):
             if score > self.best["score"]:
                 self.best, self.stale = {"score": score, "step": self.step, "update_rate": rate,
                                          "open_share": self.validation.open_share}, 0
@@ -292,7 +263,7 @@ class Run:
 
     def _run_steps(self) -> None:
         train = self.recipe.train
-        begin, end, _ = self._phase_bounds()
+        begin, end, _ = bounds_of(self)
         started, first = time.perf_counter(), self.step
         self.score = self.best["score"] if self.best["step"] >= 0 else self.validation.before
         self._catch_up()
@@ -307,8 +278,8 @@ class Run:
                 self.speed[self.phase] = frames / (time.perf_counter() - started)
             if self.step % LOG_EVERY == 0:
                 self.records.add(step=self.step, phase=self.phase, loss=float(np.mean(self.recent)),
-                                 rate=self._rate())
-            if self.phase == "compress" and self.step in self._freeze_steps() and self.ranges:
+                                 rate=rate_of(self))
+            if self.phase == "compress" and self.step in freeze_steps(self) and self.ranges:
                 self.due.append("ranges")
             ends = (end, self.staged.bounds[1]) if self.staged else (end,)
             if self.step % train.validate_every == 0 or self.step in ends:

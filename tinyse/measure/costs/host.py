@@ -14,7 +14,7 @@ from tinyse.measure.costs.signals import samples
 
 FLAGS = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-D__GNUC_PYTHON__", "-DTINYSE_BACKEND=TINYSE_BACKEND_CPU", "-O2",
          "-fno-math-errno", "-ffunction-sections", "-fdata-sections", "-w")
-SOURCES = ("src/tinyse.c", "src/frontend.c", "src/network_cpu.c", "src/operators.c", "src/kernels*.c", "model/model.c",
+SOURCES = ("src/tinyse.c", "src/frontend.c", "src/network_cpu.c", "src/operators*.c", "src/kernels*.c", "model/model.c",
            "model/packed.c", "app/stages.c", "app/results.c", "app/json.c", "third_party/cmsis-dsp/Source/*/*.c")
 INCLUDES = ("include", "src", "model", "app", "third_party/cmsis-dsp/Include",
             "third_party/cmsis-dsp/PrivateInclude")

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from tinyse.graph.grid import Grid
-from tinyse.train.arithmetic import Matrix
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.gru_steps import Columns, Places, Steps, recurrence
 from tinyse.train.layers.requantization import requantized
+from tinyse.train.matrix import Matrix
 
 OUT = Grid(2.0**-7)
 """What leaves the layer."""

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinyse.graph.grid import Grid
-from tinyse.train.arithmetic import Rescale, added, bias_steps, carrier, curve, limits, rescaled
+from tinyse.train.arithmetic import Rescale, added, curve, limits, rescaled
 from tinyse.train.keras import tf
+from tinyse.train.matrix import bias_steps, carrier
 
 
 class Columns:

@@ -16,20 +16,10 @@ from typing import Any
 
 from tinyse.graph.grid import GATE_ONE, GATES, INT16, UNIT_ONE, Grid
 from tinyse.graph.layers.recurrent import CELL_LIMIT
-from tinyse.train.arithmetic import (
-    Rescale,
-    Tops,
-    bias_steps,
-    carrier,
-    few,
-    product_gradient,
-    shifted,
-    ste,
-    table_sigmoid,
-    table_tanh,
-)
+from tinyse.train.arithmetic import Rescale, product_gradient, shifted, ste, table_sigmoid, table_tanh
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
+from tinyse.train.matrix import Tops, bias_steps, carrier, few
 
 CELL_CLIP = 10.0
 """TFLite's converter writes this cell clip into every LSTM, and TFLM obeys it."""

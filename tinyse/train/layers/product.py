@@ -15,10 +15,11 @@ from tinyse.graph.graph import SIGMOID8, TANH8
 from tinyse.graph.grid import STEP, Grid
 from tinyse.graph.layers import ConvLayer
 from tinyse.graph.layers.products import entered
-from tinyse.train.arithmetic import Matrix, Rescale, curved, heaviside, limits, ste, step_slope, whole
+from tinyse.train.arithmetic import Rescale, curved, heaviside, limits, ste, step_slope, whole
 from tinyse.train.keras import tf
 from tinyse.train.layers.base import Range, Seen, Twin
 from tinyse.train.layers.requantization import requantized
+from tinyse.train.matrix import Matrix
 
 Pair = tuple[int, int]
 
