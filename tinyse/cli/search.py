@@ -57,11 +57,14 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
       tinyse recommend searches/subband --max-loss-db 0.05 --budget-kb 25
     """
     from tinyse.cli.draw import progress_bars
+    from tinyse.core.errors import ModelError
     from tinyse.sound.corpus.store import corpus_dir
     from tinyse.studies.precision.search import OBJECTIVES, Settings
     from tinyse.studies.precision.study import Plan, lines, run_search
     from tinyse.train.recipe import load_recipe
 
+    if not (run / "model.npz").is_file():
+        raise ModelError(f"{run}: holds no model.npz", "a run's folder, as tinyse train leaves it")
     if corpus is None:
         part = load_recipe(run / "recipe.yaml").corpus
         corpus = Path(part.path or corpus_dir(part.tier))
