@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from tinyse.core.artifacts import atomic_path, cache_root, write_text
+from tinyse.cli import main
+from tinyse.core.artifacts import atomic_path, cache_root, check_writable, write_text
 from tinyse.core.errors import TinyseError
 
 
@@ -23,6 +25,24 @@ def test_a_failed_write_keeps_what_was_there(tmp_path: Path, error: OSError, lin
         raise error
     assert caught.value.line() == f"{tmp_path}/a.txt: {line} (free some disk space)"
     assert (tmp_path / "a.txt").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "a" / "b" / "c.json", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(TinyseError) as caught:
+        check_writable(tmp_path / "file" / "c.json")
+    assert caught.value.line() == (
+        f"{tmp_path}/file/c.json: cannot be written: Not a directory (choose a folder you may write)")
+
+
+@pytest.mark.parametrize("words", [["evaluate", "none", "--out"], ["profile", "none", "--json"],
+                                   ["profile", "none", "--html"], ["profile", "none", "--png"]])
+def test_commands_ask_before_they_work(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(main, [*words, str(tmp_path / "file" / "x")])
+    assert result.exit_code == 1 and "cannot be written: Not a directory" in result.output, result.output
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:

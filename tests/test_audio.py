@@ -85,7 +85,7 @@ def test_clipping_is_a_note_and_a_peak_is_not(tmp_path):
 
 def test_bad_paths(tmp_path):
     assert failure(tmp_path / "gone.wav").endswith(
-        "gone.wav: no such file (give a sound file, or - for standard input)")
+        "gone.wav: no such file (give the name of a sound file)")
     assert failure(tmp_path).endswith(": is a folder (give a sound file)")
 
 

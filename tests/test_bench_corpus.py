@@ -3,7 +3,9 @@
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from tinyse.bench.__main__ import command
 from tinyse.bench.corpus import Cost, make_material, measured, write_cost
 from tinyse.core.errors import ToolError
 from tinyse.sound.corpus import store
@@ -51,3 +53,11 @@ def test_material_is_as_long_as_asked(tmp_path, monkeypatch):
     sizes = {kind: sum(path.stat().st_size - 44 for path in (tmp_path / "material" / kind).rglob("*.wav"))
              for kind in ("clean", "noise")}
     assert sizes == {"clean": 240 * 32000, "noise": 180 * 32000}
+
+
+@pytest.mark.parametrize("hours", ["nan", "10,inf", "0", "-1", "ten"])
+def test_hours_that_are_none_are_one_line(hours, tmp_path):
+    words = ["corpus", "--hours", hours, "--docs", str(tmp_path), "--work", str(tmp_path / "w")]
+    made = CliRunner().invoke(command, words)
+    assert made.exit_code == 2 and f"--hours {hours}: give numbers, such as 10,50" in made.output
+    assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twin_nets import random_model
 
 from tinyse.bench.__main__ import command
-from tinyse.bench.dynamic import Point, between, groups_of, points_of
+from tinyse.bench.dynamic import Point, between, groups_of, points_of, write_dynamic
 from tinyse.core.errors import TinyseError
 from tinyse.export.pipeline import export_run
 from tinyse.families import load
@@ -62,7 +62,20 @@ def test_what_cannot_be_set_side_by_side_is_said(tmp_path: Path) -> None:
     for runs, line in (([tmp_path / "none"], "has no scores"), ([one, other], apart)):
         found = CliRunner().invoke(command, ["dynamic", *map(str, runs), "--page", page], catch_exceptions=True)
         assert found.exit_code != 0 and line in f"{found.output}{found.exception}"
-    (one / "scores" / "held-out-0" / "evaluation.json").write_text("{")
+    file = one / "scores" / "held-out-0" / "evaluation.json"
+    other = run_of(tmp_path / "third", {"held-out-0": 5.0})
+    value = json.loads(file.read_text())
+    for change, line in (({"provenance": {"audio_sha256": "b"}}, "held-out: scored on other sound than third"),
+                         ({"columns": ["pesq"], "clips": [{**clip, "values": {}} for clip in value["clips"]]},
+                          f"{file}: scores no model by si_sdr and pesq"),
+                         ({"systems": [NOISY]}, "scores no model by"), ({"clips": 3}, "no evaluation"),
+                         ({"clips": [{**clip, "parts": {"enhanced": [1, 0]}} for clip in value["clips"]]},
+                          "one: scores at exit 0 are of 2 parts, its export has 1")):
+        file.write_text(json.dumps(value | change))
+        with pytest.raises(TinyseError) as error:
+            write_dynamic([other, one], Path(page))
+        assert line in error.value.line() and not Path(page).exists()
+    file.write_text("{")
     found = CliRunner().invoke(command, ["dynamic", str(one), "--page", page])
     assert found.exit_code != 0 and not Path(page).exists()
 

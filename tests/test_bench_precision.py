@@ -74,6 +74,12 @@ def test_bad_runs_are_one_line(tmp_path: Path) -> None:
     whole, other = run(tmp_path / "8-bit", {}, [1.0, 2.0]), run(tmp_path / "other", {}, [1.0, 2.0, 3.0])
     with pytest.raises(TinyseError, match=r"held-out: runs scored on \[2, 3\] mixtures"):
         page([whole, other], ["held-out"], "ethos-u55-128")
+    same = run(tmp_path / "same", {}, [1.0, 2.0])
+    file = same / "scores" / "held-out" / "evaluation.json"
+    for change in ({"provenance": {"audio_sha256": "b"}}, {"columns": ["pesq"]}):
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+        with pytest.raises(TinyseError, match="held-out: same was scored on other sound or by other metrics than 8"):
+            page([whole, same], ["held-out"], "ethos-u55-128")
     for text in ("", "{", "{}", None):
         file = other / "scores" / "held-out" / "evaluation.json"
         file.unlink(missing_ok=True)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from tinyse.bench.__main__ import command
+from tinyse.bench.training import write_training
+from tinyse.core.errors import TinyseError
 from tinyse.measure.scores.result import NOISY, ClipScore, Evaluation
 from tinyse.train.recipe import load_recipe
 
@@ -40,5 +47,35 @@ def test_runs_that_were_scored_otherwise_are_named(tmp_path: Path) -> None:
     one, other = run_of(tmp_path / "one", 3.0), run_of(tmp_path / "other", 3.0, seed="2")
     (other / "mixtures").rename(other / "rooms")
     found = CliRunner().invoke(command, ["training", str(one), str(other), "--page", str(tmp_path / "page.md")])
-    assert found.exit_code == 1 and f"{other}: scored on rooms, {one} on mixtures" in f"{found.output}{found.exception}"
+    said = f"{other}: scored on rooms (si_sdr, stoi), {one} on mixtures (si_sdr, stoi)"
+    assert found.exit_code == 1 and said in f"{found.output}{found.exception}"
     assert not (tmp_path / "page.md").exists()
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda value: value["columns"].remove("stoi"), "scored on mixtures (si_sdr), "),
+    (lambda value: value.update(provenance={"audio_sha256": "b"}), "mixtures: scored on other sound than "),
+    (lambda value: value.clear(), "scored on nothing, ")])
+def test_runs_that_heard_or_scored_otherwise_are_named(tmp_path: Path, change: Callable[[dict[str, Any]], None],
+                                                       said: str) -> None:
+    one, other = run_of(tmp_path / "one", 3.0), run_of(tmp_path / "other", 3.0, seed="2")
+    file = other / "mixtures" / "evaluation.json"
+    value = json.loads(file.read_text())
+    change(value)
+    file.write_text(json.dumps(value))
+    with pytest.raises(TinyseError) as error:
+        write_training([one, other], tmp_path / "page.md")
+    assert f"{other}: {said}" in error.value.line() and not (tmp_path / "page.md").exists()
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TinyseError, match="no recipe"):
+        write_training([tmp_path], tmp_path / "page.md")
+
+
+def test_a_misspelt_name_trains_nothing() -> None:
+    script = Path(__file__).parents[1] / "scripts" / "ablations"
+    made = subprocess.run([script], env={**os.environ, "ONLY": "rumbel", "TINYSE": "false"}, text=True,
+                          capture_output=True, check=False)
+    assert made.returncode == 2 and made.stdout == ""
+    assert made.stderr.startswith("ONLY=rumbel: no such training (one or more of: as-it-is seed-2 ")

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tinyse.cli import COMMANDS, ENGINES, main
+from tinyse.cli import COMMANDS, ENGINES, Number, main
 from tinyse.engines import KINDS
 
 HEAVY = {"tensorflow", "tf_keras", "numpy", "scipy", "matplotlib", "soundfile", "rich", "yaml", "onnxruntime"}
@@ -32,6 +32,16 @@ def test_help_has_an_example_and_says_what_every_option_is(path: tuple[str, ...]
         assert "Example:" in (command.help or ""), path
     silent = [option.name for option in command.params if isinstance(option, click.Option) and not option.help]
     assert silent == []
+
+
+def test_no_range_takes_what_is_no_number() -> None:
+    ranges = [option.type for path in PATHS for option in command_at(path).params
+              if isinstance(option.type, click.FloatRange)]
+    assert len(ranges) > 5 and all(isinstance(each, Number) for each in ranges)
+    for given in ("nan", "inf"):
+        result = CliRunner().invoke(main, ["score-quality", "x.wav", "--every", given])
+        assert result.exit_code == 2
+        assert result.output.endswith(f"Error: Invalid value for '--every': {given} is not a finite number.\n")
 
 
 def test_help_imports_nothing_heavy() -> None:

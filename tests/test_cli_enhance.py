@@ -68,7 +68,7 @@ def test_a_pipe_carries_nothing_but_sound(model):
 
 
 @pytest.mark.parametrize("content, said", [
-    (None, "no such file (give a sound file, or - for standard input)"),
+    (None, "no such file (give the name of a sound file)"),
     (b"", "is empty (record it again)"),
     (b"not sound at all", "not a sound file: Format not recognised (WAV, FLAC, OGG, MP3 and AIFF are read)"),
 ])

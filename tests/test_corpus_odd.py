@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from tinyse.cli import main
 from tinyse.core.errors import CorpusError
+from tinyse.sound.corpus import importing
 from tinyse.sound.corpus.files import files_below, sound_files
 from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.splits import assign, disjoint
@@ -139,6 +140,28 @@ def test_doubles_are_left_out_and_counted(plain, tmp_path):
     assert (len(made.corpus.all), made.corpus.meta["doubles"], made.skipped) == (8, 3, ())
     result = run("import", plain, "--out", tmp_path / "out", "--strict")
     assert result.exit_code == 0 and "warning: 3 doubles left out\n" in result.output
+
+
+def test_what_a_corpus_holds_is_not_added_again_under_another_name(plain, tmp_path):
+    whole = import_corpus(plain, tmp_path / "out")
+    again = import_corpus(plain, tmp_path / "out", add=True, name="again")
+    assert (again.corpus.hash, len(again.doubles)) == (whole.corpus.hash, len(whole.corpus.all))
+    held_out = whole.corpus.clips("speech", "test")[0]
+    assert f"again/{held_out.id.partition('/')[2]}: the same speech as {held_out.id}" in again.doubles
+    save(plain / "clean/voice9/new.wav", tone(900))
+    more = import_corpus(plain / "clean", tmp_path / "out", "speech", add=True, name="more", ratios=(100, 0, 0)).corpus
+    assert [clip.id for clip in more.all if clip not in list(whole.corpus.all)] == ["more/speech/clean/voice9/new.wav"]
+    assert len(more.all) == len(whole.corpus.all) + 1
+
+
+def test_a_corpus_that_would_overlap_takes_no_ones_place(plain, tmp_path, monkeypatch):
+    whole = import_corpus(plain, tmp_path / "out").corpus
+    for who in range(4):
+        save(tmp_path / f"others/who{who}.wav", tone(200 + 20 * who))
+    monkeypatch.setattr(importing, "without_known", lambda pieces, before: (pieces, []))
+    with pytest.raises(CorpusError, match="are one recording"):
+        import_corpus(tmp_path / "others", tmp_path / "out", "speech", add=True, ratios=(100, 0, 0))
+    assert Corpus.open(tmp_path / "out").hash == whole.hash
 
 
 def test_disjoint_compares_recordings(tmp_path):

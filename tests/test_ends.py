@@ -259,6 +259,7 @@ def test_the_twin_has_the_same_running_mean(tf, twin):
 @pytest.mark.parametrize(("made", "message"), [
     (lambda: Feature(mean=1.0), "mean: magnitude has no running mean"),
     (lambda: Feature("log_power", mean=-1.0), "mean -1 s is outside"),
+    (lambda: Ends(feature=Feature("log_power", mean=1e-5)), "mean: 1e-05 s is less than two frames"),
     (lambda: Ends(feature=Feature("log_power", mean=1.0), result=Result("score"), layout="width", rows=4),
      "for sound and voice")])
 def test_running_means_that_cannot_be(made, message):

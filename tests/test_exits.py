@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def test_an_exit_costs_what_it_needs_on_every_engine(model: Path) -> None:
     (("--exit", "4"), "Error: exit 4: the network has 3 (1 to 3)"),
     (("--budget", "56kcycles"), "Error: --budget 56kcycles: the cheapest exit takes 0.06 M cycles a second "
                                 "(0.05625Mcycles or more)"),
+    (("--budget", ""), "Error: --budget : is no budget (so much a second of sound, such as 12Mmacs or 20Mcycles)"),
     (("--budget", "12"), "Error: --budget 12: is no budget (so much a second of sound, such as 12Mmacs or 20Mcycles)"),
     (("--exit", "1", "--budget", "9Mmacs"), "Error: --exit and --budget both say where to stop"),
 ])
@@ -96,6 +98,36 @@ def test_cycles_that_nobody_knows_are_one_line(model: Path, tmp_path: Path) -> N
     done = enhance(model, tmp_path / "out.wav", "--model", str(tmp_path), "--budget", "9Mcycles")
     assert done.stderr.splitlines()[-1] == (
         f"Error: {tmp_path}: has no cycles of its parts (an export for an NPU has; or a budget of MACs)")
+
+
+@pytest.mark.parametrize("costs", [3, {"parts": 3}, {"parts": ["a"] * 4}, {"parts": [1, 2]}])
+def test_damaged_cycles_are_one_line(model: Path, tmp_path: Path, costs: object) -> None:
+    shutil.copytree(model, tmp_path / "export")
+    manifest = json.loads((model / "manifest.json").read_text()) | {"cycles": costs}
+    (tmp_path / "export" / "manifest.json").write_text(json.dumps(manifest))
+    done = enhance(model, tmp_path / "out.wav", "--model", str(tmp_path / "export"), "--budget", "9Mcycles")
+    assert done.exit_code == 1 and done.stderr.splitlines()[-1].startswith(
+        f"Error: {tmp_path / 'export'}: has no cycles of its parts"), done.output
+
+
+def test_a_plan_that_does_not_fit_names_its_manifest(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "export")
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest["plan"]["results"].pop()
+    (tmp_path / "export" / "manifest.json").write_text(json.dumps(manifest))
+    done = enhance(model, tmp_path / "out.wav", "--model", str(tmp_path / "export"), "--engine", "tflm")
+    manifest_at = tmp_path / "export" / "manifest.json"
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: {manifest_at}: plan: a plan of 4 parts with 3 results (export the model again)")
+
+
+def test_magnitudes_prune_one_part_at_a_time(model: Path, tmp_path: Path) -> None:
+    whole, part = (CliRunner().invoke(main, ["prune-offline", str(file), "--sparsity", "0.5", "--out",
+                                             str(tmp_path / "out.tflite")])
+                   for file in (model, model / part_file(INT8, 1, 4)))
+    assert (whole.exit_code, whole.output) == (
+        1, f"Error: {model}: a network of 4 parts, and this prunes one (name a part's file)\n")
+    assert part.exit_code == 0, part.output
 
 
 def test_evaluate_scores_an_exit(model: Path, tmp_path: Path) -> None:

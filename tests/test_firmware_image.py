@@ -324,6 +324,16 @@ def test_export_writes_a_project(tmp_path):
     assert refused.exit_code == 2 and "--board says what a firmware project is for" in refused.stderr
 
 
+def test_what_cannot_run_is_said_before_anything_is_built(tmp_path):
+    wav, model = write_wav(tmp_path / "in.wav", sound(1000)), str(export("small", "cortex-m7") / "model_int8.tflite")
+    for source, more, line in ((tmp_path / "none.wav", (), "none.wav: no such file (give the name of a WAV file)"),
+                               (wav, ("--exit", "2"), f"{model}: exit 2: the network has 1 (1 to 1)")):
+        answer = CliRunner().invoke(main, ["firmware", "run", model, str(source), str(tmp_path / "out.wav"), "--board",
+                                           "mps2-an500", "--out", str(tmp_path / "build"), *more])
+        assert answer.exit_code == 1 and answer.output.endswith(f"{line}\n"), answer.output
+        assert not (tmp_path / "build" / "project").exists()
+
+
 def test_firmware_command_builds_and_runs(tmp_path):
     wav = write_wav(tmp_path / "in.wav", sound(1000))
     model = str(export("small", "ethos-u55-128") / "model_int8.tflite")

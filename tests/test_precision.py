@@ -355,8 +355,12 @@ def test_points_are_fine_tuned_with_their_bits(run: tuple[Path, Path], tmp_path:
 
 
 @pytest.mark.parametrize("words, said", [
-    (["nowhere"], "no such recipe"), (["nowhere", "--corpus", "corpus"], "no corpus")])
+    (["nowhere"], "Error: nowhere: holds no model.npz (a run's folder, as tinyse train leaves it)"),
+    (["nowhere", "--corpus", "corpus"], "nowhere: holds no model.npz"),
+    (["made"], "made/recipe.yaml: no such recipe"), (["made", "--corpus", "corpus"], "corpus: holds no corpus")])
 def test_what_is_missing_is_one_line(words: list[str], said: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "model.npz").write_bytes(b"")
     result = CliRunner().invoke(main, ["search", "precision", *words])
     assert result.exit_code == 1 and said in result.output and len(result.output.splitlines()) == 1

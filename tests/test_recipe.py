@@ -35,6 +35,8 @@ def test_overrides_change_one_key():
          "train: loss: 'mse' is not known (one of: compressed, si_sdr, mixed, levelled, cross_entropy)"),
         ("name: a\nprune: {sparsity: 1.5}", "prune: sparsity: 1.5 is out of range (0 to 0.999)"),
         ("name: a\nmixing: {snr_db: [9, -6]}", "mixing.snr_db: [9.0, -6.0] is not a range ([lowest, highest])"),
+        *((f"name: a\n{part}: {{begin: 0.9, end: 0.1}}", f"{part}: begin 0.9 is after end 0.1 (shares of the steps, "
+           "the first not above the second)") for part in ("prune", "cluster", "skip", "gates", "route")),
         ("name: a\nquantize: {enabled: 1}", "quantize: enabled: 1 is not true or false (give true or false)"),
         ("name: a\nnetwork: 3", "network: 3 is not a mapping (key: value lines)"),
         ("seed: 1", "missing key 'name' (every recipe has a name)"),

@@ -101,6 +101,14 @@ def test_what_is_damaged_is_a_note_and_the_others_are_there(tmp_path: Path) -> N
     assert page(found).curves is not None and page(found[:1]).curves is None
 
 
+@pytest.mark.parametrize("damage", [{"val_si_sdr_db": "x"}, {"sparsity": [1, 2]}, {"sparsity": {"a": "x"}}])
+def test_a_manifest_of_other_values_is_a_note(tmp_path: Path, damage: dict[str, object]) -> None:
+    load_recipe("quick").write(tmp_path)
+    write_json(tmp_path / "manifest.json", {"stage": "train", "val_noisy_si_sdr_db": 0.0, **damage})
+    result = CliRunner().invoke(main, ["runs", str(tmp_path)])
+    assert result.exit_code == 0 and f"{tmp_path / 'manifest.json'}: is no manifest" in result.output
+
+
 def test_a_means_last_model_counts_unless_one_is_called_int8(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     write_json(run / "a" / "evaluation.json", {

@@ -100,12 +100,14 @@ def with_nan() -> np.ndarray:
 
 
 @pytest.mark.parametrize("content, said", [
-    (None, "no such file (give a sound file, or - for standard input)"),
+    (None, "no such file (give the name of a sound file)"),
     (b"", "is empty (record it again)"),
     (b"not sound at all", "not a sound file: Format not recognised (WAV, FLAC, OGG, MP3 and AIFF are read)"),
     (np.zeros(0), "holds no samples (record it again)"),
     (np.zeros(32000), "is silent: there is nothing to score (is the microphone on?)"),
     (np.full(32000, 0.25), "is silent: there is nothing to score (is the microphone on?)"),
+    (noise(0.001), "is shorter than the 0.96 s that a score is of (give more of it)"),
+    (np.zeros(0x100), "is shorter than the 0.96 s that a score is of (give more of it)"),
     (noise(0.5), "is shorter than the 0.96 s that a score is of (give more of it)"),
     (noise(0.9599), "is shorter than the 0.96 s that a score is of (give more of it)"),
     (np.clip(9 * noise(2.0), -1, 1), "clipped: runs of samples at full scale: "),

@@ -470,7 +470,9 @@ def test_plots_and_page_are_self_contained_and_repeat(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "words"), [
     (None, "no sweep there"), ("{", "is no JSON"), ("[]", "no sweep of schema"),
     ('{"kind": "sweep", "schema": 9}', "schema"), ('{"kind": "sweep", "schema": 1}', "is no sweep"),
-    ('{"kind": "sweep", "schema": 1, "points": [{}]}', "is no sweep")])
+    ('{"kind": "sweep", "schema": 1, "points": [{}]}', "is no sweep"),
+    ('{"kind": "sweep", "schema": 1, "columns": [], "points": [{"kind": "dense", "notes": [], "values": "x"}]}',
+     "is no sweep")])
 def test_a_damaged_result_is_one_line(tmp_path: Path, text: str | None, words: str) -> None:
     if text is not None:
         (tmp_path / "sweep.json").write_text(text)

@@ -14,6 +14,7 @@ from tinyse.cli.draw import progress_bars
 from tinyse.core.errors import TinyseError
 
 PATH = click.Path(path_type=Path)
+MOST_HOURS = 100_000
 
 
 @click.group()
@@ -134,6 +135,8 @@ def corpus(hours: str, docs: Path, work: Path) -> None:
 
     try:
         sizes = [float(text) for text in hours.split(",")]
+        if not all(0 < size <= MOST_HOURS for size in sizes):  # nan is not, either
+            raise ValueError
     except ValueError:
         raise click.BadParameter(f"--hours {hours}: give numbers, such as 10,50") from None
     with progress_bars() as progress:

@@ -6,7 +6,6 @@ is what the plan itself chose.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,19 +72,15 @@ def points_of(run: Path, mixtures: Path | None = None) -> list[Point]:
         mixtures: a corpus, of whose test split come the mixtures on which channel gates are counted.
 
     Raises:
-        TinyseError: it is not exported, a score cannot be read, or it has channel gates and there are no ``mixtures``.
-            ModelError: its export is damaged.
+        TinyseError: it is not exported, a score cannot be read or is of other parts, or it has channel gates and there
+            are no ``mixtures``. ModelError: its export is damaged.
     """
     export, found = run / "export", dict[int, dict[str, Evaluation]]()
     for file in sorted(run.glob("scores/*/evaluation.json")):
         name = FOLDER.fullmatch(file.parent.name)
         if name is None:
             continue
-        try:
-            scores = Evaluation.from_dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TinyseError(f"{file}: is no evaluation: {error}", "remove it and score again") from error
-        found.setdefault(int(name[2]), {})[name[1]] = scores
+        found.setdefault(int(name[2]), {})[name[1]] = Evaluation.read(file, COLUMNS)
     if not found:
         raise TinyseError(f"{run}: has no scores/TABLE-EXIT/evaluation.json", "scripts/dynamic makes them")
     bundle = open_bundle(export)
@@ -103,6 +98,9 @@ def points_of(run: Path, mixtures: Path | None = None) -> list[Point]:
     for exit_at, tables in sorted(found.items()):
         evaluation = next(iter(tables.values()))
         rates = evaluation.part_rates(evaluation.systems[1]) or (1.0,) * len(parts)
+        if len(rates) != len(parts):
+            raise TinyseError(f"{run}: scores at exit {exit_at} are of {len(rates)} parts, its export has {len(parts)}",
+                              "remove its scores and score again")
 
         def mean(costs: Sequence[float], rates: Sequence[float] = rates) -> float:
             return math.fsum(cost * rate for cost, rate in zip(costs, rates, strict=True))
@@ -182,7 +180,7 @@ def write_dynamic(runs: Sequence[Path], page: Path, mixtures: Path | None = None
     """Write the section ``dynamic`` of a page and the plot beside it, ``PAGE-dynamic.png``; ``points_of`` reads runs.
 
     Raises:
-        TinyseError: no run was scored, or they were scored on different tables.
+        TinyseError: no run was scored, or they were scored on different tables or other mixtures.
     """
     points = [point for run in runs for point in points_of(run, mixtures)]
     if not points:
@@ -191,6 +189,10 @@ def write_dynamic(runs: Sequence[Path], page: Path, mixtures: Path | None = None
         if set(point.scores) != set(points[0].scores):
             raise TinyseError(f"{point.label}: scored on {', '.join(point.scores)}, {points[0].label} on "
                               f"{', '.join(points[0].scores)}", "score all on the same tables")
+        for at, scores in point.scores.items():
+            if scores.sound != points[0].scores[at].sound:
+                raise TinyseError(f"{point.label}: {at}: scored on other sound than {points[0].label}",
+                                  "score both anew, on one corpus, with one --seed and --count")
     picture = page.with_name(f"{page.stem}-dynamic.png")
     write_bytes(picture, plot_of(points))
     put_section(page, "dynamic", COMMAND, f"{text_of(points)}\n\n![Quality over MACs]({picture.name})")

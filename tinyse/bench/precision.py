@@ -6,7 +6,6 @@ clip by clip.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ COLUMNS = {"si_sdr": "SI-SDR", "pesq": "PESQ", "stoi": "STOI"} | {key: f"{label}
 
 @dataclass(frozen=True)
 class Tuned:
-    """A run: exact bytes, Vela's cycles a frame, and scores [clips] by table and column."""
+    """A run: exact bytes, Vela's cycles a frame, scores [clips] by table and column, the sound's SHA-256 by table."""
 
     name: str
     bits: float
@@ -40,6 +39,7 @@ class Tuned:
     packed: int
     cycles: int
     scores: dict[str, dict[str, NDArray[np.float64]]]
+    sounds: dict[str, str]
 
 
 def tuned(run: Path, tables: Sequence[str], target: str) -> Tuned:
@@ -51,19 +51,19 @@ def tuned(run: Path, tables: Sequence[str], target: str) -> Tuned:
     model = Model.load(run / "model.npz")
     if model.ranges is None:
         raise ModelError(f"{run}: a float model", "a run that trained quantization-aware")
-    plan, genes, scores = model.plan(), Genes.of(model.net), {}
+    plan, genes, scores, sounds = model.plan(), Genes.of(model.net), {}, {}
     for name in tables:
         file = run / "scores" / name / "evaluation.json"
-        try:
-            found = Evaluation.from_dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise TinyseError(f"{file}: {error}", "tinyse evaluate RUN/export --out RUN/scores/TABLE") from error
-        system = next(each for each in found.systems if each != NOISY)
+        found = Evaluation.read(file)
+        system = next((each for each in found.systems if each != NOISY), None)
+        if system is None:
+            raise TinyseError(f"{file}: scores no model", "tinyse evaluate RUN/export --out RUN/scores/TABLE")
+        sounds[name] = found.sound
         scores[name] = {column: np.array([clip.values[system].get(column, np.nan) for clip in found.clips])
                         for column in COLUMNS if column in found.columns}
     made = encoded(plan, load_target(target))
     bits = mean_bits(genes, tuple(model.net.bits_of(place) for place in genes.places))
-    return Tuned(run.name, bits, made.bytes, c_network(plan).flash, made.cycles, scores)
+    return Tuned(run.name, bits, made.bytes, c_network(plan).flash, made.cycles, scores, sounds)
 
 
 def page(runs: Sequence[Path], tables: Sequence[str], target: str) -> str:
@@ -83,6 +83,10 @@ def page(runs: Sequence[Path], tables: Sequence[str], target: str) -> str:
         count = {column.size for p in points for column in p.scores[name].values()}
         if len(count) != 1:
             raise TinyseError(f"{name}: runs scored on {sorted(count)} mixtures", "evaluate them alike")
+        for p in points:
+            if (p.sounds[name], p.scores[name].keys()) != (first.sounds[name], first.scores[name].keys()):
+                raise TinyseError(f"{name}: {p.name} was scored on other sound or by other metrics than {first.name}",
+                                  "evaluate them alike: one corpus, one --seed and --metrics")
         texts.append(f"{name}: {count.pop()} mixtures, streamed int8 output, {Source.MEASURED} (host); +- is half of "
                      "the 95 % interval of the mean difference, clip by clip:")
         header = [text for label in columns.values() for text in (label, f"- {first.name}")]

@@ -9,6 +9,7 @@ from tinyse.bench.document import put_section, table
 from tinyse.core.errors import TinyseError
 from tinyse.measure.report.runs import Trained, read_run
 from tinyse.measure.scores.metrics import LABELS
+from tinyse.measure.scores.result import Evaluation
 
 COMMAND = "python -m tinyse.bench training"
 DIGITS = {"si_sdr": 2, "pesq": 3, "stoi": 3}
@@ -21,6 +22,24 @@ def changed(run: Trained, base: Trained) -> dict[str, str]:
             if key not in UNTOLD and run.recipe.get(key) != base.recipe.get(key)}
 
 
+def _scored(run: Trained) -> str:
+    return ", ".join(f"{at} ({', '.join(column for column in DIGITS if column in run.scores[at])})"
+                     for at in sorted(run.scores))
+
+
+def _check_alike(run: Trained, base: Trained) -> None:
+    if not run.recipe:
+        raise TinyseError(f"{run.name}: no recipe: {run.notes[0] if run.notes else 'empty'}", "name folders of runs")
+    if not run.scores or _scored(run) != _scored(base):
+        raise TinyseError(f"{run.name}: scored on {_scored(run) or 'nothing'}, {base.name} on "
+                          f"{_scored(base) or 'nothing'}", "scripts/ablations scores all alike")
+    for at in run.scores:
+        heard, first = (Evaluation.read(each.folder / at / "evaluation.json").sound for each in (run, base))
+        if heard != first:
+            raise TinyseError(f"{run.name}: {at}: scored on other sound than {base.name}",
+                              "score both anew, on one corpus, with one --seed and --count")
+
+
 def text_of(runs: Sequence[Trained]) -> str:
     """Markdown: the first run and its other seeds as means and ranges, then every other run's differences from them.
 
@@ -29,9 +48,7 @@ def text_of(runs: Sequence[Trained]) -> str:
     """
     base = runs[0]
     for run in runs:
-        if not run.recipe or not run.scores or set(run.scores) != set(base.scores):
-            raise TinyseError(f"{run.name}: scored on {', '.join(run.scores) or 'nothing'}, {base.name} on "
-                              f"{', '.join(base.scores) or 'nothing'}", "scripts/ablations scores all alike")
+        _check_alike(run, base)
     seeds = [run for run in runs if not changed(run, base)]
     columns = [(at, column) for at in base.scores for column in DIGITS if column in base.scores[at]]
     held = {(at, column): [run.scores[at][column] for run in seeds] for at, column in columns}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import importlib
+import math
 import os
 import signal
 import sys
@@ -67,6 +68,17 @@ class LazyGroup(click.Group):
         """List the commands from their one-line summaries, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+
+class Number(click.FloatRange):
+    """A finite number in a range: no comparison finds ``nan`` outside of one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
 
 
 class Terminated(KeyboardInterrupt):

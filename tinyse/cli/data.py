@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyse.cli import Number
+
 if TYPE_CHECKING:
     from tinyse.sound.corpus.store import Corpus
 
@@ -139,7 +141,7 @@ def import_(source: Path | None, layout: str, rooms: Path | None, out: Path | No
 @click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=_floats, metavar="-6,0,6",
               help="dB: active-speech level over noise RMS.")
 @click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="Mixtures at each SNR.")
-@click.option("--seconds", default=4.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of each.")
+@click.option("--seconds", default=4.0, show_default=True, type=Number(0.1, 600), help="Of each.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
 @click.option("--bits", type=click.Choice(["16", "float"]), default="16", show_default=True, help="Of the WAV files.")
 @click.option("--out", type=PATH, required=True, help="Folder for noisy/, clean/ and mixtures.json.")

@@ -40,13 +40,13 @@ def command(source: str, target: str, model: str, kind: str | None, exit_at: int
     from tinyse.engines.enhance import PIPE, Pipe, enhance_file
     from tinyse.engines.exits import affordable, stop_at
 
-    if exit_at and budget:
+    if exit_at and budget is not None:
         raise click.UsageError("--exit and --budget both say where to stop")
     if source == PIPE and sys.stdin and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal; pipe raw PCM into it")
     streams = Pipe(sys.stdin.buffer if sys.stdin else None, sys.stdout.buffer if sys.stdout else None, pcm_rate)
     engine = load_engine(model, kind)
-    if budget:
+    if budget is not None:
         exit_at = affordable(engine, model, budget)
     if exit_at:
         stop_at(engine, exit_at)

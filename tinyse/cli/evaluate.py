@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from tinyse.cli import ENGINES
+from tinyse.cli import ENGINES, Number
 
 if TYPE_CHECKING:
     from tinyse.core.progress import Progress
@@ -39,7 +39,7 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=_floats, metavar="DB,...",
               help="Of the mixtures.")
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(1, 60), help="Of each.")
+@click.option("--seconds", default=5.0, show_default=True, type=Number(1, 60), help="Of each.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same mixtures.")
 @click.option("--condition", type=click.Choice(["mixtures", "rooms", "levels", "clean"]), default="mixtures",
               show_default=True, help="As they are, in simulated rooms, at -55 to -10 dB, or speech alone.")
@@ -68,6 +68,7 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
       tinyse evaluate models/tinylstm-dense --noisy vb/noisy_testset_wav --clean vb/clean_testset_wav --out scores
     """
     from tinyse.cli.draw import progress_bars
+    from tinyse.core.artifacts import check_writable
     from tinyse.measure.scores import render, scoring, systems
 
     if (noisy is None) != (clean is None):
@@ -80,6 +81,7 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
         raise click.UsageError(f"--snr is not for {condition}: levels are at 3 dB, clean speech has no noise")
     if voice_activity and (noisy is not None or condition != "mixtures" or split == "validation"):
         raise click.UsageError("--voice-activity is of mixtures of the test or train split")
+    check_writable(None if out is None else out / "evaluation.json")
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None

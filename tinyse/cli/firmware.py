@@ -80,9 +80,14 @@ def run(model: Path, source: Path, destination: Path | None, board: str, target:
       tinyse firmware run models/tinylstm-dense noisy.wav clean.wav --board mps2-an500
       tinyse firmware run models/quality noisy.wav
     """
+    from tinyse.core.artifacts import check_writable
+    from tinyse.core.errors import AudioError
     from tinyse.firmware import qemu
 
-    images = _images(model, board, target, out, None, destination is None)
+    if not source.is_file():  # before minutes of building
+        raise AudioError(f"{source}: no such file", "give the name of a WAV file")
+    check_writable(destination)
+    images = _images(model, board, target, out, None, destination is None, exit_at)
     built = images.backend(backend)
     done = qemu.run(built.elf, built.board, source, destination,
                     npu_models=images.compiled if backend == "npu" else (), exit_at=exit_at)
@@ -137,9 +142,9 @@ def _show_scores(source: Path, images: Images, done: Run) -> None:
 
 
 def _images(model: Path, board: str, target: str | None, out: Path | None, tflm: Path | None,
-            scores: bool | None = None) -> Images:
+            scores: bool | None = None, exit_at: int = 0) -> Images:
     from tinyse.cli.draw import progress_bars
     from tinyse.firmware.images import make_images
 
     with progress_bars() as progress:
-        return make_images(model, board, target, out, tflm, progress=progress, scores=scores)
+        return make_images(model, board, target, out, tflm, progress=progress, scores=scores, exit_at=exit_at)

@@ -28,11 +28,14 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
       tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
     """
     from tinyse.core.artifacts import write_bytes
+    from tinyse.core.errors import ModelError
     from tinyse.export.bundle import open_bundle
     from tinyse.export.writer import write
     from tinyse.graph.offline import prune_offline
 
     bundle = open_bundle(model)
+    if len(bundle.files) > 1:
+        raise ModelError(f"{model}: a network of {len(bundle.files)} parts, and this prunes one", "name a part's file")
     pruned = prune_offline(bundle.graph_plan().graphs[0], sparsity, structure, block, clusters, bundle.gate)
     write_bytes(out, write(pruned.graph))
     for name, share in pruned.zeros.items():

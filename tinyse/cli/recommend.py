@@ -6,15 +6,17 @@ from pathlib import Path
 
 import click
 
+from tinyse.cli import Number
+
 NOTHING_FITS = 3
 
 
 @click.command()
 @click.argument("sweep", type=click.Path(path_type=Path), metavar="SWEEP_DIR")
-@click.option("--budget-kb", type=click.FloatRange(0, min_open=True), metavar="KB",
+@click.option("--budget-kb", type=Number(0, min_open=True), metavar="KB",
               help="Most kB (1,000 bytes) of weights.")
-@click.option("--max-cycles", type=click.FloatRange(0, min_open=True), metavar="N", help="Most cycles a frame.")
-@click.option("--max-loss-db", type=click.FloatRange(0), metavar="DB",
+@click.option("--max-cycles", type=Number(0, min_open=True), metavar="N", help="Most cycles a frame.")
+@click.option("--max-loss-db", type=Number(0), metavar="DB",
               help="Most SDR lost against the dense float model, on validation.")
 @click.option("--size", type=click.Choice(["surviving", "bitmask", "encoded", "packed"]),
               help="What --budget-kb counts.  [default: encoded by Vela; without an NPU, bitmask]")

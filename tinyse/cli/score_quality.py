@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyse.cli import Number
 from tinyse.core.errors import TinyseError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ LINES = 20
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(path_type=Path), metavar="DIR",
               help="An export or a release of a network that scores.  [default: models/quality]")
-@click.option("--every", type=click.FloatRange(min=0.1), metavar="SECONDS",
+@click.option("--every", type=Number(min=0.1), metavar="SECONDS",
               help="Seconds between two lines of scores over time.  [default: 5, or a twentieth of the file]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file, with every score.")
 def command(files: tuple[Path, ...], model: Path | None, every: float | None, as_json: bool) -> None:

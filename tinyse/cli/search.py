@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from tinyse.cli import Number
+
 PATH = click.Path(path_type=Path)
 
 
@@ -33,7 +35,7 @@ def command() -> None:
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1),
               help="Of genomes and mixtures.")
 @click.option("--cycles", is_flag=True, help="Vela's cycles as an objective too.")
-@click.option("--max-loss", default=1.0, show_default=True, type=click.FloatRange(0), metavar="LOSS",
+@click.option("--max-loss", default=1.0, show_default=True, type=Number(0), metavar="LOSS",
               help="Genomes that lose more a mixture, dB of SI-SDR or % of voice, are no solution.")
 @click.option("--points", default=6, show_default=True, type=click.IntRange(1, 100), metavar="N",
               help="Points of the front to show.")
@@ -55,11 +57,14 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
       tinyse recommend searches/subband --max-loss-db 0.05 --budget-kb 25
     """
     from tinyse.cli.draw import progress_bars
+    from tinyse.core.errors import ModelError
     from tinyse.sound.corpus.store import corpus_dir
     from tinyse.studies.precision.search import OBJECTIVES, Settings
     from tinyse.studies.precision.study import Plan, lines, run_search
     from tinyse.train.recipe import load_recipe
 
+    if not (run / "model.npz").is_file():
+        raise ModelError(f"{run}: holds no model.npz", "a run's folder, as tinyse train leaves it")
     if corpus is None:
         part = load_recipe(run / "recipe.yaml").corpus
         corpus = Path(part.path or corpus_dir(part.tier))

@@ -57,6 +57,23 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise
 
 
+def check_writable(*paths: Path | str | None) -> None:
+    """Refuse now what could not be written when the work is done; None is passed over, nothing is made.
+
+    Raises:
+        TinyseError: the nearest folder that is there takes no file.
+    """
+    for path in paths:
+        if path is not None:
+            place = next(folder for folder in Path(path).absolute().parents if folder.exists())
+            try:
+                with tempfile.TemporaryFile(dir=place):
+                    pass
+            except OSError as error:
+                raise TinyseError(f"{path}: cannot be written: {error.strerror}",
+                                  "choose a folder you may write") from error
+
+
 @contextlib.contextmanager
 def writing(path: Path | str) -> Iterator[None]:
     """Name ``path`` where the system refuses a write within the block.

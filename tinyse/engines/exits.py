@@ -44,8 +44,10 @@ def exit_costs(engine: Engine, path: Path | str, unit: str) -> tuple[float, ...]
     plan = engine.plan
     folder = next((place for place in (Path(engine.label), Path(path)) if place.is_dir()), Path(engine.label).parent)
     if unit == "cycles":
-        known = (manifest_of(folder).get("cycles") or {}).get("parts")
-        if not known or len(known) != len(plan.parts):
+        costs = manifest_of(folder).get("cycles")
+        known = costs.get("parts") if isinstance(costs, dict) else None
+        if (not isinstance(known, list) or len(known) != len(plan.parts)
+                or not all(isinstance(cost, int | float) for cost in known)):
             raise ModelError(f"{folder}: has no cycles of its parts", "an export for an NPU has; or a budget of MACs")
     else:
         whole = all(isinstance(part, Graph) for part in plan.parts)

@@ -173,10 +173,10 @@ def score_file(path: Path | str, scorer: Scorer) -> Quality:
         scores = score_signal(counted(reader.blocks()), scorer)
         notes = tuple(reader.notes)
     seconds = heard / scorer.ends.framing.rate
+    _check_length(scores, scorer, str(path))
     if level.db is None or level.db < SILENT_DB:
         raise AudioError(f"{path}: is silent: there is nothing to score", "is the microphone on?")
     if clipped := [note for note in notes if note.startswith("clipped")]:
         raise AudioError(f"{path}: {clipped[0]}: the network has never heard clipping", "record it lower")
-    _check_length(scores, scorer, str(path))
     note = level.note()
     return Quality(seconds, scores, scorer.period, scorer.seconds, (*notes, *([note] if note else [])))

@@ -123,7 +123,9 @@ def open_bundle(path: Path | str, compiled: bool = False) -> Bundle:
     ports = tuple(ends_of(each, str(file)) for each, file in zip(data, files, strict=True))
     try:
         plan = _plan(ports, listed, ends)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ModelError) as error:
+        if not listed:
+            raise
         raise ModelError(f"{folder / MANIFEST}: plan: {error}", "export the model again") from error
     return Bundle(tuple(files), data, plan, ends)
 

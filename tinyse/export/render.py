@@ -7,16 +7,15 @@ from tinyse.export.pipeline import Export
 
 def summary(made: Export) -> str:
     """Counts, bytes and cycles, each with what produced it."""
-    memory = made.memory
+    memory, several = made.memory, "part_1_" in " ".join(made.files)  # a frame need not run all of them
     rows = [
         ("target", made.target, ""),
         ("quantization", made.quantization, ""),
         ("parameters", f"{made.parameters:,}", "exact"),
-        ("MACs per frame", f"{made.macs_per_frame:,}", "exact"),
+        ("MACs, all parts" if several else "MACs per frame", f"{made.macs_per_frame:,}", "exact"),
         ("zero weights", f"{made.zeros:,} of {made.weights:,}", "exact"),
         ("int8 .tflite", f"{memory.int8_bytes:,} B", "exact"),
     ]
-    several = "part_1_" in " ".join(made.files)  # a frame need not run all of them
     if made.cycles is not None:
         rows += [
             ("compiled .tflite", f"{memory.model_bytes:,} B", "exact"),

@@ -47,7 +47,7 @@ class Images:
 
 def make_images(model: Path | str, board: str = "corstone300", target: str | None = None, folder: Path | None = None,
                 tflm_dir: Path | None = None, kernels: str = "auto", progress: Progress = silent,
-                scores: bool | None = None) -> Images:
+                scores: bool | None = None, exit_at: int = 0) -> Images:
     """Export ``model``, write a project, and build every image that the board can run.
 
     Args:
@@ -57,10 +57,10 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
         folder: for the export and the project; default: ``build/firmware/MODEL-BOARD``.
         tflm_dir: the user's TFLM tree; None builds no image with TFLM.
         kernels, progress: as ``build``, ``export_run``.
-        scores: whether the network must give scores, or must not; None takes both.
+        scores: whether the network must give scores, or must not; None takes both. exit_at: that it must have.
 
     Raises:
-        ExportError: it gives scores and must not, or the other way round. Whatever ``export_run``,
+        ExportError: it gives scores and must not, or the other way round, or lacks that exit. Whatever ``export_run``,
             ``write_project`` and ``build`` raise.
     """
     from tinyse.export.pipeline import export_run
@@ -73,8 +73,11 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
     chosen = load_target(target or DEFAULT_TARGETS.get(board, "cortex-m7"))
     folder = folder or FOLDER / f"{Path(model).absolute().name}-{board}"
     exported = export_run(model, chosen, folder / "export", progress)
-    if scores is not None and scores != open_bundle(exported.folder).ends.result.scores:
+    bundle = open_bundle(exported.folder)
+    if scores is not None and scores != bundle.ends.result.scores:
         _refuse(model, scores)
+    if exit_at > (exits := len(bundle.plan.exits)):
+        raise ExportError(f"{model}: exit {exit_at}: the network has {exits}", f"1 to {exits}")
     project = write_project(exported.folder, folder / "project", board, progress, chosen)
     backends = [Backend.CPU] + ([Backend.NPU] if chosen.has_npu else [])
     if tflm_dir is not None:

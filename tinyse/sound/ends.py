@@ -118,6 +118,9 @@ class Ends:
         """Check what the parts cannot check alone."""
         self.bands.check(self.framing)
         kinds = f"{self.feature.kind} to {self.result.kind}"
+        if 0 < self.feature.mean < 2 * self.framing.period:
+            raise RecipeError(f"mean: {self.feature.mean:g} s is less than two frames: features above it are next to "
+                              "nothing", f"{2 * self.framing.period:g} to 60 s, or 0 for none")
         if self.layout not in ("channels", "width", "rows"):
             raise RecipeError(f"layout: {self.layout!r} is not known", "channels, width or rows")
         if self.layout == "rows" and not (self.feature.kind == "samples" and not self.synthesizes):

@@ -100,7 +100,7 @@ class Sound:
         try:
             stream = path.open("rb")
         except FileNotFoundError:
-            raise AudioError("no such file", "give a sound file, or - for standard input") from None
+            raise AudioError("no such file", "give the name of a sound file") from None
         except OSError as error:
             raise AudioError(str(error.strerror), "check its permissions") from error
         self._owned.append(stream)

@@ -133,7 +133,7 @@ def release_quality(run: Path, name: str, corpus_dir: Path, models: Path, target
             key: {"parameters": one.parameters, "values": one.values} for key, one in sizes.items()}})
         trained = manifest_of(run, needed=True)
         write_text(folder / "README.md", predictor_card(name, recipe, trained, exported, found, sizes))
-        described = {key: manifest_of(exported.folder)[key] for key in ("plan", "ends")}
+        described = {key: manifest_of(exported.folder)[key] for key in ("plan", "ends", "cycles")}
         write_manifest(folder, "release", {path.name: path for path in sorted(folder.iterdir())}, {
             **described, "name": name, "target": target, "start": None, "model": sha256(run / "model.npz"),
             "float": sha256(run / "float.npz")})

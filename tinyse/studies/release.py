@@ -93,7 +93,7 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
         write_json(folder / "parity.json", asdict(parity))
         write_text(folder / "README.md", card(name, run, int8, evaluation, costs, parity, recipe.train.start))
         files = {path.name: path for path in sorted(folder.iterdir())}
-        described = {key: manifest_of(exported.folder)[key] for key in ("plan", "ends")}
+        described = {key: manifest_of(exported.folder)[key] for key in ("plan", "ends", "cycles")}
         write_manifest(folder, "release", files, {**described, "name": name, "target": target,
                                                   "start": recipe.train.start,
                                                   "model": sha256(run / "model.npz"),

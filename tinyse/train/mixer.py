@@ -108,7 +108,8 @@ class Mixer:
         for name in shares:
             if not any(clips.which("package", name).any() for clips in (speech, noise)):
                 raise CorpusError(f"mixing.shares: {name!r} has neither speech nor noise in train",
-                                  f"packages: {', '.join(sorted({*speech.texts('package'), *noise.texts('package')}))}")
+                                  "mixing.shares: [] draws from all of "
+                                  f"{', '.join(sorted({*speech.texts('package'), *noise.texts('package')}))}")
         self._bank = self._make_bank(progress) if part.generated > 0 else []
 
     def _make_bank(self, progress: Progress) -> list[NDArray[np.float16]]:

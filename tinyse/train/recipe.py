@@ -233,6 +233,11 @@ def recipe_of(values: Any, where: str) -> Recipe:
                           "train.start: the dense run that teaches, or train.distill: 0")
     if not any(recipe.train.exits):
         raise RecipeError(f"{where}: train.exits: {list(recipe.train.exits)} is no loss", "a weight above 0")
+    for key in ("prune", "cluster", "skip", "gates", "route"):
+        part = getattr(recipe, key)
+        if part.begin > part.end:
+            raise RecipeError(f"{where}: {key}: begin {part.begin:g} is after end {part.end:g}",
+                              "shares of the steps, the first not above the second")
     prune = recipe.prune
     if len(prune.block) != 2:
         raise RecipeError(f"{where}: prune.block: {list(prune.block)} is not a block", "[inputs, outputs]")

@@ -134,6 +134,12 @@ def read_run(folder: Path) -> Trained:
         "cycles": _inner(value, "cycles", "total") or _inner(profiles.get(path.parent, {}), "npu", "cycles")}
         for path, value in _jsons(folder, "manifest.json", notes) if value.get("stage") in ("export", "release")}
     own = next((value for path, value in _jsons(folder, "manifest.json", []) if path.parent == folder), {})
+    zeros = own.get("sparsity") or {}
+    numbers = [own.get(key) for key in ("val_si_sdr_db", "val_noisy_si_sdr_db")]
+    if not isinstance(zeros, dict) or not all(
+            value is None or isinstance(value, int | float) for value in (*numbers, *zeros.values())):
+        own = {}
+        notes.append(f"{folder / 'manifest.json'}: is no manifest")
     return Trained(str(folder), folder, recipe, own, log, {k: v for k, v in scores.items() if v}, exports, tuple(notes))
 
 

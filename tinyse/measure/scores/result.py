@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tinyse.core.errors import TinyseError
@@ -171,6 +173,28 @@ class Evaluation:
             },
             "clips": [asdict(clip) for clip in self.clips],
         }
+
+    @property
+    def sound(self) -> str:
+        """SHA-256 of the samples that were scored; empty where nobody noted it."""
+        return str(self.provenance.get("audio_sha256", ""))
+
+    @staticmethod
+    def read(file: Path, needed: Iterable[str] = ()) -> Evaluation:
+        """What an evaluation.json holds; ``needed``: columns that must have means, of a model and of the noisy input.
+
+        Raises:
+            TinyseError: it cannot be read, is no evaluation, or lacks one of ``needed``.
+        """
+        try:
+            found = Evaluation.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TinyseError) as error:
+            raise TinyseError(f"{file}: no evaluation: {error}", "score it again: tinyse evaluate") from error
+        alone = NOISY not in found.systems or len(found.systems) < 2
+        if lacking := [column for column in needed if alone or found.mean(NOISY, column) is None]:
+            raise TinyseError(f"{file}: scores no model by {' and '.join(lacking)}",
+                              "score it again, with these among --metrics")
+        return found
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Evaluation:

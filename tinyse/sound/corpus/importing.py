@@ -22,12 +22,12 @@ from tinyse.core.artifacts import write_text
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import Progress, Step, printable, silent
 from tinyse.core.workers import AHEAD, Workers
-from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, table_of
+from tinyse.sound.corpus.clips import COLUMNS, NUMBERS, Clips, table_of
 from tinyse.sound.corpus.job import Job
 from tinyse.sound.corpus.layouts import Patterns, find_jobs, passed_over
 from tinyse.sound.corpus.ledger import Ledger
 from tinyse.sound.corpus.reading import CHANGED, key_of, read_batch, read_steadily
-from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, disjoint, notes, untrainable
+from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, disjoint, notes, untrainable, without_known
 from tinyse.sound.corpus.store import KINDS, MANIFEST, ROOM, SPLITS, Corpus, commit
 
 RATIOS = (0.8, 0.1, 0.1)
@@ -113,15 +113,18 @@ def import_corpus(source: Path | str | None, folder: Path | str, layout: str = "
         _check(gathered, jobs, before, passed, strict, f"{source or rooms}", layout)
         if not add:
             _refuse_loss(folder, gathered.pieces)
+        if before is not None:
+            gathered.pieces, known = without_known(gathered.pieces, before.all)
+            gathered.doubles += known
         del jobs, keys  # of a million files, half a gigabyte
         table, dealt = _catalogue(gathered.pieces, ledger, before, package, seed, ratios, bool(noise_source))
         meta: dict[str, Any] = {"tier": f"import-{layout}", "seed": seed, "ratios": list(ratios),
                                 "skipped": len(gathered.skipped), "doubles": len(gathered.doubles)}
         if before is not None:
             meta = {**before.meta, "added": [*before.meta.get("added", ()), {**meta, "package": package}]}
+        disjoint(Clips(table))
         corpus = commit(folder, table, meta)
         ledger.only(set(corpus.all.names("file")))
-    disjoint(corpus)
     _write_skipped(folder, gathered.skipped)
     return Imported(corpus, read, tuple(gathered.skipped), tuple(gathered.doubles), passed,
                     (*notes(corpus, ratios), *dealt, *gathered.remarks), untrainable(corpus, ratios))

@@ -126,14 +126,26 @@ def untrainable(corpus: Corpus, ratios: Sequence[float]) -> str:
     return f"cannot be trained on: {', '.join(lacks)}: {'; '.join(dict.fromkeys(helps))}" if lacks else ""
 
 
-def disjoint(corpus: Corpus) -> None:
+def without_known(pieces: Sequence[Piece], before: Clips) -> tuple[list[Piece], list[str]]:
+    """The pieces that an earlier corpus does not hold under another name, and one line for each that it does."""
+    ids, sounds = {piece.id for piece in pieces}, {(piece.kind, piece.sha256.hex()) for piece in pieces}
+    known = {(kind, sound): name for name, kind, sound in zip(
+        before.texts("id"), before.texts("kind"), before.texts("sha256"), strict=True)
+        if (kind, sound) in sounds and name not in ids}
+    left = [piece for piece in pieces if (piece.kind, piece.sha256.hex()) not in known]
+    return left, [f"{piece.id}: the same {piece.kind} as {name}" for piece in pieces
+                  if (name := known.get((piece.kind, piece.sha256.hex())))]
+
+
+def disjoint(corpus: Corpus | Clips) -> None:
     """Check that no speaker, no noise source and no recording is in two splits.
 
     Raises:
         CorpusError: one is; the message names it.
     """
+    every = corpus if isinstance(corpus, Clips) else corpus.all
     for kind, what in WHAT.items():
-        clips = corpus.all.where(corpus.all.which("kind", kind))
+        clips = every.where(every.which("kind", kind))
         splits, names = clips.codes("split"), clips.names("split")
         sources = clips.codes("source")
         found = np.unique(np.stack([sources, splits]), axis=1)

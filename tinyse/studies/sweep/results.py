@@ -173,7 +173,8 @@ def read_result(folder: Path | str) -> SweepResult:
     if not isinstance(values, dict) or values.get("kind") != "sweep" or values.get("schema") != SCHEMA:
         raise TinyseError(f"{path}: is no sweep of schema {SCHEMA}", "run the same sweep again")
     try:
-        points = tuple(PointResult(**{**each, "kind": Kind(each["kind"]), "notes": tuple(each["notes"])})
+        points = tuple(PointResult(**{**each, "kind": Kind(each["kind"]), "notes": tuple(each["notes"]),
+                                      "values": dict(each["values"])})
                        for each in values["points"])
         columns = tuple(Column(**each) for each in values["columns"])
         return SweepResult(values["name"], values["target"], values["settings"], columns, values["reference"], points,
