@@ -41,6 +41,7 @@ def test_overrides_change_one_key():
         ("name: a\nnetwork: 3", "network: 3 is not a mapping (key: value lines)"),
         ("seed: 1", "missing key 'name' (every recipe has a name)"),
         ("[1, 2]", "list instead of a mapping (key: value lines)"),
+        ("train: {float_steps: 3}\ntrain: {float_steps: 4}", "not YAML: train stands twice (key: value lines)"),
         ("a: {b", "not YAML: while parsing a flow mapping (key: value lines)"),
     ],
 )

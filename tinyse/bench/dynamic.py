@@ -27,8 +27,8 @@ COLUMNS = ("si_sdr", "pesq")
 COMMAND = "python -m tinyse.bench dynamic"
 ROUTER, STATIC, GATED = ", its router", "static", "channel gates"
 FOLDER = re.compile(r"(.+)-(\d+)")
-MIXTURES, LENGTH, SEED = 4, 4.0, 2026
-"""On which open channels are counted: how many an SNR, their seconds, the seed of ``tinyse evaluate``."""
+MIXTURES, LENGTH = 4, 4.0
+"""On which open channels are counted: how many an SNR, of the seed that the scores have, and their seconds."""
 GATES = (" Of channel gates, MACs are **measured** (integer reference): those of open channels, gates counted, over "
          f"{MIXTURES} mixtures of {LENGTH:g} s at each SNR of the first table; Vela's cycles are of all channels.")
 COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -90,8 +90,9 @@ def points_of(run: Path, mixtures: Path | None = None) -> list[Point]:
     if gated:
         if mixtures is None:
             raise TinyseError(f"{run}: what its channel gates save is not known", "--mixtures CORPUS counts it")
-        snrs = next(iter(next(iter(found.values())).values())).snrs or (0.0,)
-        pairs = corpus_pairs(mixtures, "test", snrs, MIXTURES, LENGTH, SEED)
+        scored = next(iter(next(iter(found.values())).values()))
+        seed = int(scored.provenance.get("seed", 0))
+        pairs = corpus_pairs(mixtures, "test", scored.snrs or (0.0,), MIXTURES, LENGTH, seed)
         parts = [mean_macs(engine, (pair.noisy for pair in pairs))]
     known = (manifest_of(export, needed=True).get("cycles") or {}).get("parts")
     points = []

@@ -118,6 +118,16 @@ def build(kind: type, values: Any, where: str) -> Any:
         raise RecipeError(f"{where}: {error}", error.hint) from error
 
 
+class _OnceEach(yaml.SafeLoader):
+    """A safe loader to which a key that stands twice is an error, as YAML 1.2 (section 3.2.1.1) has it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(f"{twice[0]} stands twice", None, "", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(source: str | Path, built_in: Path, what: str) -> tuple[Path, Any]:
     """The values of a YAML file, or of one in ``built_in`` by its name, and where it is.
 
@@ -131,7 +141,7 @@ def read_yaml(source: str | Path, built_in: Path, what: str) -> tuple[Path, Any]
         names = ", ".join(sorted(item.stem for item in built_in.glob("*.yaml")))
         raise RecipeError(f"{source}: no such {what}", f"a YAML file, or a built-in name: {names}")
     try:
-        return path, yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path, yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
 
