@@ -148,3 +148,10 @@ def test_what_is_no_target_is_one_line(tmp_path, content):
 def test_missing_file(tmp_path):
     with pytest.raises(RecipeError, match="cannot be read"):
         load_target(tmp_path / "none.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: a\nname: b\n")
+    with pytest.raises(RecipeError, match="is no YAML: name stands twice"):
+        load_target(path)

@@ -128,6 +128,15 @@ class _OnceEach(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def load_yaml(text: str) -> Any:
+    """The values of YAML text.
+
+    Raises:
+        yaml.YAMLError: it is none, or a key stands twice.
+    """
+    return yaml.load(text, _OnceEach)
+
+
 def read_yaml(source: str | Path, built_in: Path, what: str) -> tuple[Path, Any]:
     """The values of a YAML file, or of one in ``built_in`` by its name, and where it is.
 
@@ -141,7 +150,7 @@ def read_yaml(source: str | Path, built_in: Path, what: str) -> tuple[Path, Any]
         names = ", ".join(sorted(item.stem for item in built_in.glob("*.yaml")))
         raise RecipeError(f"{source}: no such {what}", f"a YAML file, or a built-in name: {names}")
     try:
-        return path, yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
+        return path, load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}", "key: value lines") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyse.core.errors import RecipeError
+from tinyse.core.sections import load_yaml
 from tinyse.export.targets.parsing import parse_target
 from tinyse.export.targets.schema import Holds, Memory, MemoryKind, Npu, Target, Timing
 
@@ -41,7 +42,7 @@ def load_target(name_or_path: str | Path) -> Target:
         raise RecipeError(f"target {text!r} is not known",
                           f"one of {', '.join(target_names())}, or the path of a .yaml file")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}",
                           "name an existing target file") from error

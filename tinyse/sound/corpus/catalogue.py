@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.errors import CorpusError
+from tinyse.core.sections import load_yaml
 from tinyse.sound.corpus.store import KINDS, SPLITS
 
 READERS = ("file", "g722", "zip", "cat", "gresource")
@@ -113,7 +114,7 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
 
     text = path.read_text() if path else resources.files("tinyse.sound.corpus").joinpath("packages.yaml").read_text()
     try:
-        document = yaml.safe_load(text)
+        document = load_yaml(text)
         packages = tuple(_package(item) for item in document["packages"])
         languages = {split: tuple(names) for split, names in document.get("languages", {}).items()}
         never = _pattern(document.get("never_noise"))
