@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twin_nets import random_model
 
 from tinyse.bench.__main__ import command
-from tinyse.bench.dynamic import Point, between, groups_of, points_of, write_dynamic
+from tinyse.bench.dynamic import Point, between, groups_of, points_of, text_of, write_dynamic
 from tinyse.core.errors import TinyseError
 from tinyse.export.pipeline import export_run
 from tinyse.families import load
@@ -82,7 +82,8 @@ def test_what_cannot_be_set_side_by_side_is_said(tmp_path: Path) -> None:
 
 @given(st.floats(-5, 15), st.floats(-5, 15), st.floats(0, 1))
 def test_a_line_goes_through_its_points(low: float, high: float, at: float) -> None:
-    line = [Point("x", n, macs, None, {"t": scored(value)}) for n, macs, value in ((1, 100.0, low), (2, 300.0, high))]
+    line = [Point("x", n, {"t": macs}, None, {"t": scored(value)})
+            for n, macs, value in ((1, 100.0, low), (2, 300.0, high))]
     value = between(line, 100.0 + 200.0 * at, "t", "si_sdr")
     assert value == pytest.approx(low + (high - low) * at, abs=1e-9)
     assert between(line, 99.0, "t", "si_sdr") is None and between([], 1.0, "t", "si_sdr") is None
@@ -100,10 +101,20 @@ def test_channel_gates_count_what_is_open(tmp_path: Path) -> None:
     assert error.value.hint == "--mixtures CORPUS counts it"
     synthetic_corpus(tmp_path / "corpus")
     point, = points_of(run, tmp_path / "corpus")
-    assert point.gated and net.macs() - 3 * 24 * (3 + 12) <= point.macs < net.macs()
-    assert list(groups_of([point, Point("x", 0, 9.0, None, point.scores)])) == ["channel gates", "static"]
+    assert point.gated and net.macs() - 3 * 24 * (3 + 12) <= point.macs["held-out"] < net.macs()
+    assert list(groups_of([point, Point("x", 0, {"held-out": 9.0}, None, point.scores)])) == ["channel gates", "static"]
+
+
+def test_a_router_stands_at_each_table_s_own_macs() -> None:
+    tables = {"held-out": scored(5.0), "unseen": scored(4.0)}
+    points = [Point("x", 1, dict.fromkeys(tables, 100.0), None, {at: scored(3.0) for at in tables}),
+              Point("x", 2, dict.fromkeys(tables, 300.0), None, {at: scored(7.0) for at in tables}),
+              Point("x", 0, {"held-out": 200.0, "unseen": 150.0}, None, tables)]
+    text = text_of(points)
+    assert "| x | 200 / 150 | - |" in text and "| x, exit 1 | 100 | - |" in text
+    assert "held-out +0.00 dB (SI-SDR)" in text and "unseen +0.00 dB (SI-SDR)" in text
 
 
 def test_a_run_without_exits_runs_whole(tmp_path: Path) -> None:
     point, = points_of(run_of(tmp_path / "one", {"held-out-0": 5.0}))
-    assert (point.label, point.exit, point.macs) == ("one", 0, 137_728)
+    assert (point.label, point.exit, point.macs) == ("one", 0, {"held-out": 137_728})

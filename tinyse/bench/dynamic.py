@@ -40,15 +40,15 @@ class Point:
 
     Attributes:
         run, exit: which; exit 0 is the plan's own choice.
-        macs: of a mean frame: exact for each part, times its measured rate; of channel gates, as measured.
-        cycles: the same of Vela's estimates; None without an NPU.
+        macs: of a mean frame, by table: exact for each part, times its measured rate; of channel gates, as measured.
+        cycles: the same of Vela's estimates, on the first table; None without an NPU.
         scores: by table, each evaluation.
         gated: whether channels open and close.
     """
 
     run: str
     exit: int
-    macs: float
+    macs: Mapping[str, float]
     cycles: float | None
     scores: Mapping[str, Evaluation]
     gated: bool = False
@@ -97,22 +97,22 @@ def points_of(run: Path, mixtures: Path | None = None) -> list[Point]:
     known = (manifest_of(export, needed=True).get("cycles") or {}).get("parts")
     points = []
     for exit_at, tables in sorted(found.items()):
-        evaluation = next(iter(tables.values()))
-        rates = evaluation.part_rates(evaluation.systems[1]) or (1.0,) * len(parts)
-        if len(rates) != len(parts):
-            raise TinyseError(f"{run}: scores at exit {exit_at} are of {len(rates)} parts, its export has {len(parts)}",
+        rates = {at: scores.part_rates(scores.systems[1]) or (1.0,) * len(parts) for at, scores in tables.items()}
+        if other := [len(each) for each in rates.values() if len(each) != len(parts)]:
+            raise TinyseError(f"{run}: scores at exit {exit_at} are of {other[0]} parts, its export has {len(parts)}",
                               "remove its scores and score again")
-
-        def mean(costs: Sequence[float], rates: Sequence[float] = rates) -> float:
-            return math.fsum(cost * rate for cost, rate in zip(costs, rates, strict=True))
-
-        points.append(Point(run.name, exit_at, mean(parts), mean(known) if known else None, tables, gated))
+        points.append(Point(run.name, exit_at, {at: _mean(parts, each) for at, each in rates.items()},
+                            _mean(known, next(iter(rates.values()))) if known else None, tables, gated))
     return points
 
 
+def _mean(costs: Sequence[float], rates: Sequence[float]) -> float:
+    return math.fsum(cost * rate for cost, rate in zip(costs, rates, strict=True))
+
+
 def between(points: Iterable[Point], macs: float, at: str, column: str) -> float | None:
-    """The straight line through points at ``macs``; None outside of them."""
-    line = sorted((point.macs, point.mean(at, column)) for point in points)
+    """The straight line through points at ``macs``, both of a table; None outside of them."""
+    line = sorted((point.macs[at], point.mean(at, column)) for point in points)
     for (low, below), (high, above) in zip(line, line[1:], strict=False):
         if low <= macs <= high and high > low:
             return below + (above - below) * (macs - low) / (high - low)
@@ -137,19 +137,22 @@ def text_of(points: Sequence[Point]) -> str:
     digits = {"si_sdr": 2, "pesq": 3}
     noisy = ["noisy", "", ""] + [f"{points[0].scores[at].mean(NOISY, column):.{digits[column]}f}"
                                  for at in tables for column in COLUMNS]
-    rows = [noisy] + [[point.label, f"{point.macs:,.0f}", "-" if point.cycles is None else f"{point.cycles:,.0f}",
-                       *(f"{point.mean(at, column):.{digits[column]}f}" for at in tables for column in COLUMNS)]
-                      for point in sorted(points, key=lambda point: (point.run, point.exit or 99))]
+    rows = [noisy]
+    for point in sorted(points, key=lambda point: (point.run, point.exit or 99)):
+        macs = " / ".join(dict.fromkeys(f"{point.macs[at]:,.0f}" for at in tables))
+        rows.append([point.label, macs, "-" if point.cycles is None else f"{point.cycles:,.0f}",
+                     *(f"{point.mean(at, column):.{digits[column]}f}" for at in tables for column in COLUMNS)])
     count = len(points[0].scores[tables[0]].clips)
     lines = [f"Means over {count} mixtures a table, **measured** (host) on the streamed int8 files; MACs **exact**, "
-             "cycles **estimated** (Vela), each times the measured rates of the parts."
+             "cycles **estimated** (Vela), each times the measured rates of the parts: "
+             "MACs table by table where those differ, cycles on the first."
              + (GATES if any(point.gated for point in points) else ""), "", table(head, rows), ""]
     groups = groups_of(points)
     for name, point in [(name, point) for name, group in groups.items() for point in group
                         if name == GATED or name.endswith(ROUTER)]:
         own = [] if point.gated else [("its own fixed exits", groups[point.run])]
         for kind, line in (*own, ("static networks", groups.get(STATIC, []))):
-            beside = [(at, column, between(line, point.macs, at, column)) for at in tables for column in COLUMNS]
+            beside = [(at, column, between(line, point.macs[at], at, column)) for at in tables for column in COLUMNS]
             said = [f"{at} {point.mean(at, column) - value:+.{digits[column]}f} {UNITS[column]}".strip()
                     + f" ({LABELS[column]})" for at, column, value in beside if value is not None]
             lines.append(f"* {point.run if point.gated else name} against the line through {kind}, at the same MACs: "
@@ -165,7 +168,7 @@ def plot_of(points: Sequence[Point]) -> bytes:
     for index, (at, column) in enumerate(panels):
         axes = figure.add_subplot(len(COLUMNS), len(tables), index + 1)
         for color, (name, group) in zip(COLORS * len(points), groups_of(points).items(), strict=False):
-            line = sorted((point.macs / 1e3, point.mean(at, column)) for point in group)
+            line = sorted((point.macs[at] / 1e3, point.mean(at, column)) for point in group)
             axes.plot([x for x, _ in line], [y for _, y in line], "*-" if name.endswith(ROUTER) else "o-", color=color,
                       label=name, markersize=9 if name.endswith(ROUTER) else 5)
         axes.set_title(at, fontsize=9)
