@@ -46,7 +46,7 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
 def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress, resume: bool,
               whole: bool | None) -> Run:
     from tinyse.sound.corpus.store import Corpus
-    from tinyse.train.lanes import sees_gpu, use_lanes
+    from tinyse.train.lanes import WORTH_COMPILING, sees_gpu, use_lanes
     from tinyse.train.loop import Run
     from tinyse.train.resume import resume_run
     from tinyse.train.start import check_ends, check_losses, check_net, load_start
@@ -57,7 +57,8 @@ def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress
     family, options, ends, skips = load(recipe.family), recipe.family_options, recipe.ends, recipe.skip.enabled
     check_ends(ends)
     net = recipe.net()
-    use_lanes(net)
+    longest = max(recipe.train.float_steps, recipe.train.compress_steps)
+    use_lanes(net, compiled=longest >= WORTH_COMPILING)
     check_losses(recipe, net)
     check_net(net, ends)
     source = recipe.train.start if begins or recipe.train.distill else None

@@ -41,15 +41,16 @@ WORTH_COMPILING = 100
 """Steps of a phase from which XLA's compilation, seconds a trace, is repaid (docs/quantization.md)."""
 
 
-def use_lanes(net: Net, lanes: int = LANES) -> None:
+def use_lanes(net: Net, lanes: int = LANES, compiled: bool = False) -> None:
     """``lanes`` operations at once, on a TensorFlow thread each; before TensorFlow's first operation.
 
-    XLA runs a compiled graph's independent kernels on the threads of operations: where there was one for both lanes, it
-    was half the speed of a network over maps, on grids. Others keep one thread, and their last bits.
+    XLA runs a compiled graph's independent kernels on the threads of operations. Where there was one for both lanes,
+    they came to wait for each other: a network over maps took twice as long on grids, an LSTM 1.4 times. Without XLA
+    one thread is faster.
     """
     maps = any(width > 1 for _, width, _ in net.shapes.values())
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(lanes if maps else 1)
+        tf.config.threading.set_intra_op_parallelism_threads(lanes if maps or compiled else 1)
         tf.config.threading.set_inter_op_parallelism_threads(lanes)
     except RuntimeError:
         pass  # already running: slower, not wrong

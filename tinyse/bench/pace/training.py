@@ -83,7 +83,7 @@ def ours(folder: Path, quantized: bool, kind: str = "lstm", steps: int = STEPS) 
     """
     from tinyse.train.lanes import Lanes, use_lanes
 
-    use_lanes(net(kind))
+    use_lanes(net(kind), compiled=True)
     from tinyse.sound import Ends
     from tinyse.sound.corpus.synthetic import synthetic_corpus
     from tinyse.train.calibration import learn_ranges
