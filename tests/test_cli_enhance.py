@@ -80,6 +80,18 @@ def test_bad_input_is_one_line(tmp_path, model, content, said):
     assert not (tmp_path / "out.wav").exists()
 
 
+def test_the_input_is_not_overwritten(tmp_path, model):
+    soundfile.write(tmp_path / "in.wav", noise(800), 16000)
+    (tmp_path / "same.wav").symlink_to(tmp_path / "in.wav")
+    before = (tmp_path / "in.wav").read_bytes()
+    for name in ("in.wav", "same.wav"):
+        result = run(tmp_path / "in.wav", tmp_path / name, "--model", model)
+        assert (result.exit_code, result.output) == (
+            1, f"Error: {tmp_path}/{name}: is the input as well "
+               "(another name for the output; the input stays as it is)\n")
+    assert (tmp_path / "in.wav").read_bytes() == before
+
+
 def test_bad_models_are_one_line(tmp_path):
     soundfile.write(tmp_path / "in.wav", noise(800), 16000)
     (tmp_path / "bad.tflite").write_bytes(tiny_tflite()[:5000])

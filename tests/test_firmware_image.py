@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 from firmware_audio import read_wav, sound, write_wav
 from firmware_images import export, image, needs_compiler, needs_qemu, npu_model, project
@@ -326,8 +327,17 @@ def test_export_writes_a_project(tmp_path):
 
 def test_what_cannot_run_is_said_before_anything_is_built(tmp_path):
     wav, model = write_wav(tmp_path / "in.wav", sound(1000)), str(export("small", "cortex-m7") / "model_int8.tflite")
-    for source, more, line in ((tmp_path / "none.wav", (), "none.wav: no such file (give the name of a WAV file)"),
-                               (wav, ("--exit", "2"), f"{model}: exit 2: the network has 1 (1 to 1)")):
+    soundfile.write(tmp_path / "stereo.wav", np.zeros((100, 2)), 16000)
+    soundfile.write(tmp_path / "24.wav", np.zeros(100), 16000, "PCM_24")
+    (tmp_path / "text.wav").write_text("not sound")
+    wanted = "(give a 16-bit PCM mono WAV at the model's rate)"
+    for source, more, line in (
+        (tmp_path / "none.wav", (), "none.wav: no such file (give the name of a WAV file)"),
+        (tmp_path / "stereo.wav", (), f"stereo.wav: WAV, PCM_16, channels: 2 {wanted}"),
+        (tmp_path / "24.wav", (), f"24.wav: WAV, PCM_24, channels: 1 {wanted}"),
+        (tmp_path / "text.wav", (), f"text.wav: not a WAV file {wanted}"),
+        (wav, ("--exit", "2"), f"{model}: exit 2: the network has 1 (1 to 1)"),
+    ):
         answer = CliRunner().invoke(main, ["firmware", "run", model, str(source), str(tmp_path / "out.wav"), "--board",
                                            "mps2-an500", "--out", str(tmp_path / "build"), *more])
         assert answer.exit_code == 1 and answer.output.endswith(f"{line}\n"), answer.output

@@ -327,6 +327,10 @@ def test_a_search_from_a_run_to_a_recommendation(run: tuple[Path, Path], tmp_pat
     other = [*words[:3], "--corpus", str(run[1]), "--out", str(out), "--mixtures", "12"]
     refused = CliRunner().invoke(main, other)
     assert refused.exit_code == 1 and "written for another network, corpus, target or mixtures" in refused.output
+    refused = CliRunner().invoke(main, [*words, "--target", "cortex-m55"])
+    assert refused.exit_code == 1 and refused.output == (
+        "Error: cortex-m55 has no NPU, whose encoding of the weights is what is searched "
+        "(an Ethos-U target, such as ethos-u55-128)\n")
 
 
 @pytest.mark.usefixtures("pymoo")

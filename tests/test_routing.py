@@ -249,6 +249,7 @@ def net():
     ({"LAST": "b.gru(b.x, 4)", "CHOICES": "3"}, "a router of 3 choices for 2 exits (one each)"),
     ({"family_options": "{router: 4, exits: [1]}", "prune.method": "threshold"},
      "a router with a Skip RNN or pruning is not trained (leave skip and prune out)"),
+    ({"family_options": "{exits: [1]}"}, "route: nsnet2 has no router here (a family with one, such as nsnet2"),
 ])
 def test_what_cannot_be_trained_is_one_line(changes: dict[str, str], said: str, tmp_path: Path) -> None:
     corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder

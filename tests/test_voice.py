@@ -113,6 +113,9 @@ def test_an_export_is_scored_beside_an_energy_detector_and_does_not_enhance(
     assert result.exit_code == 0, result.output
     assert "AUC                 noisy" in result.stdout and "noisy: an energy detector" in result.stdout
     assert "balanced accuracy" in result.stdout and (tmp_path / "scores" / "evaluation.json").exists()
+    asked = invoke(*words, "--metrics", "pesq")
+    assert asked.stdout == result.stdout.rsplit("wrote", 1)[0] and asked.stderr.endswith(
+        "note: --metrics is of enhancers; networks that say where voice is have their own\n")
     keras = invoke(*words[:1], str(run / "model.npz"), *words[2:])
     assert keras.exit_code == 0, keras.output
 

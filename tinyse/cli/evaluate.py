@@ -82,6 +82,7 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
     if voice_activity and (noisy is not None or condition != "mixtures" or split == "validation"):
         raise click.UsageError("--voice-activity is of mixtures of the test or train split")
     check_writable(None if out is None else out / "evaluation.json")
+    asked = metrics is not None
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None
@@ -95,6 +96,8 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
                                           workers=workers, progress=progress, condition=condition, exit_at=exit_at or 0)
         probed = _probe(model, corpus, split, snr, count, seconds, seed, progress) if voice_activity else []
     show(evaluation)
+    if asked and "auc" in evaluation.columns:
+        click.echo("note: --metrics is of enhancers; networks that say where voice is have their own", err=True)
     for line in probed:
         click.echo(line)
     if out is not None:

@@ -81,11 +81,9 @@ def run(model: Path, source: Path, destination: Path | None, board: str, target:
       tinyse firmware run models/quality noisy.wav
     """
     from tinyse.core.artifacts import check_writable
-    from tinyse.core.errors import AudioError
     from tinyse.firmware import qemu
 
-    if not source.is_file():  # before minutes of building
-        raise AudioError(f"{source}: no such file", "give the name of a WAV file")
+    qemu.check_wav(source)
     check_writable(destination)
     images = _images(model, board, target, out, None, destination is None, exit_at)
     built = images.backend(backend)

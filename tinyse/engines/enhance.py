@@ -100,6 +100,8 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
     pcm_rate = pipe.rate if pipe else framing.rate
     if incoming or outgoing_to:
         check_rate(pcm_rate, PIPE)
+    elif Path(source).is_file() and Path(target).exists() and Path(source).samefile(target):
+        raise AudioError(f"{target}: is the input as well", "another name for the output; the input stays as it is")
     level = Level()
     with contextlib.ExitStack() as stack:
         notes: list[str] = []

@@ -20,6 +20,7 @@ from tinyse.core.errors import AudioError, ExportError, ToolError
 from tinyse.firmware.results import Counter, Results, complaint, parse
 
 PROGRAM = "qemu-system-arm"
+FORMAT = "give a 16-bit PCM mono WAV at the model's rate"
 HINT = "install it: apt-get install -y qemu-system-arm"
 ICOUNT_SHIFT = 5
 """One instruction takes 2^shift ns of QEMU's clock."""
@@ -113,6 +114,24 @@ def _scores(text: str, results: Results) -> tuple[float, ...]:
     return tuple(float(score) for _, score in lines)
 
 
+def check_wav(path: Path) -> None:
+    """See that the image will read a file, before minutes of building.
+
+    Raises:
+        AudioError: it is missing, no WAV file, or not of 16-bit PCM and one channel.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise AudioError(f"{path}: no such file", "give the name of a WAV file")
+    try:
+        found = soundfile.info(str(path))
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path}: not a WAV file", FORMAT) from error
+    if (found.format, found.subtype, found.channels) != ("WAV", "PCM_16", 1):
+        raise AudioError(f"{path}: {found.format}, {found.subtype}, channels: {found.channels}", FORMAT)
+
+
 def instructions(ticks: int, counter: Counter) -> int:
     """Instructions that ``ticks`` stand for in a run with ``icount``."""
     return round(ticks * 1e9 / counter.hz / 2**ICOUNT_SHIFT)
@@ -141,7 +160,7 @@ def _failure(code: int, uart: str, noise: str, board: str, wav: Path) -> Excepti
         return ToolError(f"QEMU, {board}: {lines[0] if lines else f'exit code {code}'}", "is QEMU 7.0 or later?")
     said = said.removeprefix("error: ")
     if code == EXIT_INPUT:
-        return AudioError(f"{wav}: {said.removeprefix('in.wav: ')}", "give a 16-bit PCM mono WAV at the model's rate")
+        return AudioError(f"{wav}: {said.removeprefix('in.wav: ')}", FORMAT)
     if code == EXIT_ENGINE:
         hint = "QEMU has no NPU: name the compiled model, for the simulated one" if "no Ethos-U" in said else (
             "export the model again and build the firmware from it")

@@ -18,6 +18,7 @@ from tinyse.graph.net import Net
 from tinyse.graph.plan import Exit, Route
 from tinyse.sound import Ends
 from tinyse.sound.corpus.clips import RATE
+from tinyse.train.compression import RoutePart
 from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.network import Network, open_gate
 from tinyse.train.recipe import Recipe
@@ -124,6 +125,9 @@ def check_losses(recipe: Recipe, net: Net) -> None:
                           "leave train.order, train.exits, prune and cluster out")
     if isinstance(net.policy, Exit):
         raise RecipeError(f"family: {recipe.family}: the scores of exits have no loss", "exits without scores")
+    if net.route is None and not net.widths and recipe.route != RoutePart():
+        raise RecipeError(f"route: {recipe.family} has no router here",
+                          "a family with one, such as nsnet2 with family_options: {exits: [1, 2, 3], router: 16}")
     if recipe.gates.share is not None and not gate_nodes(net):
         raise RecipeError(f"gates.share: {recipe.gates.share:g}: {recipe.family} has no channel gates here",
                           "a family with gates, such as fsenet with family_options: {gates: true}")

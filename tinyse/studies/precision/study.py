@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyse.core.artifacts import sha256, versions, write_bytes, write_json, writing
+from tinyse.core.errors import ExportError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.export.targets import load_target
 from tinyse.studies.precision.evaluation import Evaluator, Subject, base
@@ -71,6 +72,9 @@ def run_search(plan: Plan, progress: Progress = silent) -> SweepResult:
 
     file, corpus = plan.run / "model.npz", Corpus.open(plan.corpus)
     model, target = base(file), load_target(plan.target)
+    if target.npu is None:
+        raise ExportError(f"{target.name} has no NPU, whose encoding of the weights is what is searched",
+                          "an Ethos-U target, such as ethos-u55-128")
     genes = Genes.of(model.net)
     subject = Subject(file, plan.corpus, plan.count, plan.settings.seed, plan.target)
     identity = {"model": sha256(file), "corpus": corpus.hash, "mixtures": plan.count, "seed": subject.seed,
