@@ -164,6 +164,21 @@ def test_either_loss_falls_on_a_batch_that_is_shown_again_and_again(corpus, loss
     assert values[0] - values[-1] > (0.01 if loss == "compressed" else 1.0)
 
 
+def test_the_spectrum_weighs_as_the_recipe_has_it_beside_si_sdr(corpus):
+    mixer = Mixer(Corpus.open(corpus), load_recipe("quick", TINY).mixing, Ends(), 1)
+    network = Network(tinylstm(128, (16,), (16,), 128), 0.5, 0.4)
+
+    def loss(name: str, **weight: float) -> float:
+        lanes = Lanes(network, mixer, name, 4, **weight)
+        value = lanes.gradient_step(0)[0]
+        lanes.close()
+        return value
+
+    spectrum, ratio = loss("compressed"), loss("si_sdr")
+    assert loss("mixed") == pytest.approx(200.0 * spectrum + ratio, rel=1e-4)
+    assert loss("mixed", spectral=50.0) == pytest.approx(50.0 * spectrum + ratio, rel=1e-4)
+
+
 def test_batches_depend_on_seed_and_number_alone(corpus):
     part = load_recipe("quick", TINY).mixing
     one, other = (Mixer(Corpus.open(corpus), part, Ends(), 5) for _ in range(2))

@@ -23,7 +23,6 @@ from tinyse.train.ends import sounded, stft
 from tinyse.train.interrupt import at_once
 from tinyse.train.keras import tf
 from tinyse.train.loss import (
-    MIXED_WEIGHT,
     complex_spectral,
     compressed_spectral,
     cross_entropy,
@@ -33,6 +32,7 @@ from tinyse.train.loss import (
 )
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network
+from tinyse.train.recipe import SPECTRAL
 
 LANES = 2
 WHOLE = DEFAULT.framing
@@ -75,13 +75,15 @@ class Lanes:
     """
 
     def __init__(self, network: Network, mixer: Mixer, loss: str, batch: int, compiled: bool = False,
-                 teacher: Teacher | None = None, exits: Sequence[float] = (1.0,), whole: bool = False) -> None:
+                 teacher: Teacher | None = None, exits: Sequence[float] = (1.0,), whole: bool = False,
+                 spectral: float = SPECTRAL) -> None:
         """Trace nothing yet.
 
         Args:
             compiled: have XLA fuse the elementwise work, other rounding in the last bits.
             exits: weights of the losses of the network's results, in order; one for all alike.
             whole: the plain step, for a GPU: the lanes' mixtures as one batch, other rounding in the last bits.
+            spectral: weight of the spectrum beside SI-SDR, where the loss has both.
 
         Raises:
             RecipeError: neither one weight nor as many as there are results.
@@ -92,6 +94,7 @@ class Lanes:
             raise RecipeError(f"train.exits: {len(exits)} weights for {count} results", "one each, or one for all")
         self._exits = [weight / sum(exits) for weight in exits] if len(exits) == count else [1.0 / count] * count
         self.network, self.mixer, self.loss, self.compiled = network, mixer, loss, compiled
+        self.spectral = spectral
         self.share, self.lanes = max(1, batch // LANES), 1 if whole else LANES
         self._lift = lifting(mixer.ends) if mixer.ends.result.kind == "gains" else None
         self._level = ("level",) if mixer.ends.restores else ()  # in the teacher's place: that is for gains
@@ -151,7 +154,7 @@ class Lanes:
             compressed = complex_spectral(ours, theirs, weights)
         if self.loss == "compressed":
             return compressed
-        return MIXED_WEIGHT * compressed - tf.reduce_mean(si_sdr(*pair))
+        return self.spectral * compressed - tf.reduce_mean(si_sdr(*pair))
 
     def _differentiate(self, *batch: Any) -> Any:
         network, statistics = self.network, self.new_statistics()

@@ -97,7 +97,7 @@ class Run:
         self._let_go()
         begin, end, _ = bounds_of(self)
         given = (self.network, self.mixer, train.loss, self.recipe.mixing.batch, end - begin >= WORTH_COMPILING,
-                 self.teacher, self.staged.weights if self.staged else train.exits, self.whole)
+                 self.teacher, self.staged.weights if self.staged else train.exits, self.whole, train.spectral)
         if self.network.net.widths:
             self.lanes = SlimLanes(*given, part=self.recipe.route)
         elif self.budget is None:

@@ -23,8 +23,6 @@ from tinyse.train.keras import tf
 
 EXPONENT = 0.3
 COMPLEX_WEIGHT = 0.113
-MIXED_WEIGHT = 200.0
-"""Of the compressed loss beside SI-SDR in dB, where both are wanted: a tenth of it is then worth 0.7 dB (ours)."""
 LEVEL = 0.05
 """RMS that ``levelled`` takes the clean speech of every mixture at, of full scale 1 (ours)."""
 LEAST_CHANCE = 1 / 512

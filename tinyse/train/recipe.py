@@ -24,6 +24,8 @@ from tinyse.train.compression import ClusterPart, GatesPart, PrunePart, Quantize
 from tinyse.train.labelled import LabelsPart
 
 BUILT_IN = Path(__file__).parent / "recipes"
+SPECTRAL = 200.0
+"""Of the compressed loss beside SI-SDR in dB, where both are wanted: a tenth of it is then worth 0.7 dB (ours)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class TrainPart:
 
     ``loss``: ``mixed`` is SI-SDR and the compressed spectrum, ``levelled`` the same with every mixture's spectrum taken
     at one level: softer speech weighs as much as louder; ``cross_entropy`` is of networks that say where voice is.
+    ``spectral``: weight of the spectrum beside SI-SDR in dB, of those two losses.
     ``validate_apart``: each validation mixture has a speech and a noise of its own, in place of the same at each SNR.
     ``average``: decay of a running mean of the weights, which validations score; 0: the weights themselves.
 
@@ -82,6 +85,7 @@ class TrainPart:
     """
 
     loss: str = one_of("compressed", "si_sdr", "mixed", "levelled", "cross_entropy", default="compressed")
+    spectral: float = within(0, 1e6, default=SPECTRAL)
     float_steps: int = within(0, 10_000_000, default=1000)
     float_rate: float = within(1e-7, 1, default=1e-3)
     compress_steps: int = within(0, 10_000_000, default=200)

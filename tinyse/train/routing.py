@@ -31,7 +31,7 @@ from tinyse.train.budget import Budget
 from tinyse.train.compression import RoutePart
 from tinyse.train.keras import tf
 from tinyse.train.lanes import Lanes, gradients
-from tinyse.train.loss import MIXED_WEIGHT, compressed_error, energy_error, enhanced_magnitude, level_weights
+from tinyse.train.loss import compressed_error, energy_error, enhanced_magnitude, level_weights
 from tinyse.train.network import Network
 from tinyse.train.skipping import DECIBEL
 
@@ -138,7 +138,7 @@ class RoutedLanes(Lanes):
         heard = [enhanced_magnitude(tf.stop_gradient(mask), noisy, self._lift) for mask in (*masks, taken)]
         parts = []
         if self.loss != "si_sdr":
-            weight = 1.0 if self.loss == "compressed" else MIXED_WEIGHT
+            weight = 1.0 if self.loss == "compressed" else self.spectral
             levels = level_weights(waves[1])[:, tf.newaxis] if self.loss == "levelled" else 1.0
             parts.append([weight * levels * tf.reduce_mean(compressed_error(each, clean, cosine), -1, keepdims=True)
                           for each in heard[:-1]])
