@@ -6,6 +6,7 @@ ours; the recipe's ``mixing`` section states how often each is used.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,17 @@ def voice_rate(rng: np.random.Generator) -> float:
     return float(2.0 ** rng.uniform(*VOICE_OCTAVES))
 
 
+@functools.lru_cache(8)
+def _octaves(bins: int) -> NDArray[np.float64]:
+    """Where each of so many bins lies, 0 to 1, among six points an octave apart."""
+    return np.log2(1.0 + 63.0 * np.linspace(0.0, 1.0, bins)) / 6.0
+
+
 def equalized(wave: Wave, rng: np.random.Generator, depth_db: float) -> Wave:
     """The spectrum shaped by a smooth random curve of up to ``depth_db`` at six octave-spaced points."""
     spectrum = scipy.fft.rfft(wave)
     points = np.linspace(0.0, 1.0, 6)
-    place = np.log2(1.0 + 63.0 * np.linspace(0.0, 1.0, spectrum.size)) / 6.0
-    gains = np.interp(place, points, rng.uniform(-depth_db, depth_db, points.size))
+    gains = np.interp(_octaves(spectrum.size), points, rng.uniform(-depth_db, depth_db, points.size))
     return scipy.fft.irfft(spectrum * np.power(10.0, gains / 20.0).astype(np.float32), wave.size).astype(np.float32)
 
 
