@@ -41,7 +41,7 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
                                    ["profile", "none", "--html"], ["profile", "none", "--png"]])
 def test_commands_ask_before_they_work(tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "file").write_text("")
-    result = CliRunner().invoke(main, [*words, str(tmp_path / "file" / "x")])
+    result = CliRunner().invoke(main, [*words, str(tmp_path / "file" / f"x.{words[-1][2:]}")])
     assert result.exit_code == 1 and "cannot be written: Not a directory" in result.output, result.output
 
 

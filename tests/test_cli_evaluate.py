@@ -126,6 +126,9 @@ def test_help_shows_an_example() -> None:
     (["--condition", "levels", "--snr", "0"], "--snr is not for levels"),
     (["--noisy", "x", "--clean", "y", "--snr", "0"], "--snr is of mixtures, and --noisy gives your own"),
     (["--noisy", "x", "--clean", "y", "--condition", "rooms"], "--condition is of mixtures"),
+    (["--quick", "--count", "9"], "--quick chooses --count itself"),
+    (["--quick", "--metrics", "stoi"], "--quick chooses --metrics itself"),
+    (["--snr", "0,1000"], "-60 to 100 dB leave a speech and a noise to hear"),
 ])
 def test_options_that_would_be_ignored_are_refused(model: Path, words: list[str], said: str) -> None:
     answer = CliRunner().invoke(main, ["evaluate", str(model), *words])

@@ -110,6 +110,36 @@ def test_same_seed_same_bytes(corpus, tmp_path, bits):
         "test_+0dB_000", "test_+0dB_001", "test_+6dB_000", "test_+6dB_001"]
 
 
+def test_a_folder_holds_one_set(corpus, tmp_path):
+    for _ in range(2):
+        assert write_mixtures(corpus, tmp_path / "a", "test", (0,), 2, 1.0, 7) == 2
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "a").rglob("*"))
+    for changed in ({"seed": 8}, {"count_per_snr": 1}, {"snrs": (3,)}):
+        with pytest.raises(CorpusError, match="holds other mixtures"):
+            given = {"snrs": (0,), "count_per_snr": 2, "seconds": 1.0, "seed": 7, **changed}
+            write_mixtures(corpus, tmp_path / "a", **given)
+    (tmp_path / "b" / "noisy").mkdir(parents=True)
+    (tmp_path / "b" / "noisy" / "mine.wav").write_bytes(b"")
+    with pytest.raises(CorpusError, match="holds other mixtures"):
+        write_mixtures(corpus, tmp_path / "b", "test", (0,), 2, 1.0, 7)
+    with pytest.raises(CorpusError, match="is a corpus"):
+        write_mixtures(corpus, corpus.folder, "test", (0,), 2, 1.0, 7)
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "a").rglob("*")) == before
+
+
+def test_mixing_that_was_cut_off_goes_on(corpus, tmp_path):
+    class Cut(Exception):
+        pass
+
+    def cut(step):
+        raise Cut
+
+    with pytest.raises(Cut):
+        write_mixtures(corpus, tmp_path / "a", "test", (0,), 2, 1.0, 7, progress=cut)
+    assert write_mixtures(corpus, tmp_path / "a", "test", (0,), 2, 1.0, 7) == 2
+    assert len(json.loads((tmp_path / "a" / "mixtures.json").read_text())["mixtures"]) == 2
+
+
 @pytest.mark.parametrize("snr", [float("nan"), float("inf")])
 def test_an_snr_that_is_no_number_is_refused(corpus, snr):
     with pytest.raises(CorpusError, match="not all are finite"):

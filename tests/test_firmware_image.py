@@ -321,6 +321,14 @@ def test_export_writes_a_project(tmp_path):
     assert (tmp_path / "fw" / "model" / "project.mk").read_text().splitlines()[1:] == [
         "TARGET = cortex-m7", "NPU = 0", "BOARD ?= mps2-an500", "BACKEND ?= cpu", "TFLM_LACKS = "]
     assert (tmp_path / "fw" / "third_party" / "cmsis-dsp" / "LICENSE").is_file()
+    again = [*arguments, "--firmware", str(tmp_path / "fw"), "--board", "mps2-an500"]
+    assert CliRunner().invoke(main, again).exit_code == 0
+    for path in ("app/mine.c", "Makefile"):
+        with open(tmp_path / "fw" / path, "a") as file:
+            file.write("# mine\n")
+        edited = CliRunner().invoke(main, again)
+        assert edited.exit_code == 1 and f"fw: {min(path, 'app/mine.c')}: is not as tinyse wrote it" in edited.output
+        assert (tmp_path / "fw" / path).read_text().endswith("# mine\n")
     refused = CliRunner().invoke(main, [*arguments, "--board", "mps2-an500"])
     assert refused.exit_code == 2 and "--board says what a firmware project is for" in refused.stderr
 

@@ -312,6 +312,20 @@ def test_run_command_traces_every_map(tmp_path):
         assert np.array_equal(maps[f"op_{kept[-1].index:04}"].ravel(), maps["output"].ravel())
 
 
+def test_a_trace_replaces_no_input_and_what_has_no_effect_is_refused(tmp_path):
+    path, wav = tmp_path / "m_vela.tflite", tmp_path / "s.wav"
+    path.write_bytes(compile_model(enhancer(**SMALL)))
+    wav.write_bytes(b"sound")
+    for words, code, line in (
+            (["--trace", str(path)], 1, "m_vela.tflite: what is written here is .npz (a name that ends in .npz)"),
+            (["--audio", str(wav), "--trace", str(wav)], 1, "s.wav: what is written here is .npz"),
+            (["--audio", str(wav), "--frames", "5"], 2, "--frames is of shaped noise, and --audio gives a sound"),
+            (["--audio", str(wav), "--seed", "5"], 2, "--seed is of shaped noise"), (["--seed", "-1"], 2, "x>=0")):
+        result = CliRunner().invoke(main, ["npu", "run", str(path), *words])
+        assert result.exit_code == code and line in result.stderr, result.output
+    assert wav.read_bytes() == b"sound" and path.read_bytes() == compile_model(enhancer(**SMALL))
+
+
 def test_what_is_not_compiled_is_one_line(tmp_path):
     path = tmp_path / "int8.tflite"
     path.write_bytes(enhancer(**SMALL))

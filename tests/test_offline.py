@@ -1,5 +1,7 @@
 """Pruning a finished file: the weakest groups and nothing else become zero; TFLM runs what remains."""
 
+import shutil
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -134,20 +136,36 @@ def test_the_command(tmp_path):
     ("words", "line"),
     [
         (["--sparsity", "2"], "Error: sparsity: 2.0 is out of range (0 to 0.999)\n"),
-        (["--sparsity", "0.5", "--block", "0", "4"],
+        (["--sparsity", "0.5", "--structure", "block", "--block", "0", "4"],
          "Error: block: [0, 4] is out of range (whole numbers from 1 on)\n"),
     ],
 )
 def test_command_errors_are_one_line(words, line, tmp_path):
-    model, out = exported("cortex-m55") / "model_int8.tflite", tmp_path / "x"
+    model, out = exported("cortex-m55") / "model_int8.tflite", tmp_path / "x.tflite"
     result = CliRunner().invoke(main, ["prune-offline", str(model), "--out", str(out), *words])
     assert result.exit_code == 1 and result.stderr == line and not out.exists()
+
+
+def test_nothing_that_is_there_is_lost(tmp_path):
+    model = tmp_path / "model_int8.tflite"
+    shutil.copyfile(exported("cortex-m55") / "model_int8.tflite", model)
+    (tmp_path / "again.tflite").symlink_to(model)
+    before = model.read_bytes()
+    for out, code, line in ((model, 1, "is the input as well"), (tmp_path / "again.tflite", 1, "is the input as well"),
+                            (tmp_path / "a.wav", 1, "what is written here is .tflite")):
+        result = CliRunner().invoke(main, ["prune-offline", str(model), "--sparsity", "0.5", "--out", str(out)])
+        assert (result.exit_code, len(result.stderr.splitlines())) == (code, 1) and line in result.stderr
+    result = CliRunner().invoke(main, ["prune-offline", str(model), "--sparsity", "0.5", "--block", "9", "9",
+                                       "--out", str(tmp_path / "b.tflite")])
+    assert result.exit_code == 2 and "--block is of --structure block, not of weight" in result.stderr
+    assert model.read_bytes() == before and sorted(path.name for path in tmp_path.iterdir()) == [
+        "again.tflite", "model_int8.tflite"]
 
 
 def test_a_missing_or_foreign_file_is_one_line(tmp_path):
     for file, line in ((tmp_path / "none.tflite", "No such file"), (tmp_path / "text", "not a TFLite file")):
         if file.name == "text":
             file.write_text("hello")
-        words = ["prune-offline", str(file), "--sparsity", "0.5", "--out", str(tmp_path / "o")]
+        words = ["prune-offline", str(file), "--sparsity", "0.5", "--out", str(tmp_path / "o.tflite")]
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 1 and line in result.stderr and len(result.stderr.splitlines()) == 1

@@ -104,6 +104,8 @@ def test_a_mean_cost_is_judged_with_the_rate_of_validation(tmp_path: Path) -> No
     (("--max-cycles", 1, "--cost", "clock"),
      "Error: the sweep for ethos-u55-128 has no column 'clock' (one of: macs, macs_tiles, cycles, cycles_sram_only, "
      "network_cortex-m55, frame_cortex-m55)"),
+    (("--budget-kb", 90, "--cost", "nope"), "Error: --cost nope: says what --max-cycles counts, and there is none"),
+    (("--max-cycles", 1, "--size", "bitmask"), "Error: --size bitmask: says what --budget-kb counts"),
     (("--max-cycles", 1, "--cost", "sdr"), "Error: the sweep for ethos-u55-128 has no column 'sdr'"),
 ])
 def test_what_cannot_be_asked_is_one_line(folder: Path, words: tuple[object, ...], line: str) -> None:

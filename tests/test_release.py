@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from export_models import random_model
 
+from tinyse.cli import main
 from tinyse.core.artifacts import sha256, write_json
 from tinyse.core.errors import ModelError
 from tinyse.export.origin import INT8
@@ -65,6 +67,22 @@ def test_a_point_s_recipe_starts_from_a_released_model(point, tmp_path):
     assert reproducible(point, models, "unit").train.start == "models/dense"
     (point / "recipe.yaml").write_text(load_recipe("full").as_yaml())
     assert reproducible(point, models, "any") == load_recipe("full")
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--name", ".."], "--name '..': is no name of a model (letters, digits, and . _ - within, such as tinyl"),
+    (["--name", "."], "--name '.': is no name"), (["--name", ""], "--name '': is no name"),
+    (["--name", "../x"], "--name '../x': is no name"), (["--name", "/x"], "--name '/x': is no name"),
+    (["--name", "x", "--target", "cortex-m55"],
+     "cortex-m55 has no NPU, for which a release is compiled (an NPU target, such as ethos-u55-128)"),
+    (["--name", "x", "--models", "{run}/recipe.yaml"], "recipe.yaml: is no folder (the folder of released models)"),
+])
+def test_a_name_leads_nowhere_else_and_nothing_is_lost(point, words, said):
+    before = sorted(point.parents[2].rglob("*"))
+    models = [] if "--models" in words else ["--models", str(point.parents[1])]
+    result = CliRunner().invoke(main, ["release", str(point), *models, *(word.format(run=point) for word in words)])
+    assert result.exit_code == 1 and said in result.output and len(result.output.splitlines()) == 1, result.output
+    assert sorted(point.parents[2].rglob("*")) == before
 
 
 def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):

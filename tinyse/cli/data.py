@@ -24,6 +24,8 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
         numbers = tuple(float(part) for part in value.split(",") if part.strip())
     except ValueError:
         numbers = ()
+    if not all(-60.0 <= number <= 100.0 for number in numbers):
+        raise click.BadParameter(f"{value!r}: -60 to 100 dB leave a speech and a noise to hear")
     if not numbers:
         raise click.BadParameter(f"{value!r} is no list of numbers, such as {parameter.metavar}")
     return numbers

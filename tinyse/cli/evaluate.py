@@ -22,9 +22,12 @@ PAPER_COLUMNS = ("pesq", "csig", "cbak", "covl", "stoi", "si_sdr")
 
 def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in value.split(",") if part.strip())
+        numbers = tuple(float(part) for part in value.split(",") if part.strip())
     except ValueError:
         raise click.BadParameter(f"{value!r} is no list of numbers in dB, such as -6,0,6") from None
+    if not all(-60.0 <= number <= 100.0 for number in numbers):
+        raise click.BadParameter(f"{value!r}: -60 to 100 dB leave a speech and a noise to hear")
+    return numbers
 
 
 @click.command()
@@ -68,9 +71,10 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
       tinyse evaluate models/tinylstm-dense --noisy vb/noisy_testset_wav --clean vb/clean_testset_wav --out scores
     """
     from tinyse.cli.draw import progress_bars
-    from tinyse.core.artifacts import check_writable
+    from tinyse.core.artifacts import check_apart, check_writable
     from tinyse.measure.scores import render, scoring, systems
 
+    asked = metrics is not None
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
     given = [name for name in ("condition", "snr", "count", "seconds", "seed", "split")
@@ -81,8 +85,10 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
         raise click.UsageError(f"--snr is not for {condition}: levels are at 3 dB, clean speech has no noise")
     if voice_activity and (noisy is not None or condition != "mixtures" or split == "validation"):
         raise click.UsageError("--voice-activity is of mixtures of the test or train split")
+    if quick and (asked or "count" in given):
+        raise click.UsageError(f"--quick chooses {'--metrics' if asked else '--count'} itself")
+    check_apart(out)
     check_writable(None if out is None else out / "evaluation.json")
-    asked = metrics is not None
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None

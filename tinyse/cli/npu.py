@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from tinyse.engines.npu import NpuEngine
@@ -48,7 +49,7 @@ def disassemble(model: Path, debug_db: Path | None) -> None:
 @click.argument("model", type=MODEL)
 @click.option("--audio", type=MODEL, metavar="WAV", help="Feed this sound's features.  [default: shaped noise]")
 @click.option("--frames", default=100, show_default=True, type=click.IntRange(1), help="Frames of shaped noise.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the shaped noise.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the shaped noise.")
 @click.option("--trace", "target", type=MODEL, metavar="NPZ", help="Dump every operation's output map, each frame.")
 def run(model: Path, audio: Path | None, frames: int, seed: int, target: Path | None) -> None:
     """Run MODEL on the simulator and say how fast.
@@ -58,9 +59,13 @@ def run(model: Path, audio: Path | None, frames: int, seed: int, target: Path | 
       tinyse npu run model_vela.tflite --frames 1000
       tinyse npu run model_vela.tflite --audio noisy.wav --trace maps.npz
     """
+    from tinyse.core.artifacts import check_apart, check_kind, check_writable
     from tinyse.engines.npu import NpuEngine
     from tinyse.measure.speed import run_frames
 
+    check_kind(target, ".npz")
+    check_apart(target, model, *([audio] if audio else []))
+    check_writable(target)
     engine = NpuEngine.load(model, fitting=False)
     count, rate = run_frames(engine, _frames(engine, audio, frames, seed), target)
     click.echo(f"{count} frames on {engine.accelerator} (simulated), {rate:,.0f} frames/s on this host (measured)")
@@ -73,7 +78,7 @@ def run(model: Path, audio: Path | None, frames: int, seed: int, target: Path | 
 @click.argument("integer", type=MODEL)
 @click.option("--audio", type=MODEL, metavar="WAV", help="Feed this sound's features.  [default: shaped noise]")
 @click.option("--frames", default=200, show_default=True, type=click.IntRange(1), help="Frames of shaped noise.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the shaped noise.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the shaped noise.")
 def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed: int) -> None:
     """Run COMPILED on the simulator and INTEGER on TFLM; name the first operation where they part.
 
@@ -102,4 +107,8 @@ def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed
 def _frames(engine: NpuEngine, audio: Path | None, count: int, seed: int) -> list[Ints]:
     from tinyse.measure.stimulus import sound_frames, synthetic_frames
 
+    context = click.get_current_context()
+    for name in ("frames", "seed"):
+        if audio and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is of shaped noise, and --audio gives a sound")
     return sound_frames(engine, audio) if audio else synthetic_frames(engine, count, seed)

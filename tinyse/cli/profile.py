@@ -42,7 +42,7 @@ def command(model: Path | None, target: str | None, on: str | None, fvp: str | N
       tinyse profile runs/quick --on board:/dev/ttyACM0
       tinyse profile --compare runs/dense runs/pruned
     """
-    from tinyse.core.artifacts import check_writable, write_json, write_text
+    from tinyse.core.artifacts import check_kind, check_writable, write_json, write_text
     from tinyse.export.targets import load_target
     from tinyse.measure.costs import compare as comparing
     from tinyse.measure.costs import page, render
@@ -58,6 +58,8 @@ def command(model: Path | None, target: str | None, on: str | None, fvp: str | N
         raise click.UsageError("--on is fvp, qemu, host or board:DEVICE")
     if static and (on or fvp or wav or backend or runner == "arm"):
         raise click.UsageError("--static runs no firmware: leave out --on, --fvp, --backend, --runner and --wav")
+    for file, kind in ((json_file, ".json"), (html_file, ".html"), (png_file, ".png")):
+        check_kind(file, kind)
     check_writable(json_file, html_file, png_file)
     options = None if static else Options(on, fvp, wav, backend, runner == "arm")
     found = [profile(path, target, options) for path in (compare or (model,)) if path is not None]

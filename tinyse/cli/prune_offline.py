@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
+
+COMMANDLINE = ParameterSource.COMMANDLINE
 
 
 @click.command("prune-offline")
@@ -27,13 +30,18 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
     Example:
       tinyse prune-offline runs/full/export/model_int8.tflite --sparsity 0.9 --out pruned.tflite
     """
-    from tinyse.core.artifacts import write_bytes
+    from tinyse.core.artifacts import check_apart, check_kind, check_writable, write_bytes
     from tinyse.core.errors import ModelError
     from tinyse.export.bundle import open_bundle
     from tinyse.export.writer import write
     from tinyse.graph.offline import prune_offline
 
+    if structure != "block" and click.get_current_context().get_parameter_source("block") is COMMANDLINE:
+        raise click.UsageError(f"--block is of --structure block, not of {structure}")
+    check_kind(out, ".tflite")
+    check_writable(out)
     bundle = open_bundle(model)
+    check_apart(out, *bundle.files)
     if len(bundle.files) > 1:
         raise ModelError(f"{model}: a network of {len(bundle.files)} parts, and this prunes one", "name a part's file")
     pruned = prune_offline(bundle.graph_plan().graphs[0], sparsity, structure, block, clusters, bundle.gate)

@@ -26,11 +26,12 @@ def command(folders: tuple[Path, ...], html: Path | None, opens: bool) -> None:
       tinyse runs runs/quick runs/block85 --html compare.html
       tinyse runs sweeps/papers --open
     """
-    from tinyse.core.artifacts import write_text
+    from tinyse.core.artifacts import check_kind, write_text
     from tinyse.measure.costs.table import plain
     from tinyse.measure.report.page import render
     from tinyse.measure.report.runs import find_runs, page, tables
 
+    check_kind(html, ".html")
     homes = folders or tuple(Path(home) for home in HOMES if Path(home).is_dir())
     if not homes:
         raise TinyseError(f"no {' and no '.join(HOMES)} here", "name a folder, or tinyse train RECIPE")

@@ -74,6 +74,30 @@ def check_writable(*paths: Path | str | None) -> None:
                                   "choose a folder you may write") from error
 
 
+def check_kind(path: Path | str | None, suffix: str) -> None:
+    """Refuse an output of another kind: a name that was meant for another option, often that of an input.
+
+    Raises:
+        TinyseError: ``path`` does not end so.
+    """
+    if path is not None and Path(path).suffix.lower() != suffix:
+        raise TinyseError(f"{path}: what is written here is {suffix}", f"a name that ends in {suffix}")
+
+
+def check_apart(path: Path | str | None, *inputs: Path | str) -> None:
+    """Refuse an output that is one of the inputs, by whatever name, or a folder that holds a finished stage.
+
+    Raises:
+        TinyseError: it is.
+    """
+    if path is None or not Path(path).exists():
+        return
+    if any(Path(given).exists() and Path(given).samefile(path) for given in inputs):
+        raise TinyseError(f"{path}: is the input as well", "another name for the output; the input stays as it is")
+    if (Path(path) / "manifest.json").is_file():
+        raise TinyseError(f"{path}: holds a model and its manifest", "another folder")
+
+
 @contextlib.contextmanager
 def writing(path: Path | str) -> Iterator[None]:
     """Name ``path`` where the system refuses a write within the block.

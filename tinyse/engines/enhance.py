@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from tinyse.core.artifacts import check_apart
 from tinyse.core.errors import AudioError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.engines.base import Engine
@@ -100,8 +101,8 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
     pcm_rate = pipe.rate if pipe else framing.rate
     if incoming or outgoing_to:
         check_rate(pcm_rate, PIPE)
-    elif Path(source).is_file() and Path(target).exists() and Path(source).samefile(target):
-        raise AudioError(f"{target}: is the input as well", "another name for the output; the input stays as it is")
+    if str(target) != PIPE:
+        check_apart(target, source)
     level = Level()
     with contextlib.ExitStack() as stack:
         notes: list[str] = []

@@ -6,18 +6,19 @@ and it is the one thing that tinyse itself builds images from::
     DIR/Makefile CMakeLists.txt sources.mk tflm.mk README.md LICENSE
         include/ src/            the library
         app/ boards/<board>/     WAV in, WAV out; startup code and linker scripts
-        model/                   the export: model.h model.c packed.h packed.c timing.h project.mk
+        model/                   the export: model.h model.c packed.h packed.c timing.h project.mk written.sha256
         third_party/             CMSIS-DSP (what is used of it), CMSIS core headers, with their licences
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyse.core.artifacts import put_folder, write_text, writing
+from tinyse.core.artifacts import put_folder, sha256, write_text, writing
 from tinyse.core.errors import ExportError, TinyseError, ToolError
 from tinyse.core.progress import Progress, Step, silent
 from tinyse.export.bundle import MANIFEST, manifest_of, open_bundle
@@ -31,6 +32,8 @@ PARTS = ("include", "src", "app", "boards", "Makefile", "sources.mk", "tflm.mk",
          "LICENSE")
 TFLM_OPERATORS = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "FULLY_CONNECTED", "LOGISTIC"}
 """What src/network_tflm.cc registers beside the NPU's."""
+WRITTEN = "model/written.sha256"
+"""Every file as it was written, for ``sha256sum -c``: a project that its user changed is not written over."""
 STAGES = ("sources", "model", "CMSIS")
 
 
@@ -63,14 +66,15 @@ def write_project(export: Path | str, folder: Path | str, board: str | None = No
 
     Args:
         export: a folder that ``tinyse export`` wrote.
-        folder: where to; a folder that holds anything but a project is refused.
+        folder: where to; a folder that holds anything but a project as it was written is refused.
         board: what plain ``make`` builds for; default: the target's board.
         progress: told of each stage.
         target: the export's target, where it is none that tinyse ships.
 
     Raises:
-        ExportError: no export, a foreign folder, an unknown board. RecipeError: the target is not known.
-        ToolError: CMSIS cannot be fetched. TinyseError: the folder cannot be written.
+        ExportError: no export, a foreign folder, a project that was changed, an unknown board.
+        RecipeError: the target is not known. ToolError: CMSIS cannot be fetched. TinyseError: the folder cannot be
+            written.
     """
     export, folder = Path(export), Path(folder)
     chosen = target or load_target(_target_name(export))
@@ -109,6 +113,7 @@ def _fill(folder: Path, sources: Path, export: Path, board: str, target: Target,
                f"BOARD ?= {board}\nBACKEND ?= {_backend(target)}\nTFLM_LACKS = {_tflm_lacks(export, target)}\n")
     progress(Step("firmware", 2, len(STAGES), STAGES[2]))
     copy_into(folder, progress)
+    write_text(folder / WRITTEN, "".join(f"{sha256(folder / path)}  {path}\n" for path in _files(folder)))
 
 
 def _backend(target: Target) -> str:
@@ -145,3 +150,15 @@ def _refuse_foreign(folder: Path) -> None:
         raise ExportError(f"{folder}: is a file", "name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "model" / "project.mk").is_file():
         raise ExportError(f"{folder}: holds files that are no firmware project", "name a new or empty folder")
+    with contextlib.suppress(OSError, UnicodeError):  # projects from before have no list
+        known = dict(line.split("  ", 1)[::-1] for line in (folder / WRITTEN).read_text(encoding="utf-8").splitlines())
+        for path in _files(folder):
+            if known.get(path) != sha256(folder / path):
+                raise ExportError(f"{folder}: {path}: is not as tinyse wrote it, and would be lost",
+                                  "name a new folder, or move yours away")
+
+
+def _files(folder: Path) -> list[str]:
+    """What a project is made of: all but what ``make`` builds, and the list itself."""
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path.as_posix() for path in paths if path.parts[0] != "build" and path.as_posix() != WRITTEN]

@@ -25,6 +25,7 @@ from tinyse.measure.labels import labels_folder, make_labels
 from tinyse.measure.predictors import Agreement, agreements, float_answers, int8_answers, predictor_card
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.store import corpus_dir as store_dir
+from tinyse.studies.release import release_folder
 from tinyse.train.interrupt import Stop, at_once, interrupts
 from tinyse.train.labelled import frames_of, read_labels
 from tinyse.train.predictor import Predictor, Training, check_predictor, check_window
@@ -112,6 +113,7 @@ def release_quality(run: Path, name: str, corpus_dir: Path, models: Path, target
     Raises:
         ModelError: the run is not finished. Whatever export and labelling raise.
     """
+    final = release_folder(models, name, target)
     for needed in ("model.npz", "float.npz", "recipe.yaml", "log.csv"):
         if not (run / needed).is_file():
             raise ModelError(f"{run}: no {needed}", "finish it with: tinyse train ... --resume")
@@ -119,7 +121,6 @@ def release_quality(run: Path, name: str, corpus_dir: Path, models: Path, target
     exported = export_run(run, target, run / "export", progress)
     places = {"held-out": corpus_dir, **({"unseen": unseen} if (unseen := store_dir("unseen")).is_dir() else {})}
     found = test_agreements(exported.folder, {"float": model}, recipe, places, progress)
-    final = models / name
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=final.parent))
     try:

@@ -6,6 +6,7 @@ under TFLM beside the float model and the noisy input, the costs with their sour
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,11 +16,12 @@ from shlex import quote
 
 import numpy as np
 
-from tinyse.core.artifacts import sha256, write_json, write_manifest, write_text
+from tinyse.core.artifacts import check_writable, put_folder, sha256, write_json, write_manifest, write_text
 from tinyse.core.errors import ModelError
 from tinyse.core.progress import Progress, silent
 from tinyse.export.bundle import COMPILED, INT8, MANIFEST, manifest_of, model_of, part_files
 from tinyse.export.pipeline import export_run
+from tinyse.export.targets import load_target
 from tinyse.graph.model import Model
 from tinyse.measure.card import card
 from tinyse.measure.costs.parts import rated, scored_rates
@@ -36,6 +38,8 @@ from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.recipe import Recipe, load_recipe
 
 SEED = 2026
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Of released models: a folder's, and nothing that leads out of ``models``."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
     Raises:
         ModelError: the run is not finished, or starts from a run that is not released. Whatever the stages raise.
     """
-    run, final = Path(run), Path(models) / name
+    run, final = Path(run), release_folder(models, name, target)
     for needed in ("model.npz", "float.npz", "recipe.yaml"):
         if not (run / needed).is_file():
             raise ModelError(f"{run}: no {needed}", "finish it with: tinyse train ... --resume")
@@ -98,14 +102,30 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
                                                   "start": recipe.train.start,
                                                   "model": sha256(run / "model.npz"),
                                                   "float": sha256(run / "float.npz")})
-        folder.chmod(0o755)
-        if final.exists():
-            shutil.rmtree(final)
-        folder.rename(final)
+        put_folder(folder, final)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Release(final, evaluation, costs, parity)
+
+
+def release_folder(models: Path | str, name: str, target: str) -> Path:
+    """Where a release of a name goes.
+
+    Raises:
+        ModelError: the name is none of a folder in ``models``, or ``target`` has no NPU. TinyseError: it cannot be
+            written. RecipeError: the target is not known.
+    """
+    if not NAME.fullmatch(name):
+        raise ModelError(f"--name {name!r}: is no name of a model",
+                         "letters, digits, and . _ - within, such as tinylstm-dense")
+    if Path(models).exists() and not Path(models).is_dir():
+        raise ModelError(f"{models}: is no folder", "the folder of released models")
+    if not load_target(target).has_npu:
+        raise ModelError(f"{target} has no NPU, for which a release is compiled",
+                         "an NPU target, such as ethos-u55-128")
+    check_writable(Path(models) / name / MANIFEST)
+    return Path(models) / name
 
 
 def reproducible(run: Path, models: Path, name: str) -> Recipe:

@@ -8,6 +8,8 @@ down to 0.98 where it would pass it, on mixture and clean alike.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +214,11 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
     from tinyse.sound.audiofile import audio_writer
 
     folder = Path(folder)
+    described = {"schema": 1, "corpus": corpus.hash, "split": split, "seed": seed, "seconds": seconds, "rate": RATE,
+                 "snrs": list(snrs), "count": count_per_snr,
+                 "snr": "active-speech level (20 ms frames within 40 dB of the loudest) over noise RMS, dB"}
+    _refuse_others(folder, described)
+    write_json(folder / "mixtures.json", {**described, "mixtures": []})  # what a cut leaves goes on
     rows = []
     total = len(snrs) * count_per_snr
     for done, mixture in enumerate(test_mixtures(corpus, split, snrs, count_per_snr, seconds, seed), 1):
@@ -222,11 +229,21 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
         rows.append({"id": mixture.id, "snr_db": mixture.snr_db, "speech": mixture.speech_id,
                      "speaker": mixture.speaker, "noise": mixture.noise_id})
         progress(Step("mix", done, total, mixture.id))
-    write_json(folder / "mixtures.json", {
-        "schema": 1, "corpus": corpus.hash, "split": split, "seed": seed, "seconds": seconds, "rate": RATE,
-        "snr": "active-speech level (20 ms frames within 40 dB of the loudest) over noise RMS, dB",
-        "mixtures": rows})
+    write_json(folder / "mixtures.json", {**described, "mixtures": rows})
     return len(rows)
+
+
+def _refuse_others(folder: Path, described: dict[str, Any]) -> None:
+    """A folder holds one set, which its files and mixtures.json name alike."""
+    if any((folder / name).exists() for name in ("corpus.json", "corpus.parquet")):
+        raise CorpusError(f"{folder}: is a corpus", "another folder for the mixtures")
+    if not any((folder / name).is_dir() and any((folder / name).iterdir()) for name in ("noisy", "clean")):
+        return
+    with contextlib.suppress(OSError, ValueError):
+        held = json.loads((folder / "mixtures.json").read_text(encoding="utf-8"))
+        if {key: value for key, value in held.items() if key != "mixtures"} == described:
+            return
+    raise CorpusError(f"{folder}: holds other mixtures", "another folder, or remove noisy/ and clean/ in it")
 
 
 def speakers_of(corpus: Corpus, split: str) -> dict[str, Clips]:

@@ -81,6 +81,10 @@ def limits(result: SweepResult, budget_kb: float | None = None, max_cycles: floa
     Raises:
         TinyseError: no limit at all, or the sweep has not the column.
     """
+    if size is not None and budget_kb is None:
+        raise TinyseError(f"--size {size}: says what --budget-kb counts, and there is none", "--budget-kb")
+    if cost != "cycles" and max_cycles is None:
+        raise TinyseError(f"--cost {cost}: says what --max-cycles counts, and there is none", "--max-cycles")
     found = []
     if budget_kb is not None:
         key = size or ("encoded" if result.column("encoded") else "bitmask")
