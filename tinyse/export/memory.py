@@ -88,11 +88,13 @@ class MemoryReport:
             lines.append(f"  kept beside it  {self.block_bytes:>9} B  exact")
         if self.fast_bytes:
             lines.append(f"  fast scratch    {self.fast_bytes:>9} B  {self.source}")
-        lines += [f"  model in flash  {self.model_bytes:>9} B", f"  int8 .tflite    {self.int8_bytes:>9} B",
-                  f"  weights         {self.weight_bytes:>9} B"]
+        beside = "scales and tables" if self.command_bytes else "biases"
+        lines += [f"  model in flash  {self.model_bytes:>9} B  exact",
+                  f"  int8 .tflite    {self.int8_bytes:>9} B  exact",
+                  f"  constants       {self.weight_bytes:>9} B  exact: weights, {beside}"]
         if self.command_bytes:
-            lines.append(f"  command stream  {self.command_bytes:>9} B")
-        lines += [f"  states          {self.state_bytes:>9} B", "", "  tensor        offset  type   bytes  "
+            lines.append(f"  command stream  {self.command_bytes:>9} B  exact")
+        lines += [f"  states          {self.state_bytes:>9} B  exact", "", "  tensor        offset  type   bytes  "
                   "zero point  scale"]
         for place in (*self.states, *self.held, self.input, self.output):
             offset = "TFLM" if place.offset is None else str(place.offset)

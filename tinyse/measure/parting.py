@@ -137,8 +137,8 @@ def compare(compiled: Path | str, integer: Path | str, frames: Iterable[Ints]) -
     """
     engine, tflm = NpuEngine.load(compiled, False), TflmEngine.load(integer, False)
     if (tflm.bands, tflm.outputs) != (engine.bands, engine.outputs):
-        raise NpuError(f"{compiled} has {engine.bands} bands, {integer} has {tflm.bands}",
-                       hint="give two forms of one network")
+        raise NpuError(f"{compiled} takes {engine.bands} values and gives {engine.outputs}, "
+                       f"{integer} takes {tflm.bands} and gives {tflm.outputs}", hint="give two forms of one network")
     if (tflm.input.zero_point, tflm.output.zero_point) != (engine.input.zero_point, engine.output.zero_point):
         raise NpuError(f"{compiled} and {integer} have other grids", hint="give two forms of one network")
     traced, inside, kept = _Traced(engine), _inside(integer), [np.asarray(frame) for frame in frames]
