@@ -85,6 +85,22 @@ def test_a_name_leads_nowhere_else_and_nothing_is_lost(point, words, said):
     assert sorted(point.parents[2].rglob("*")) == before
 
 
+def test_what_cannot_be_released_is_said_before_anything_runs(point, tmp_path):
+    words = ["--name", "x", "--models", str(tmp_path / "models")]
+
+    def said(run):
+        result = CliRunner().invoke(main, ["release", str(run), *words])
+        assert result.exit_code == 1 and not (tmp_path / "models").exists(), result.output
+        return result.output
+
+    assert said(DENSE) == (f"Error: {DENSE}: no model.npz (a finished run's folder, as tinyse train leaves it)\n")
+    (point / "checkpoints").mkdir()
+    assert said(point) == f"Error: {point}: no model.npz (finish it with: tinyse train ... --resume)\n"
+    shutil.copyfile(point / "float.npz", point / "model.npz")
+    assert said(point) == (f"Error: {point}: was trained in float alone, and a release is int8 "
+                           "(train it with train.compress_steps and quantize.enabled)\n")
+
+
 def test_a_start_of_an_int8_file_s_weights_is_that_file(point, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(DENSE, models / "tinylstm-dense", ignore=shutil.ignore_patterns("*.png", "*vela*"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import put_folder, sha256, write_json, write_manifest, write_text
-from tinyse.core.errors import ModelError, TrainingError
+from tinyse.core.errors import TrainingError
 from tinyse.core.progress import Progress, silent
 from tinyse.export.bundle import COMPILED, INT8, manifest_of
 from tinyse.export.cnetwork import c_network
@@ -25,7 +25,7 @@ from tinyse.measure.labels import labels_folder, make_labels
 from tinyse.measure.predictors import Agreement, agreements, float_answers, int8_answers, predictor_card
 from tinyse.sound.corpus.store import Corpus
 from tinyse.sound.corpus.store import corpus_dir as store_dir
-from tinyse.studies.release import release_folder
+from tinyse.studies.release import check_finished, release_folder
 from tinyse.train.interrupt import Stop, at_once, interrupts
 from tinyse.train.labelled import frames_of, read_labels
 from tinyse.train.predictor import Predictor, Training, check_predictor, check_window
@@ -114,9 +114,7 @@ def release_quality(run: Path, name: str, corpus_dir: Path, models: Path, target
         ModelError: the run is not finished. Whatever export and labelling raise.
     """
     final = release_folder(models, name, target)
-    for needed in ("model.npz", "float.npz", "recipe.yaml", "log.csv"):
-        if not (run / needed).is_file():
-            raise ModelError(f"{run}: no {needed}", "finish it with: tinyse train ... --resume")
+    check_finished(run, "model.npz", "float.npz", "recipe.yaml", "log.csv")
     recipe, model = load_recipe(run / "recipe.yaml"), Model.load(run / "float.npz")
     exported = export_run(run, target, run / "export", progress)
     places = {"held-out": corpus_dir, **({"unseen": unseen} if (unseen := store_dir("unseen")).is_dir() else {})}

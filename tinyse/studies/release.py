@@ -70,9 +70,10 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
         ModelError: the run is not finished, or starts from a run that is not released. Whatever the stages raise.
     """
     run, final = Path(run), release_folder(models, name, target)
-    for needed in ("model.npz", "float.npz", "recipe.yaml"):
-        if not (run / needed).is_file():
-            raise ModelError(f"{run}: no {needed}", "finish it with: tinyse train ... --resume")
+    check_finished(run, "model.npz", "float.npz", "recipe.yaml")
+    if Model.load(run / "model.npz").ranges is None:
+        raise ModelError(f"{run}: was trained in float alone, and a release is int8",
+                         "train it with train.compress_steps and quantize.enabled")
     recipe = reproducible(run, Path(models), name)
     exported = export_run(run, target, run / "export", progress)
     int8 = model_of(exported.folder)
@@ -107,6 +108,19 @@ def release(run: Path | str, name: str, corpus_dir: Path | str, models: Path | s
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Release(final, evaluation, costs, parity)
+
+
+def check_finished(run: Path, *needed: str) -> None:
+    """See that a run holds what a release is made of.
+
+    Raises:
+        ModelError: a file is missing.
+    """
+    begun = (run / "checkpoints").is_dir()
+    for name in needed:
+        if not (run / name).is_file():
+            raise ModelError(f"{run}: no {name}", "finish it with: tinyse train ... --resume" if begun else
+                             "a finished run's folder, as tinyse train leaves it")
 
 
 def release_folder(models: Path | str, name: str, target: str) -> Path:
