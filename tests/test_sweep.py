@@ -131,6 +131,15 @@ def test_a_bad_file_names_the_key_the_value_and_what_is_accepted(tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dense_model_of_another_family_is_said_at_once(tmp_path: Path, corpus: Path) -> None:
+    from export_models import random_model
+
+    other = dataclasses.replace(random_model((24, 16), (16,), 128, quantized=False), family="subband")
+    other.save(tmp_path / "float.npz")
+    with pytest.raises(ModelError, match="is of family subband, and the sweep's recipe of tinylstm"):
+        plan_sweep(load_sweep(write_sweep(tmp_path), str(tmp_path / "float.npz")), tmp_path / "out", corpus)
+
+
 def test_a_released_int8_model_is_what_points_start_from(tmp_path: Path, corpus: Path) -> None:
     from export_models import random_model
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import sha256, versions
+from tinyse.core.errors import ModelError
 from tinyse.export.targets import load_target
 from tinyse.firmware.build import COMPILER
 from tinyse.firmware.qemu import PROGRAM
@@ -17,7 +18,7 @@ from tinyse.graph.groups import Structure
 from tinyse.graph.model import Model
 from tinyse.studies.sweep.identity import decides, dense_recipe, digest
 from tinyse.studies.sweep.spec import OfflineSpec, PointSpec, Scoring, SweepSpec
-from tinyse.train.dense import dense_file
+from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.recipe import Recipe
 
 
@@ -115,7 +116,7 @@ def dense_job(spec: SweepSpec, common: Common) -> Job:
     """The dense baseline: the given run or int8 file, or the sweep's recipe trained without pruning.
 
     Raises:
-        ModelError: there is no model.
+        ModelError: there is no model, or one of another family.
     """
     if spec.start is None:
         recipe = dense_recipe(spec.recipe)
@@ -124,6 +125,10 @@ def dense_job(spec: SweepSpec, common: Common) -> Job:
         return dataclasses.replace(made, floating=str(Path(made.folder) / "float.npz"))
     given = Path(spec.start)
     floating = dense_file(given, "from")
+    of, wanted = dense_model(floating, "from").family, Path(spec.recipe.family).stem
+    if of != wanted:
+        raise ModelError(f"from: {spec.start}: is of family {of}, and the sweep's recipe of {wanted}",
+                         f"a dense model of family {wanted}")
     if floating.suffix == ".tflite":
         made = common.job("dense", 0, Kind.DENSE, "dense", "", 0.0, {"int8": sha256(floating)}, None, str(floating))
         return dataclasses.replace(made, floating=str(Path(made.folder) / "float.npz"))
