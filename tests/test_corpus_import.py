@@ -168,6 +168,15 @@ REASON = {"empty file": "is empty", "no sound": "not a sound file", "not a numbe
           "too short": "is too short"}
 
 
+def test_a_corpus_is_written_to_a_folder_of_its_own(plain, tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    for out, said in ((tmp_path / "a.wav", "a.wav: is no folder"), (plain, "holds the recordings themselves")):
+        before = sorted(plain.rglob("*"))
+        with pytest.raises(CorpusError, match=said):
+            import_corpus(plain, out)
+        assert sorted(plain.rglob("*")) == before
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_bad_files_are_named_and_skipped_or_refused(plain, tmp_path, what):
     path = plain / "clean/voice3/bad.wav"

@@ -102,6 +102,10 @@ def import_corpus(source: Path | str | None, folder: Path | str, layout: str = "
     """
     check_ratios(ratios)
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise CorpusError(f"{folder}: is no folder", "a new one for the corpus")
+    if any(given is not None and Path(given).resolve() == folder.resolve() for given in (source, rooms)):
+        raise CorpusError(f"{folder}: holds the recordings themselves", "a folder of its own for the corpus")
     before = Corpus.open(folder) if add and (folder / MANIFEST).is_file() else None
     jobs, passed = _jobs(source, rooms, layout, Patterns(_compiled("speaker", speaker),
                                                          _compiled("noise source", noise_source)))
