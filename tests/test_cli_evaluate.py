@@ -93,10 +93,10 @@ def test_quick_is_si_sdr_and_pesq(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arguments", "line"), [
     (["absent.tflite"], "Error: absent.tflite: no such model"),
     (["{model}", "--metrics", "mos"], "Error: unknown metric: mos (choose from si_sdr,"),
-    (["{model}", "--snr", "loud"], "'loud' is no list of numbers in dB, such as -6,0,6"),
+    (["{model}", "--snr", "loud"], "'loud' is no list of numbers, such as -6,-3,0,3,6,9"),
     (["{model}", "--noisy", "x"], "--noisy and --clean go together"),
     (["{model}", "--noisy", "x", "--clean", "y"], "Error: x: no such folder"),
-    (["{model}", "--snr", ""], "Error: nothing to evaluate"),
+    (["{model}", "--snr", ""], "'' is no list of numbers, such as -6,-3,0,3,6,9"),
     (["{model}", "--against", "nothing:tflm"], "Error: nothing: no such model"),
 ])
 def test_bad_input_is_one_line(model: Path, arguments: list[str], line: str, tmp_path: Path) -> None:

@@ -81,6 +81,25 @@ class Number(click.FloatRange):
         return found
 
 
+def numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    """An option's callback: numbers with commas between them, at least one."""
+    try:
+        found = tuple(float(part) for part in value.split(",") if part.strip())
+    except ValueError:
+        found = ()
+    if not found:
+        raise click.BadParameter(f"{value!r} is no list of numbers, such as {parameter.default}")
+    return found
+
+
+def decibels(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    """As ``numbers``, of SNRs."""
+    found = numbers(ctx, parameter, value)
+    if not all(-60.0 <= number <= 100.0 for number in found if math.isfinite(number)):
+        raise click.BadParameter(f"{value!r}: -60 to 100 dB leave a speech and a noise to hear")
+    return found
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP: what is half-written goes, as on Ctrl-C."""
 

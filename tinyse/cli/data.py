@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyse.cli import Number
+from tinyse.cli import Number, decibels, numbers
 
 if TYPE_CHECKING:
     from tinyse.sound.corpus.store import Corpus
@@ -17,18 +17,6 @@ LAYOUTS = ("plain", "speech", "noise", "rooms", "voicebank", "dns", "chime", "li
            "musan", "demand", "esc50", "fsd50k", "rirs", "picovoice")
 """Those of `tinyse.sound.corpus.layouts`, which --help need not import."""
 PATH = click.Path(path_type=Path)
-
-
-def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in value.split(",") if part.strip())
-    except ValueError:
-        numbers = ()
-    if not all(-60.0 <= number <= 100.0 for number in numbers):
-        raise click.BadParameter(f"{value!r}: -60 to 100 dB leave a speech and a noise to hear")
-    if not numbers:
-        raise click.BadParameter(f"{value!r} is no list of numbers, such as {parameter.metavar}")
-    return numbers
 
 
 @click.group()
@@ -74,7 +62,7 @@ def fetch(tier: str, root: Path | None, workers: int) -> None:
 @click.option("--out", type=PATH, help="Where the corpus is written [imported/ beside the fetched ones].")
 @click.option("--add", is_flag=True, help="Add to the corpus that is there.")
 @click.option("--name", help="Of the set, for mixing.shares [the layout; with --add the folder's name].")
-@click.option("--split", default="80,10,10", show_default=True, callback=_floats, metavar="80,10,10",
+@click.option("--split", default="80,10,10", show_default=True, callback=numbers, metavar="80,10,10",
               help="Shares of train, validation and test.")
 @click.option("--speaker", metavar="REGEX", help="Finds the speaker in a path, instead of the layout's rule.")
 @click.option("--noise-source", metavar="REGEX", help="Finds the noise source in a path, instead of the rule.")
@@ -140,7 +128,7 @@ def import_(source: Path | None, layout: str, rooms: Path | None, out: Path | No
 @click.option("--corpus", "folder", type=PATH, help="Corpus folder [the fetched small corpus].")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True,
               help="Which part to mix.")
-@click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=_floats, metavar="-6,0,6",
+@click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=decibels, metavar="-6,0,6",
               help="dB: active-speech level over noise RMS.")
 @click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="Mixtures at each SNR.")
 @click.option("--seconds", default=4.0, show_default=True, type=Number(0.1, 600), help="Of each.")

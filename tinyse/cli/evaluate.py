@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from tinyse.cli import ENGINES, Number
+from tinyse.cli import ENGINES, Number, decibels
 
 if TYPE_CHECKING:
     from tinyse.core.progress import Progress
@@ -20,16 +20,6 @@ HARM_COLUMNS = ("si_sdr", "pesq", "stoi")
 PAPER_COLUMNS = ("pesq", "csig", "cbak", "covl", "stoi", "si_sdr")
 
 
-def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in value.split(",") if part.strip())
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of numbers in dB, such as -6,0,6") from None
-    if not all(-60.0 <= number <= 100.0 for number in numbers):
-        raise click.BadParameter(f"{value!r}: -60 to 100 dB leave a speech and a noise to hear")
-    return numbers
-
-
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--engine", type=click.Choice(ENGINES), help="Default: as the file is.")
@@ -39,7 +29,7 @@ def _floats(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.option("--corpus", type=click.Path(path_type=Path), help="Default: the fetched small corpus.")
 @click.option("--split", default="test", show_default=True, help="Of the corpus.",
               type=click.Choice(["test", "validation", "train"]))
-@click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=_floats, metavar="DB,...",
+@click.option("--snr", default="-6,-3,0,3,6,9", show_default=True, callback=decibels, metavar="DB,...",
               help="Of the mixtures.")
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1), help="Mixtures per SNR.")
 @click.option("--seconds", default=5.0, show_default=True, type=Number(1, 60), help="Of each.")
