@@ -162,6 +162,14 @@ def test_nothing_that_is_there_is_lost(tmp_path):
         "again.tflite", "model_int8.tflite"]
 
 
+def test_a_file_that_vela_compiled_is_named_so(tmp_path):
+    model = exported("ethos-u55-128") / "model_vela.tflite"
+    out = str(tmp_path / "o.tflite")
+    result = CliRunner().invoke(main, ["prune-offline", str(model), "--sparsity", "0.5", "--out", out])
+    assert (result.exit_code, result.stderr) == (1, f"Error: {model}: was compiled by Vela, and an int8 file is wanted "
+                                                    "(the export's model_int8.tflite)\n")
+
+
 def test_a_missing_or_foreign_file_is_one_line(tmp_path):
     for file, line in ((tmp_path / "none.tflite", "No such file"), (tmp_path / "text", "not a TFLite file")):
         if file.name == "text":

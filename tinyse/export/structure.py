@@ -132,6 +132,9 @@ def check_values(model: Any, name: str) -> None:
     for op in graph.operators:
         for index in op.inputs:
             if index >= 0 and index not in known:
+                if operator_of(model, op) == "ethos-u":
+                    raise ModelError(f"{name}: was compiled by Vela, and an int8 file is wanted",
+                                     "the export's model_int8.tflite")
                 raise ModelError(f"{name}: {operator_of(model, op)} reads {tensor_name(graph, index)}, which nothing "
                                  "writes", "convert the model again")
         known.update(int(index) for index in op.outputs)
