@@ -90,6 +90,7 @@ def enhance_file(source: Path | str, target: Path | str, engine: Engine, progres
 
     Raises:
         AudioError: the source cannot be read, the target not written; no part of a file is left behind.
+        TinyseError: the target is the source.
     """
     ends = engine.ends
     framing = ends.framing
