@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import BANDS, tiny_tflite
 
-from tinyse.core.errors import AudioError, ModelError
+from tinyse.core.errors import AudioError, ModelError, TinyseError
 from tinyse.engines.enhance import Pipe, enhance_file, enhance_signal
 from tinyse.engines.tflm import TflmEngine
 from tinyse.sound import Bands, Ends, applied, features, istft, stft
