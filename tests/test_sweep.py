@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from export_models import random_model
 from hypothesis import given
 from hypothesis import strategies as st
 from sweep_files import BASE, SWEEP, hand_made, point, write_sweep
@@ -132,8 +133,6 @@ def test_a_bad_file_names_the_key_the_value_and_what_is_accepted(tmp_path: Path,
 
 
 def test_a_dense_model_of_another_family_is_said_at_once(tmp_path: Path, corpus: Path) -> None:
-    from export_models import random_model
-
     other = dataclasses.replace(random_model((24, 16), (16,), 128, quantized=False), family="subband")
     other.save(tmp_path / "float.npz")
     with pytest.raises(ModelError, match="is of family subband, and the sweep's recipe of tinylstm"):
@@ -141,8 +140,6 @@ def test_a_dense_model_of_another_family_is_said_at_once(tmp_path: Path, corpus:
 
 
 def test_a_released_int8_model_is_what_points_start_from(tmp_path: Path, corpus: Path) -> None:
-    from export_models import random_model
-
     from tinyse.export.pipeline import export_run
 
     random_model((24, 16), (16,), 128).save(tmp_path / "model.npz")
@@ -354,14 +351,14 @@ def test_a_skip_rnn_s_costs_have_a_mean_beside_the_worst(tmp_path: Path, corpus:
 def test_a_given_dense_run_is_the_start(tmp_path: Path, corpus: Path) -> None:
     dense = tmp_path / "dense"
     dense.mkdir()
-    (dense / "float.npz").write_bytes(b"weights")
+    random_model((24, 16), (16,), 128, quantized=False).save(dense / "float.npz")
     result = _run(tmp_path, corpus, start=str(dense))
     job = json.loads((tmp_path / "out" / result.points[1].folder / "job.json").read_text())
     assert job["recipe"]["train"]["start"] == str(dense)
     first = json.loads((tmp_path / "out" / result.points[0].folder / "job.json").read_text())
     assert (first["recipe"], first["source"], first["floating"]) == (None, f"{dense}/float.npz", f"{dense}/float.npz")
     _ran(tmp_path)
-    (dense / "float.npz").write_bytes(b"other weights")
+    random_model((24, 8), (16,), 128, quantized=False).save(dense / "float.npz")
     _run(tmp_path, corpus, start=str(dense))
     assert sorted(_ran(tmp_path)) == ["dense 0 dense", "weight-80 1 trained"]  # the int8 file is the same bytes
 
