@@ -122,6 +122,9 @@ def test_a_folder_holds_one_set(corpus, tmp_path):
     (tmp_path / "b" / "noisy" / "mine.wav").write_bytes(b"")
     with pytest.raises(CorpusError, match="holds other mixtures"):
         write_mixtures(corpus, tmp_path / "b", "test", (0,), 2, 1.0, 7)
+    (tmp_path / "b" / "mixtures.json").write_text("[]")
+    with pytest.raises(CorpusError, match="holds other mixtures"):
+        write_mixtures(corpus, tmp_path / "b", "test", (0,), 2, 1.0, 7)
     with pytest.raises(CorpusError, match="is a corpus"):
         write_mixtures(corpus, corpus.folder, "test", (0,), 2, 1.0, 7)
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "a").rglob("*")) == before
@@ -137,6 +140,8 @@ def test_mixing_that_was_cut_off_goes_on(corpus, tmp_path):
     with pytest.raises(Cut):
         write_mixtures(corpus, tmp_path / "a", "test", (0,), 2, 1.0, 7, progress=cut)
     assert write_mixtures(corpus, tmp_path / "a", "test", (0,), 2, 1.0, 7) == 2
+    with pytest.raises(Cut):  # made again and cut off, the list of what is there stays
+        write_mixtures(corpus, tmp_path / "a", "test", (0,), 2, 1.0, 7, progress=cut)
     assert len(json.loads((tmp_path / "a" / "mixtures.json").read_text())["mixtures"]) == 2
 
 

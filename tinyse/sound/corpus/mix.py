@@ -24,7 +24,7 @@ from tinyse.core.progress import Progress, Step, silent
 from tinyse.sound.corpus.clips import RATE, Clip, Clips
 from tinyse.sound.corpus.level import FRAME, MEASURED, QUIET, Places, has_sound, soundless
 from tinyse.sound.corpus.pcm import as_float
-from tinyse.sound.corpus.store import Corpus
+from tinyse.sound.corpus.store import MANIFEST, Corpus
 
 Floats = npt.NDArray[np.float32]
 
@@ -217,8 +217,7 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
     described = {"schema": 1, "corpus": corpus.hash, "split": split, "seed": seed, "seconds": seconds, "rate": RATE,
                  "snrs": list(snrs), "count": count_per_snr,
                  "snr": "active-speech level (20 ms frames within 40 dB of the loudest) over noise RMS, dB"}
-    _refuse_others(folder, described)
-    write_json(folder / "mixtures.json", {**described, "mixtures": []})  # what a cut leaves goes on
+    _begin(folder, described)
     rows = []
     total = len(snrs) * count_per_snr
     for done, mixture in enumerate(test_mixtures(corpus, split, snrs, count_per_snr, seconds, seed), 1):
@@ -233,17 +232,18 @@ def write_mixtures(corpus: Corpus, folder: Path | str, split: str = "test", snrs
     return len(rows)
 
 
-def _refuse_others(folder: Path, described: dict[str, Any]) -> None:
-    """A folder holds one set, which its files and mixtures.json name alike."""
-    if any((folder / name).exists() for name in ("corpus.json", "corpus.parquet")):
+def _begin(folder: Path, described: dict[str, Any]) -> None:
+    """A folder holds one set, which its files and mixtures.json name alike; one that was cut off goes on."""
+    if (folder / MANIFEST).exists():
         raise CorpusError(f"{folder}: is a corpus", "another folder for the mixtures")
-    if not any((folder / name).is_dir() and any((folder / name).iterdir()) for name in ("noisy", "clean")):
-        return
+    held: Any = None
     with contextlib.suppress(OSError, ValueError):
         held = json.loads((folder / "mixtures.json").read_text(encoding="utf-8"))
-        if {key: value for key, value in held.items() if key != "mixtures"} == described:
-            return
-    raise CorpusError(f"{folder}: holds other mixtures", "another folder, or remove noisy/ and clean/ in it")
+    if isinstance(held, dict) and {key: value for key, value in held.items() if key != "mixtures"} == described:
+        return
+    if any((folder / name).is_dir() and any((folder / name).iterdir()) for name in ("noisy", "clean")):
+        raise CorpusError(f"{folder}: holds other mixtures", "another folder, or remove noisy/ and clean/ in it")
+    write_json(folder / "mixtures.json", {**described, "mixtures": []})
 
 
 def speakers_of(corpus: Corpus, split: str) -> dict[str, Clips]:
