@@ -329,6 +329,8 @@ def test_export_writes_a_project(tmp_path):
         edited = CliRunner().invoke(main, again)
         assert edited.exit_code == 1 and f"fw: {min(path, 'app/mine.c')}: is not as tinyse wrote it" in edited.output
         assert (tmp_path / "fw" / path).read_text().endswith("# mine\n")
+    (tmp_path / "fw" / "model" / "written.sha256").write_text("damaged\n")
+    assert CliRunner().invoke(main, again).exit_code == 1
     refused = CliRunner().invoke(main, [*arguments, "--board", "mps2-an500"])
     assert refused.exit_code == 2 and "--board says what a firmware project is for" in refused.stderr
 
@@ -338,6 +340,8 @@ def test_what_cannot_run_is_said_before_anything_is_built(tmp_path):
     soundfile.write(tmp_path / "stereo.wav", np.zeros((100, 2)), 16000)
     soundfile.write(tmp_path / "24.wav", np.zeros(100), 16000, "PCM_24")
     (tmp_path / "text.wav").write_text("not sound")
+    soundfile.write(tmp_path / "extensible.wav", np.zeros(100), 16000, "PCM_16", format="WAVEX")
+    qemu.check_wav(tmp_path / "extensible.wav")  # whose header the image reads, too
     wanted = "(give a 16-bit PCM mono WAV at the model's rate)"
     for source, more, line in (
         (tmp_path / "none.wav", (), "none.wav: no such file (give the name of a WAV file)"),

@@ -12,7 +12,6 @@ and it is the one thing that tinyse itself builds images from::
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ def _fill(folder: Path, sources: Path, export: Path, board: str, target: Target,
                f"BOARD ?= {board}\nBACKEND ?= {_backend(target)}\nTFLM_LACKS = {_tflm_lacks(export, target)}\n")
     progress(Step("firmware", 2, len(STAGES), STAGES[2]))
     copy_into(folder, progress)
-    write_text(folder / WRITTEN, "".join(f"{sha256(folder / path)}  {path}\n" for path in _files(folder)))
+    write_text(folder / WRITTEN, "".join(_line(folder, path) + "\n" for path in _files(folder)))
 
 
 def _backend(target: Target) -> str:
@@ -150,12 +149,18 @@ def _refuse_foreign(folder: Path) -> None:
         raise ExportError(f"{folder}: is a file", "name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "model" / "project.mk").is_file():
         raise ExportError(f"{folder}: holds files that are no firmware project", "name a new or empty folder")
-    with contextlib.suppress(OSError, UnicodeError):  # projects from before have no list
-        known = dict(line.split("  ", 1)[::-1] for line in (folder / WRITTEN).read_text(encoding="utf-8").splitlines())
-        for path in _files(folder):
-            if known.get(path) != sha256(folder / path):
-                raise ExportError(f"{folder}: {path}: is not as tinyse wrote it, and would be lost",
-                                  "name a new folder, or move yours away")
+    if not (folder / WRITTEN).is_file():  # projects from before have no list
+        return
+    with writing(folder):
+        known = set((folder / WRITTEN).read_text(encoding="utf-8", errors="replace").splitlines())
+        changed = next((path for path in _files(folder) if _line(folder, path) not in known), None)
+    if changed is not None:
+        raise ExportError(f"{folder}: {changed}: is not as tinyse wrote it, and would be lost",
+                          "name a new folder, or move yours away")
+
+
+def _line(folder: Path, path: str) -> str:
+    return f"{sha256(folder / path)}  {path}"
 
 
 def _files(folder: Path) -> list[str]:

@@ -128,7 +128,7 @@ def check_wav(path: Path) -> None:
         found = soundfile.info(str(path))
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path}: not a WAV file", FORMAT) from error
-    if (found.format, found.subtype, found.channels) != ("WAV", "PCM_16", 1):
+    if found.format not in ("WAV", "WAVEX") or (found.subtype, found.channels) != ("PCM_16", 1):
         raise AudioError(f"{path}: {found.format}, {found.subtype}, channels: {found.channels}", FORMAT)
 
 
