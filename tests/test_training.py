@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from tinyse.cli import main
 from tinyse.core.artifacts import sha256
-from tinyse.core.errors import TrainingError
+from tinyse.core.errors import RecipeError, TrainingError
 from tinyse.engines import load_engine
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, tinylstm
@@ -177,6 +177,12 @@ def test_the_spectrum_weighs_as_the_recipe_has_it_beside_si_sdr(corpus):
     spectrum, ratio = loss("compressed"), loss("si_sdr")
     assert loss("mixed") == pytest.approx(200.0 * spectrum + ratio, rel=1e-4)
     assert loss("mixed", spectral=50.0) == pytest.approx(50.0 * spectrum + ratio, rel=1e-4)
+
+
+def test_a_weight_of_a_loss_without_it_is_said_before_training(corpus, tmp_path):
+    with pytest.raises(RecipeError, match="train.spectral: 50: is of a spectrum beside SI-SDR, and train.loss is comp"):
+        train(load_recipe("quick", {**TINY, "train.spectral": "50"}), tmp_path / "run", corpus)
+    assert not (tmp_path / "run").exists()
 
 
 def test_batches_depend_on_seed_and_number_alone(corpus):

@@ -21,7 +21,7 @@ from tinyse.sound.corpus.clips import RATE
 from tinyse.train.compression import RoutePart
 from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.network import Network, open_gate
-from tinyse.train.recipe import Recipe
+from tinyse.train.recipe import SPECTRAL, Recipe
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,9 @@ def check_losses(recipe: Recipe, net: Net) -> None:
                           "leave train.order, train.exits, prune and cluster out")
     if isinstance(net.policy, Exit):
         raise RecipeError(f"family: {recipe.family}: the scores of exits have no loss", "exits without scores")
+    if recipe.train.spectral != SPECTRAL and recipe.train.loss not in ("mixed", "levelled"):
+        raise RecipeError(f"train.spectral: {recipe.train.spectral:g}: is of a spectrum beside SI-SDR, "
+                          f"and train.loss is {recipe.train.loss}", "mixed or levelled")
     if net.route is None and not net.widths and recipe.route != RoutePart():
         raise RecipeError(f"route: {recipe.family} has no router here",
                           "a family with one, such as nsnet2 with family_options: {exits: [1, 2, 3], router: 16}")
