@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from tinyse import __version__
 from tinyse.core.errors import TinyseError
@@ -79,6 +80,12 @@ class Number(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return found
+
+
+def given(*names: str) -> list[str]:
+    """Which of these options of the running command stand on its line, in their order."""
+    source = click.get_current_context().get_parameter_source
+    return [name for name in names if source(name) is ParameterSource.COMMANDLINE]
 
 
 def numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:

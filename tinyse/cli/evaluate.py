@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
-from tinyse.cli import ENGINES, Number, decibels
+from tinyse.cli import ENGINES, Number, decibels, given
 
 if TYPE_CHECKING:
     from tinyse.core.progress import Progress
@@ -67,20 +66,19 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
     asked = metrics is not None
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
-    given = [name for name in ("condition", "snr", "count", "seconds", "seed", "split")
-             if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if noisy is not None and given:
-        raise click.UsageError(f"--{given[0]} is of mixtures, and --noisy gives your own")
-    if condition in ("levels", "clean") and "snr" in given:
+    told = given("condition", "snr", "count", "seconds", "seed", "split")
+    if noisy is not None and told:
+        raise click.UsageError(f"--{told[0]} is of mixtures, and --noisy gives your own")
+    if condition in ("levels", "clean") and "snr" in told:
         raise click.UsageError(f"--snr is not for {condition}: levels are at 3 dB, clean speech has no noise")
     if voice_activity and (noisy is not None or condition != "mixtures" or split == "validation"):
         raise click.UsageError("--voice-activity is of mixtures of the test or train split")
-    if quick and (asked or "count" in given):
+    if quick and (asked or "count" in told):
         raise click.UsageError(f"--quick chooses {'--metrics' if asked else '--count'} itself")
     check_apart(out)
     check_writable(None if out is None else out / "evaluation.json")
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
-    chosen, count = (scoring.QUICK, min(count, 4)) if quick else (tuple(metrics.split(",")), count)
+    chosen, count = (scoring.QUICK, 4) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None
     with progress_bars() as progress:
         if noisy is not None and clean is not None:

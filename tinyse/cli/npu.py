@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
+
+from tinyse.cli import given
 
 if TYPE_CHECKING:
     from tinyse.engines.npu import NpuEngine
@@ -107,8 +108,6 @@ def compare(compiled: Path, integer: Path, audio: Path | None, frames: int, seed
 def _frames(engine: NpuEngine, audio: Path | None, count: int, seed: int) -> list[Ints]:
     from tinyse.measure.stimulus import sound_frames, synthetic_frames
 
-    context = click.get_current_context()
-    for name in ("frames", "seed"):
-        if audio and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} is of shaped noise, and --audio gives a sound")
+    if audio and (idle := given("frames", "seed")):
+        raise click.UsageError(f"--{idle[0]} is of shaped noise, and --audio gives a sound")
     return sound_frames(engine, audio) if audio else synthetic_frames(engine, count, seed)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-COMMANDLINE = ParameterSource.COMMANDLINE
+from tinyse.cli import given
 
 
 @click.command("prune-offline")
@@ -36,7 +35,7 @@ def command(model: Path, sparsity: float, structure: str, block: tuple[int, int]
     from tinyse.export.writer import write
     from tinyse.graph.offline import prune_offline
 
-    if structure != "block" and click.get_current_context().get_parameter_source("block") is COMMANDLINE:
+    if structure != "block" and given("block"):
         raise click.UsageError(f"--block is of --structure block, not of {structure}")
     check_kind(out, ".tflite")
     check_writable(out)

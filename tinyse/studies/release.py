@@ -6,7 +6,6 @@ under TFLM beside the float model and the noisy input, the costs with their sour
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -34,12 +33,11 @@ from tinyse.measure.scores.result import Evaluation
 from tinyse.measure.scores.scoring import ALL, SNRS, evaluate
 from tinyse.measure.scores.systems import System
 from tinyse.sound.corpus.store import Corpus
+from tinyse.studies.sweep.spec import NAME
 from tinyse.train.dense import dense_file, dense_model
 from tinyse.train.recipe import Recipe, load_recipe
 
 SEED = 2026
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Of released models: a folder's, and nothing that leads out of ``models``."""
 
 
 @dataclass(frozen=True)
