@@ -15,8 +15,11 @@ from sweep_files import hand_made, point
 from tinyse.cli import main
 from tinyse.core.artifacts import write_json
 from tinyse.core.errors import TinyseError
+from tinyse.studies.precision.study import columns
+from tinyse.studies.sweep.plan import Kind
 from tinyse.studies.sweep.recommend import limits, recommend, released
 from tinyse.studies.sweep.results import SweepResult
+from tinyse.train.validation import Validation, VoiceValidation
 
 WEIGHT = point("weight-94", 5.8, 88_000, 166_000, val_sdr=5.6)
 SECOND = point("weight-94", 5.9, 89_500, 168_000, 2, val_sdr=5.5)
@@ -75,6 +78,23 @@ def test_losses_are_judged_on_validation_and_the_test_split_is_told(tmp_path: Pa
     assert lines[-1] == "  its loss on the test split, 0.80 dB, is above --max-loss-db 0.06"
 
 
+@pytest.mark.parametrize("judge, option", [(Validation, "--max-loss-db 0.05"), (VoiceValidation, "--max-loss 0.05 %")])
+def test_of_a_search_the_loss_of_a_mixture_is_limited_not_the_mean(judge: type[Validation], option: str,
+                                                                   tmp_path: Path) -> None:
+    eight, mixed = ({"val_sdr": score, "val_delta": score - 5.5, "loss": loss, "searched": 0.0, "bits": 4.0,
+                     "encoded": size, "packed": size + 9, "cycles": size}
+                    for score, loss, size in ((5.5, 0.0, 33_000.0), (5.9, 0.4, 20_000.0)))
+    result = replace(hand_made(), columns=columns(judge), points=tuple(
+        replace(point(name, 5.0, 1, 1, kind=Kind.OFFLINE), values=values)
+        for name, values in (("8-bit", eight), ("mixed-20k", mixed))))
+    code, lines = ask(written(tmp_path, result), "--max-loss", 0.05)
+    assert code == 0 and lines[0] == f"take 8-bit: the only point that meets {option}"
+    code, lines = ask(tmp_path, "--max-loss-db", 0.05, "--budget-kb", 25)
+    assert code == 3 and lines[1:4] == [
+        "nearest: 8-bit", "  --budget-kb 25 missed: encoded 33,000 B, exact",
+        f"  {option} met: lost a mixture 0.00 {judge.unit}, measured (host)"]
+
+
 def test_other_sizes_and_cost_models(folder: Path, tmp_path: Path) -> None:
     assert ask(folder, "--budget-kb", 88, "--size", "bitmask")[0] == 3
     assert ask(folder, "--budget-kb", 88, "--size", "surviving")[0] == 0
@@ -100,7 +120,7 @@ def test_a_mean_cost_is_judged_with_the_rate_of_validation(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("words", "line"), [
-    ((), "Error: no limit (--budget-kb, --max-cycles or --max-loss-db)"),
+    ((), "Error: no limit (--budget-kb, --max-cycles or --max-loss)"),
     (("--max-cycles", 1, "--cost", "clock"),
      "Error: the sweep for ethos-u55-128 has no column 'clock' (one of: macs, macs_tiles, cycles, cycles_sram_only, "
      "network_cortex-m55, frame_cortex-m55)"),

@@ -16,32 +16,33 @@ NOTHING_FITS = 3
 @click.option("--budget-kb", type=Number(0, min_open=True), metavar="KB",
               help="Most kB (1,000 bytes) of weights.")
 @click.option("--max-cycles", type=Number(0, min_open=True), metavar="N", help="Most cycles a frame.")
-@click.option("--max-loss-db", type=Number(0), metavar="DB",
-              help="Most SDR lost against the dense float model, on validation.")
+@click.option("--max-loss", "--max-loss-db", type=Number(0), metavar="LOSS",
+              help="Most lost on validation, dB, or % of voice: of a sweep mean SDR against the dense float model, of "
+                   "a search what a mixture loses.")
 @click.option("--size", type=click.Choice(["surviving", "bitmask", "encoded", "packed"]),
               help="What --budget-kb counts.  [default: encoded by Vela; without an NPU, bitmask]")
 @click.option("--cost", default="cycles", show_default=True, metavar="COLUMN",
               help="What --max-cycles counts: cycles, cycles_sram_only, network_cortex-m7, macs, ...")
 @click.option("--models", default="models", show_default=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Released models; says which of them the named point is.")
-def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_loss_db: float | None,
+def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_loss: float | None,
             size: str | None, cost: str, models: Path) -> None:
     """Name the model of SWEEP_DIR (what tinyse sweep or search wrote) that is best within every limit.
 
-    Chosen by SDR on the validation split. Where nothing fits, names the limit and the nearest point; exit code 3.
+    Chosen by the score on the validation split. Where nothing fits, names the limit and the nearest point; exit code 3.
 
     \b
     Example:
       tinyse recommend sweeps/papers --budget-kb 90 --max-cycles 200000
-      tinyse recommend sweeps/papers --max-loss-db 0.1 --size bitmask --budget-kb 200
+      tinyse recommend sweeps/papers --max-loss 0.1 --size bitmask --budget-kb 200
       tinyse recommend sweeps/papers --max-cycles 50000 --cost network_cortex-m55
-      tinyse recommend searches/small --max-loss-db 0.05 --size packed --budget-kb 30
+      tinyse recommend searches/small --max-loss 0.05 --size packed --budget-kb 30
     """
     from tinyse.studies.sweep import recommend
     from tinyse.studies.sweep.results import read_result
 
     result = read_result(sweep)
-    chosen = recommend.limits(result, budget_kb, max_cycles, max_loss_db, size, cost)
+    chosen = recommend.limits(result, budget_kb, max_cycles, max_loss, size, cost)
     found = recommend.recommend(result, chosen)
     click.echo("\n".join(recommend.lines(result, found)))
     named = found.point or found.nearest

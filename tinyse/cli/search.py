@@ -54,7 +54,7 @@ def precision(run: Path, out: Path | None, generations: int, population: int, wo
     \b
     Example:
       tinyse search precision runs/subband --generations 20 --population 24 --finetune 400
-      tinyse recommend searches/subband --max-loss-db 0.05 --budget-kb 25
+      tinyse recommend searches/subband --max-loss 0.05 --budget-kb 25
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.core.errors import ModelError

@@ -12,11 +12,13 @@ from tinyse.studies.sweep.columns import MEAN, RATE, SIZES, VAL, VAL_RATE, costs
 from tinyse.studies.sweep.results import Column, PointResult, SweepResult
 
 SCORE = "val_sdr"
+DELTA, LOSS = "val_delta", "loss"
+"""Keys of what is lost on validation: a sweep's mean less the dense float model's; what a search's mixture loses."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit on one column; ``most`` in the column's unit. For ``val_delta`` it is the largest loss, in dB.
+    """A limit on one column; ``most`` in the column's unit. For ``val_delta`` it is the largest loss.
 
     A mean cost is judged with the update rate, or the rates of the parts, of the validation split.
 
@@ -32,9 +34,14 @@ class Limit:
         """The point's number that must not exceed ``most``; None where the sweep could not have it."""
         found = point.values.get(self.column.key)
         if found is None or not self.column.key.startswith(MEAN):
-            return None if found is None else -found if self.column.key == "val_delta" else found
+            return None if found is None else -found if self.column.key == DELTA else found
         own = point.values.get(VAL + self.column.key)  # a network of several parts has its own
         return found * point.values[VAL_RATE] / point.values[RATE] if own is None else own
+
+    @property
+    def loss(self) -> bool:
+        """Whether it is on a loss."""
+        return self.column.key in (DELTA, LOSS)
 
     def meets(self, point: PointResult) -> bool:
         """Whether the point has the number and it is within the limit."""
@@ -42,12 +49,12 @@ class Limit:
         return value is not None and value <= self.most
 
     def excess(self, point: PointResult) -> float:
-        """By how much it is missed: a share of the limit, for losses the dB (1 dB counts as once the limit)."""
+        """By how much it is missed: a share of the limit, for losses their own unit (1 dB, 1 % is once the limit)."""
         value = self.value(point)
         if value is None:
             return float("inf")
         over = max(0.0, value - self.most)
-        return over if self.column.key == "val_delta" else over / self.most
+        return over if self.loss else over / self.most
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,13 @@ class Recommendation:
 
 
 def limits(result: SweepResult, budget_kb: float | None = None, max_cycles: float | None = None,
-           max_loss_db: float | None = None, size: str | None = None, cost: str = "cycles") -> tuple[Limit, ...]:
+           max_loss: float | None = None, size: str | None = None, cost: str = "cycles") -> tuple[Limit, ...]:
     """The user's limits on columns of the sweep.
 
     Args:
         result: the sweep.
-        budget_kb: of 1,000 bytes. max_cycles: a frame, of column ``cost``. max_loss_db: on validation.
+        budget_kb: of 1,000 bytes. max_cycles: a frame, of column ``cost``.
+        max_loss: on validation, in the unit of the score; of a search it is what a mixture loses, as the search has it.
         size: one of `SIZES`; None: Vela-encoded bytes, without an NPU bitmask + bytes.
         cost: key of a cost column.
 
@@ -92,10 +100,12 @@ def limits(result: SweepResult, budget_kb: float | None = None, max_cycles: floa
     if max_cycles is not None:
         known = [c.key for c in result.columns if c in costs(result.columns) or c.key.startswith("frame_")]
         found.append(Limit(f"--max-cycles {max_cycles:g}", _column(result, cost, known), max_cycles))
-    if max_loss_db is not None:
-        found.append(Limit(f"--max-loss-db {max_loss_db:g}", _column(result, "val_delta", ()), max_loss_db))
+    if max_loss is not None:
+        column = result.column(LOSS) or _column(result, DELTA, ())
+        given = f"-db {max_loss:g}" if column.unit == "dB" else f" {max_loss:g} {column.unit}"
+        found.append(Limit(f"--max-loss{given}", column, max_loss))
     if not found:
-        raise TinyseError("no limit", "--budget-kb, --max-cycles or --max-loss-db")
+        raise TinyseError("no limit", "--budget-kb, --max-cycles or --max-loss")
     return tuple(found)
 
 
@@ -140,9 +150,9 @@ def lines(result: SweepResult, found: Recommendation) -> list[str]:
                 if found.fitting > 1 else f"take {found.point.label}: the only point that meets {asked}"]
         said += _numbers(result, found.point)
         delta = found.point.values.get("delta")
-        said += [f"  its loss on the test split, {-delta:.2f} dB, is above {limit.option}"
+        said += [f"  its loss on the test split, {-delta:.2f} {limit.column.unit}, is above {limit.option}"
                  for limit in found.limits
-                 if limit.column.key == "val_delta" and delta is not None and -delta > limit.most]
+                 if limit.column.key == DELTA and delta is not None and -delta > limit.most]
         return said
     said = [f"no point meets {limit.option} ({limit.column.title}, {limit.column.source})" for limit in found.unmet]
     if not found.unmet:
@@ -154,9 +164,10 @@ def lines(result: SweepResult, found: Recommendation) -> list[str]:
         value = limit.value(found.nearest)
         assert value is not None
         state = "met" if limit.meets(found.nearest) else "missed"
-        loss = limit.column.key == "val_delta"
-        shown = f"{value:.2f} dB lost on validation" if loss else f"{value:,.0f} {limit.column.unit}"
-        said.append(f"  {limit.option} {state}: {limit.column.title} {shown}, {limit.column.source}")
+        shown = f"{value:.2f}" if limit.loss else f"{value:,.0f}"
+        lost = " lost on validation" if limit.column.key == DELTA else ""
+        said.append(f"  {limit.option} {state}: {limit.column.title} {shown} {limit.column.unit}{lost}, "
+                    f"{limit.column.source}")
     return [*said, *_numbers(result, found.nearest)]
 
 
