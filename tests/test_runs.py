@@ -74,6 +74,24 @@ def test_runs_are_listed_compared_and_put_on_one_page(tmp_path: Path, monkeypatc
     assert text == render(page(find_runs(["runs", "sweeps"])))
 
 
+def test_every_kind_of_validation_is_named_and_has_its_columns(tmp_path: Path) -> None:
+    made(tmp_path / "a")
+    for name, recipe, log in (
+            ("b", "voice", "step,phase,loss,rate,val_balanced,val_level\n9,compress,0.5,0.1,80.25,64.25\n"),
+            ("c", "quality", "step,loss,rate,pearson,rmse\n9,0.5,0.1,0.625,0.5\n")):
+        write_text(tmp_path / name / "recipe.yaml", load_recipe(recipe).as_yaml())
+        write_text(tmp_path / name / "log.csv", log)
+    kept = made(tmp_path / "d") / "manifest.json"
+    write_json(kept, {"stage": "train", "val_balanced": 81.5, "val_level": 64.25})
+    table = runs_table(found := find_runs([tmp_path]))
+    assert table.header[3:9] == ("val. SI-SDR, dB", "gain, dB", "val. balanced accuracy, %", "over level, %",
+                                 "val. Pearson", "error, MOS")
+    assert [row[3:9] for row in table.rows[1:]] == [
+        ("5.25", "+4.00", "-", "-", "-", "-"), ("-", "-", "80.25", "+16.00", "-", "-"),
+        ("-", "-", "-", "-", "0.625", "0.500"), ("-", "-", "81.50", "+17.25", "-", "-")]
+    assert runs_table(found[1:2]).header[3] == "val. balanced accuracy, %" and page(found).curves is not None
+
+
 def test_open_shows_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made(tmp_path / "run")
@@ -101,7 +119,8 @@ def test_what_is_damaged_is_a_note_and_the_others_are_there(tmp_path: Path) -> N
     assert page(found).curves is not None and page(found[:1]).curves is None
 
 
-@pytest.mark.parametrize("damage", [{"val_si_sdr_db": "x"}, {"sparsity": [1, 2]}, {"sparsity": {"a": "x"}}])
+@pytest.mark.parametrize("damage", [{"val_si_sdr_db": "x"}, {"val_level": "x"}, {"sparsity": [1, 2]},
+                                    {"sparsity": {"a": "x"}}])
 def test_a_manifest_of_other_values_is_a_note(tmp_path: Path, damage: dict[str, object]) -> None:
     load_recipe("quick").write(tmp_path)
     write_json(tmp_path / "manifest.json", {"stage": "train", "val_noisy_si_sdr_db": 0.0, **damage})

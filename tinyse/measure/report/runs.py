@@ -18,6 +18,7 @@ from tinyse.core.errors import TinyseError
 from tinyse.core.sections import flat
 from tinyse.export.bundle import INT8
 from tinyse.measure.costs.table import Table, percent
+from tinyse.measure.report.judges import JUDGES, Judge, Validated, validated
 from tinyse.measure.report.page import Report
 from tinyse.measure.scores.metrics import LABELS, UNITS
 from tinyse.measure.scores.result import NOISY
@@ -66,19 +67,9 @@ class Trained:
         return [(float(row["step"]), float(row[column])) for row in self.log if row.get(column)]
 
     @property
-    def validation(self) -> tuple[float, float] | None:
-        """SI-SDR on validation in dB, measured (host), and less that of the noisy input.
-
-        Of the model that was kept; without a manifest that says so the log's last.
-        """
-        score = self.manifest.get("val_si_sdr_db")
-        noisy = self.manifest.get("val_noisy_si_sdr_db")
-        if score is None or noisy is None:
-            last, before = self.curve("val_si_sdr")[-1:], self.curve("val_noisy")[-1:]
-            if not last or not before:
-                return None
-            score, noisy = last[0][1], before[0][1]
-        return float(score), float(score) - float(noisy)
+    def validation(self) -> Validated | None:
+        """What its validation measured (host)."""
+        return validated(self.manifest, self.log)
 
 
 def find_runs(folders: Iterable[Path | str]) -> list[Trained]:
@@ -123,7 +114,7 @@ def read_run(folder: Path) -> Trained:
             with open(folder / "log.csv", newline="", encoding="utf-8") as stream:
                 log = [row for row in csv.DictReader(stream)]
             for row in log:  # numbers, or it is no log
-                [float(row[key]) for key in ("step", "loss", "val_si_sdr", "val_noisy") if row.get(key)]
+                [float(row[key]) for key in ("step", "loss", *(c for each in JUDGES for c in each.log)) if row.get(key)]
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             log = []
             notes.append(f"{folder / 'log.csv'}: is no log: {error}")
@@ -135,7 +126,7 @@ def read_run(folder: Path) -> Trained:
         for path, value in _jsons(folder, "manifest.json", notes) if value.get("stage") in ("export", "release")}
     own = next((value for path, value in _jsons(folder, "manifest.json", []) if path.parent == folder), {})
     zeros = own.get("sparsity") or {}
-    numbers = [own.get(key) for key in ("val_si_sdr_db", "val_noisy_si_sdr_db")]
+    numbers = [own.get(key) for each in JUDGES for key in each.manifest]
     if not isinstance(zeros, dict) or not all(
             value is None or isinstance(value, int | float) for value in (*numbers, *zeros.values())):
         own = {}
@@ -176,17 +167,27 @@ def _means(value: Mapping[str, Any]) -> dict[str, float]:
         return {}
 
 
+def judges_of(runs: Sequence[Trained]) -> tuple[Judge, ...]:
+    """The kinds of validation that the runs have had."""
+    had = [found.judge for run in runs if (found := run.validation) is not None]
+    return tuple(judge for judge in JUDGES if judge in had)
+
+
 def runs_table(runs: Sequence[Trained]) -> Table:
-    """A row a run: state, validation, size; zeros are the mean over the matrices."""
-    rows = []
+    """A row a run: state, validation, size; two columns a kind of validation; zeros are the mean over the matrices."""
+    rows, judges = [], judges_of(runs) or JUDGES[:1]
     for run in runs:
-        score, gain = run.validation or (None, None)
+        found = run.validation
+        told = [text for judge in judges for text in (
+            judge.shown(found.score, found.other) if found is not None and found.judge == judge else ("-", "-"))]
         zeros = run.manifest.get("sparsity") or {}
-        rows.append((run.name, str(run.recipe.get("family", "-")), run.state, _number(score), _number(gain, "+.2f"),
+        rows.append((run.name, str(run.recipe.get("family", "-")), run.state, *told,
                      _whole(run.manifest.get("parameters")), _whole(run.manifest.get("macs_per_frame")),
                      percent(sum(zeros.values()), len(zeros)) if zeros else "-"))
-    header = ("run", "family", "state", "val. SI-SDR, dB", "gain, dB", "parameters", "MACs, a frame", "zeros, mean")
-    return Table("runs", header, (("", "", "", "measured (host)", "measured (host)", "exact", "exact", "exact"), *rows),
+    heads = [title for judge in judges for title in (f"val. {judge.title}", judge.second)]
+    header = ("run", "family", "state", *heads, "parameters", "MACs, a frame", "zeros, mean")
+    sources = ("", "", "", *("measured (host)" for _ in heads), "exact", "exact", "exact")
+    return Table("runs", header, (sources, *rows),
                  tuple(note for run in runs for note in run.notes))
 
 
@@ -232,25 +233,28 @@ def page(runs: Sequence[Trained]) -> Report:
 
 
 def curves(runs: Sequence[Trained]) -> bytes | None:
-    """PNG of training loss and validation SI-SDR of all runs over their steps; None where there is no log."""
+    """PNG of training loss and validation of all runs over their steps; None where there is no log."""
     from tinyse.core.figure import blank_figure, png_of
 
     shown = [run for run in runs if run.log]
     if not shown:
         return None
-    figure = blank_figure(9.0, 6.5)
-    upper, lower = figure.subplots(2, 1, sharex=True)
+    judges = judges_of(shown) or JUDGES[:1]
+    figure = blank_figure(9.0, 3.25 * (1 + len(judges)))
+    upper, *lower = figure.subplots(1 + len(judges), 1, sharex=True)
     for run in shown:
-        for axis, column in ((upper, "loss"), (lower, "val_si_sdr")):
+        for axis, column in ((upper, "loss"), *zip(lower, (judge.log[0] for judge in judges), strict=True)):
             axis.plot(*(zip(*run.curve(column), strict=True) if run.curve(column) else ((), ())), linewidth=0.9,
-                      marker="." if column == "val_si_sdr" else None, label=run.name)
+                      marker=None if axis is upper else ".", label=run.name)
     upper.set_ylabel("training loss")
-    lower.set_ylabel("validation SI-SDR (dB), measured (host)")
-    lower.set_xlabel("step")
-    for axis in (upper, lower):
+    for axis, judge in zip(lower, judges, strict=True):
+        unit = f" ({judge.unit})" if judge.unit else ""
+        axis.set_ylabel(f"validation {judge.name}{unit}, measured (host)")
+    lower[-1].set_xlabel("step")
+    for axis in (upper, *lower):
         axis.grid(alpha=0.3)
     if len(shown) <= LEGEND:
-        lower.legend(fontsize=7)
+        lower[-1].legend(fontsize=7)
     return png_of(figure)
 
 
