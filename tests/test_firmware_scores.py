@@ -67,8 +67,11 @@ def test_the_command_prints_what_score_quality_prints(built: Images, wav: Path) 
     host = CliRunner().invoke(main, ["score-quality", str(wav)])
     assert result.exit_code == host.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[-3].startswith("the network ran on 43 of 344 frames")
-    assert lines[-2:] == host.stdout.splitlines()
+    assert lines[-4].startswith("the network ran on 43 of 344 frames")
+    assert lines[-3:-1] == host.stdout.splitlines()[:2] and lines[-1].startswith("  1.92 to 6.88 s: ")
+    last, score = host.stdout.splitlines()[2].rsplit(" ", 1)
+    told = lines[-1].rsplit(" ", 1)  # of a score in thousandths, so that the last digit may be another
+    assert told[0] == last and float(told[1]) == pytest.approx(float(score), abs=0.0101)
 
 
 def test_a_part_of_a_hop_at_the_end_is_not_heard_and_a_short_file_is_one_line(built: Images, tmp_path) -> None:

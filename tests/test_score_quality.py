@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import tracemalloc
@@ -17,7 +18,7 @@ from test_quality import drawn, made
 
 from tinyse.cli import main
 from tinyse.core.artifacts import write_json
-from tinyse.engines.quality import DEFAULT_MODEL, Scorer, score_file, score_signal
+from tinyse.engines.quality import DEFAULT_MODEL, Quality, Scorer, score_file, score_signal
 from tinyse.export.bundle import INT8, plan_json
 from tinyse.export.writer import write
 from tinyse.measure.scores.metrics import METRICS, score
@@ -56,13 +57,22 @@ def test_a_file_has_a_score_and_scores_over_time(tmp_path, model) -> None:
     assert result.stdout == (
         f"{tmp_path}/a.wav: predicted WB-PESQ {scores.mean(dtype=np.float64):.2f} "
         f"({scores.min():.2f} to {scores.max():.2f}) over 8.00 s\n"
-        f"  0.00 to 0.96 s: {scores[0]:.2f}\n  4.96 to 5.92 s: {scores[31]:.2f}\n")
+        f"  0.00 to 0.96 s: {scores[0]:.2f}\n  4.96 to 5.92 s: {scores[31]:.2f}\n"
+        f"  7.04 to 8.00 s: {scores[44]:.2f}\n")
     found = json.loads(run(tmp_path / "a.wav", "--model", model, "--json").stdout)
     assert found == {"file": f"{tmp_path}/a.wav", "seconds": 8.0, "predicts": "WB-PESQ", "period": 0.16, "window": 0.96,
                      "score": round(float(scores.mean(dtype=np.float64)), 3),
                      "scores": [round(float(one), 3) for one in scores]}
     lines = run(tmp_path / "a.wav", "--model", model, "--every", "1").stdout.splitlines()
-    assert len(lines) == 1 + -(-45 // 6) and lines[2].startswith("  0.96 to 1.92 s: ")
+    assert len(lines) == 1 + 8 + 1 and lines[2].startswith("  0.96 to 1.92 s: ")
+    assert [line.split(":")[0] for line in lines[-2:]] == ["  6.72 to 7.68 s", "  7.04 to 8.00 s"]
+
+
+@given(st.integers(1, 400), st.floats(0.1, 20))
+def test_scores_over_time_end_with_the_sound(count: int, every: float) -> None:
+    found = Quality(0.16 * (count + 30), np.arange(count, dtype=np.float32), 0.16, 4.96).over_time(every)
+    assert found[0][2] == 0 and found[-1][1:] == (pytest.approx(0.16 * (count + 30)), count - 1)
+    assert all(a[0] < b[0] for a, b in itertools.pairwise(found))
 
 
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 99))

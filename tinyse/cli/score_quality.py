@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinyse.engines.quality import Quality
 
 LINES = 20
-"""Lines of scores over time that a file gets by default, at most."""
+"""Lines of scores over time that a long file gets by default, and one of its end."""
 
 
 @click.command("score-quality")
@@ -29,8 +29,9 @@ def command(files: tuple[Path, ...], model: Path | None, every: float | None, as
     """Predict the WB-PESQ of speech in FILEs, 1.04 to 4.64, without the clean speech.
 
     Any length from 4.96 s, any rate from 8 kHz, any channel count: sound is mixed down and resampled to 16 kHz. A score
-    is of the last 4.96 s; there is one every 160 ms, and a file's is their mean. What cannot be scored is one line
-    each, and the exit code is 1; the other files are scored. How far off it may be: docs/quality.md.
+    is of the last 4.96 s; there is one every 160 ms, and a file's is their mean; the last line is of the end of the
+    file. What cannot be scored is one line each, and the exit code is 1; the other files are scored. How far off it may
+    be: docs/quality.md.
 
     \b
     Example:

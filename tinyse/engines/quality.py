@@ -125,10 +125,13 @@ class Quality:
         return float(np.mean(self.scores, dtype=np.float64))
 
     def over_time(self, every: float) -> list[tuple[float, float, float]]:
-        """(begin, end, score) in seconds: the score of the window that ends there, at steps of about ``every``."""
-        stride = max(1, round(every / self.period))
+        """(begin, end, score) in seconds: the score of the window that ends there, at steps of about ``every``.
+
+        The last is of the last whole window of the sound, which may begin before the one in front of it ends.
+        """
+        stride, last = max(1, round(every / self.period)), len(self.scores) - 1
         return [(at * self.period, at * self.period + self.window, float(self.scores[at]))
-                for at in range(0, len(self.scores), stride)]
+                for at in [*range(0, last, stride), last]]
 
 
 def score_signal(blocks: Iterable[Real], scorer: Scorer) -> Real:
