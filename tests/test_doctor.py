@@ -156,6 +156,15 @@ def test_fvp_is_looked_for_in_the_stated_order():
     assert find_fvp("/nowhere", machine) is None
 
 
+@pytest.mark.parametrize(("given", "variables", "said"), [
+    ("/nowhere/fvp", {doctor.FVP_VARIABLE: "/b"}, "none at /nowhere/fvp (--fvp)"),
+    (None, {doctor.FVP_VARIABLE: "/b"}, f"none at /b (${doctor.FVP_VARIABLE})"),
+    (None, {}, f"--fvp, ${doctor.FVP_VARIABLE} or PATH")])
+def test_an_fvp_that_is_not_where_it_was_said_to_be_is_named_with_its_path(given, variables, said):
+    check = next(c for c in diagnose(Fake(programs=set(), variables=variables), given).checks if c.name == FVP)
+    assert (check.state, check.detail) == (State.MISSING, said)
+
+
 def test_this_machine_without_tensorflow():
     """The doctor has to answer where TensorFlow is broken, so it must not import it."""
     script = ("import sys; from tinyse.studies.doctor import Machine, diagnose; found = diagnose(Machine()); "

@@ -150,8 +150,9 @@ def diagnose(environment: Environment, fvp: str | None = None) -> Diagnosis:
         if check.state is not State.OK:
             debian += program.debian.split()
     found = find_fvp(fvp, environment)
-    checks.append(Check(FVP, State.OK if found else State.MISSING, found or f"--fvp, ${FVP_VARIABLE} or PATH",
-                        "measured NPU cycles", False))
+    named, by = (fvp, "--fvp") if fvp else (environment.variables().get(FVP_VARIABLE), f"${FVP_VARIABLE}")
+    where = f"none at {named} ({by})" if named else f"--fvp, ${FVP_VARIABLE} or PATH"
+    checks.append(Check(FVP, State.OK if found else State.MISSING, found or where, "measured NPU cycles", False))
     corpus = environment.corpus()
     checks.append(Check("default corpus", State.OK if corpus else State.MISSING, corpus or "", "train", False))
     free = environment.free_bytes() / 2**30
