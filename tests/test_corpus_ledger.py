@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from tinyse.cli import main
 from tinyse.core.errors import CorpusError, TinyseError
 from tinyse.sound.corpus import reading, shards
-from tinyse.sound.corpus.importing import import_corpus, reasons
+from tinyse.sound.corpus.importing import import_corpus
 from tinyse.sound.corpus.ledger import Ledger
 from tinyse.sound.corpus.reading import read_job
+from tinyse.sound.corpus.reasons import reasons
 from tinyse.sound.corpus.store import Corpus
 
 RATE = 16000
@@ -176,7 +177,8 @@ def test_bad_files_are_counted_by_reason_and_refused_only_when_strict(plain, tmp
     loose = CliRunner().invoke(main, arguments)
     assert loose.exit_code == 0 and len(reads) == 39
     assert "warning: 15 files skipped, named in skipped.txt, 5 of them shown" in loose.output
-    assert "warning: 4 of them: cut short: the header promises N bytes of sound, N are there" in loose.output
+    assert "warning: 4 of them: cut short: the header promises 19200 bytes of sound, N are there" in loose.output
+    assert "warning: 6 of them: is silent: below -60 dB of full scale" in loose.output
     assert len((out / "skipped.txt").read_text().splitlines()) == 15
 
 
@@ -201,8 +203,10 @@ def test_many_files_of_which_one_in_a_hundred_is_broken(tmp_path, monkeypatch):
 
 
 def test_reasons_take_names_and_numbers_for_one():
-    lines = ["a/b.wav: b.wav cannot be read: gone", "a/c.wav: c.wav cannot be read: gone", "d: 12 of 3.5", "e: 1 of 7"]
-    assert reasons(lines) == {"cannot be read: gone": 2, "N of N": 2}
+    lines = ["a/b.wav: b.wav cannot be read: gone", "a/c.wav: c.wav cannot be read: gone", "d: 12 of 3.5", "e: 1 of 7",
+             *(f"f/{n}.wav: {n} s: is shorter than 0.5 s" for n in (0.1, 0.25, 0.3)), "g: is not 16 bits"]
+    assert list(reasons(lines).items()) == [("N s: is shorter than 0.5 s", 3), ("cannot be read: gone", 2),
+                                            ("N of N", 2), ("is not 16 bits", 1)]
 
 
 def test_mixtures_of_one_clean_file_decode_it_once(tmp_path, monkeypatch):

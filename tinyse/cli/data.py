@@ -96,7 +96,8 @@ def import_(source: Path | None, layout: str, rooms: Path | None, out: Path | No
     from tinyse.cli.draw import progress_bars
     from tinyse.core.errors import CorpusError
     from tinyse.core.progress import printable
-    from tinyse.sound.corpus.importing import SKIPPED, import_corpus, reasons
+    from tinyse.sound.corpus.importing import SKIPPED, import_corpus
+    from tinyse.sound.corpus.reasons import reasons
     from tinyse.sound.corpus.store import corpus_dir
 
     folder = out or corpus_dir("imported")

@@ -27,6 +27,7 @@ from tinyse.sound.corpus.job import Job
 from tinyse.sound.corpus.layouts import Patterns, find_jobs, passed_over
 from tinyse.sound.corpus.ledger import Ledger
 from tinyse.sound.corpus.reading import CHANGED, key_of, read_batch, read_steadily
+from tinyse.sound.corpus.reasons import reasons
 from tinyse.sound.corpus.splits import Piece, assign, by_file, check_ratios, disjoint, notes, untrainable, without_known
 from tinyse.sound.corpus.store import KINDS, MANIFEST, ROOM, SPLITS, Corpus, commit
 
@@ -132,13 +133,6 @@ def import_corpus(source: Path | str | None, folder: Path | str, layout: str = "
     _write_skipped(folder, gathered.skipped)
     return Imported(corpus, read, tuple(gathered.skipped), tuple(gathered.doubles), passed,
                     (*notes(corpus, ratios), *dealt, *gathered.remarks), untrainable(corpus, ratios))
-
-
-def reasons(skipped: Iterable[str]) -> dict[str, int]:
-    """How many files were left out for each reason, most first; names and numbers in a reason do not count."""
-    counts = Counter(re.sub(r"\d[\d.]*", "N", line.split(": ", 1)[-1].removeprefix(os.path.basename(
-        line.split(": ", 1)[0])).strip()) for line in skipped)
-    return dict(counts.most_common())
 
 
 def _jobs(source: Path | str | None, rooms: Path | str | None, layout: str, patterns: Patterns,
