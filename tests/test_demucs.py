@@ -99,6 +99,9 @@ def test_samples_enter_and_leave_in_16_bits() -> None:
 @pytest.mark.parametrize(("options", "said"), [
     ({"utilization": 1.5}, "utilization: 1.5 is outside (0, 1] (such as 0.125, 0.25, 0.5 or 1)"),
     ({"utilization": 0}, "utilization: 0 is outside (0, 1] (such as 0.125, 0.25, 0.5 or 1)"),
+    ({"depth": 7}, "depth: 7, stride: 4: a hop of 16384 samples is outside 2 to 8192 (depth: 4, stride: 4)"),
+    ({"kernel": 1, "stride": 1}, "depth: 4, stride: 1: a hop of 1 samples is outside 2 to 8192 (depth: 4, stride: 4)"),
+    ({"depth": 5, "kernel": 3, "stride": 3}, "take 243 samples (ends: {framing: {frame: 243, hop: 243, fft: 244}})"),
     ({"depth": 3}, "ends: framing: hop: 256: 3 levels of stride 4 take 64 samples "
                    "(ends: {framing: {frame: 64, hop: 64, fft: 64}})"),
     ({"kernel": 6}, "stride: 4 is no divisor of kernel 6, or no multiple of upsample 1 "

@@ -28,6 +28,8 @@ from tinyse.sound import Bands, Ends, Feature, Framing, Leveller, Result
 
 ENDS = Ends(Framing(frame=256, hop=256, fft=256, window="none"), Bands("none"), Feature("samples"), Result("samples"),
             layout="rows", level=Leveller("running"))
+HOPS = 2, 8192
+"""Fewest and most samples of a hop, as ``Framing`` takes them for a frame."""
 
 
 def net(width: int = 24, depth: int = 4, kernel: int = 8, stride: int = 4, upsample: int = 1, groups: int = 4,
@@ -116,10 +118,13 @@ def _check(width: int, depth: int, kernel: int, stride: int, upsample: int, grou
     if (width << (depth - 1)) % groups:
         raise ModelError(f"groups: {width << (depth - 1)} channels do not make {groups} groups",
                          f"a divisor of {width}")
-    hop = stride**depth // upsample
+    hop, (least, most) = stride**depth // upsample, HOPS
+    if not least <= hop <= most:
+        raise ModelError(f"depth: {depth}, stride: {stride}: a hop of {hop} samples is outside {least} to {most}",
+                         "depth: 4, stride: 4")
     if ends.framing.hop != hop:
         raise ModelError(f"ends: framing: hop: {ends.framing.hop}: {depth} levels of stride {stride} take {hop} "
-                         "samples", f"ends: {{framing: {{frame: {hop}, hop: {hop}, fft: {hop}}}}}")
+                         "samples", f"ends: {{framing: {{frame: {hop}, hop: {hop}, fft: {hop + hop % 2}}}}}")
 
 
 def _check_widths(utilization: float, widths: tuple[float, ...], router: int, first: int) -> None:
