@@ -46,7 +46,7 @@ def test_show_draws_the_same_picture_twice(corpus, tmp_path):
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and data == (tmp_path / "b.png").read_bytes()
     result = run("show", corpus.folder, "--png", tmp_path / "a.txt")
     assert result.exit_code == 1
-    assert result.output.splitlines()[-1].endswith("a.txt: is not the name of a PNG (end it in .png)")
+    assert result.output.splitlines()[-1].endswith("a.txt: what is written here is .png (a name that ends in .png)")
 
 
 def test_mix_writes_pairs(corpus, tmp_path):

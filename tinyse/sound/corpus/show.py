@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyse.core.artifacts import atomic_path
+from tinyse.core.artifacts import atomic_path, check_kind
 from tinyse.core.errors import CorpusError
 from tinyse.core.progress import printable
 from tinyse.sound.corpus.clips import RATE, Clips
@@ -74,10 +74,10 @@ def draw_spectrogram(corpus: Corpus, path: Path, split: str = "test", snr_db: fl
         seed: of the choice.
 
     Raises:
-        CorpusError: no split has both speech and noise, or the file is not a PNG.
+        CorpusError: no split has both speech and noise.
+        TinyseError: the file is named as no PNG.
     """
-    if path.suffix.lower() != ".png":
-        raise CorpusError(f"{path}: is not the name of a PNG", "end it in .png")
+    check_kind(path, ".png")
     usable = [name for name in (split, *SPLITS) if all(len(corpus.clips(kind, name)) for kind in KINDS)]
     if not usable:
         raise CorpusError(f"{corpus.folder}: no split has both speech and noise", "fetch or import again")
