@@ -20,8 +20,8 @@ from tinyse.core.errors import AudioError, ExportError, TinyseError, ToolError
 from tinyse.engines.enhance import enhance_signal
 from tinyse.engines.tflm import TflmEngine
 from tinyse.export.targets import load_target
-from tinyse.firmware import qemu, results
-from tinyse.firmware.build import build
+from tinyse.firmware import qemu, results, stamp
+from tinyse.firmware.build import Backend, build, built_at
 from tinyse.firmware.elf import memory_of, read_image
 from tinyse.firmware.project import write_project
 from tinyse.sound import Bands, Ends
@@ -297,6 +297,40 @@ def test_what_is_no_project_and_no_board_is_refused(tmp_path):
         with pytest.raises(TinyseError, match=reason):
             attempt()
     assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "new").exists()
+
+
+def test_an_image_is_built_again_where_anything_of_it_is_another(tmp_path, monkeypatch):
+    folder, built = tmp_path / "fw", []
+    elf = folder / "build" / "mps2-an500-cpu" / "tinyse.elf"
+
+    def fake(folder, board, backend, kernels, variables):
+        assert not elf.parent.exists()
+        elf.parent.mkdir(parents=True)
+        elf.write_text(f"image {len(built)}")
+        built.append(board)
+        return built_at(elf.parent, board, backend, kernels)
+
+    def again(target="cortex-m7"):
+        before = len(built)
+        write_project(export("small", target), folder, "mps2-an500")
+        assert stamp.stamped(folder, "mps2-an500", Backend.CPU).elf == elf
+        assert elf.read_text() == f"image {len(built) - 1}"
+        return len(built) - before
+
+    monkeypatch.setattr(stamp, "build", fake)
+    monkeypatch.delenv("CROSS", raising=False)
+    assert [again(), again()] == [1, 0]
+    for change in (lambda: elf.write_text("of my own make"), lambda: (elf.parent / "main.o").write_text("so is this"),
+                   lambda: (elf.parent / stamp.STAMP).write_text("{"), lambda: (folder / "src" / "frontend.c").unlink(),
+                   lambda: monkeypatch.setenv("CPATH", str(tmp_path)),
+                   lambda: monkeypatch.setattr(stamp, "TOOLCHAIN", ("-print-file-name=libc.a",))):
+        change()
+        assert [again(), again()] == [1, 0]
+    assert [again("cortex-m55"), again("cortex-m55"), again()] == [1, 0, 1]
+    assert stamp.stamped(folder, "mps2-an500", Backend.CPU, variables=("TFLM_DIR=/t",)).elf == elf
+    assert [again(), again()] == [1, 0] and len(built) == 11
+    monkeypatch.setenv("CROSS", "arm-none-eabi-")
+    assert [again(), again()] == [1, 1]
 
 
 def test_make_says_what_it_does_not_know(tmp_path):

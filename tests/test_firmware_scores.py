@@ -63,7 +63,10 @@ def test_every_score_is_the_host_s_to_a_thousandth(backend: str, built: Images, 
 
 
 def test_the_command_prints_what_score_quality_prints(built: Images, wav: Path) -> None:
+    image = built.backend("cpu").elf
+    before = image.stat()
     result = run("run", DEFAULT_MODEL, wav, "--out", built.export.parent)
+    assert (image.stat().st_ino, image.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)  # not built again
     host = CliRunner().invoke(main, ["score-quality", str(wav)])
     assert result.exit_code == host.exit_code == 0
     lines = result.stdout.splitlines()

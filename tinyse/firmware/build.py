@@ -81,9 +81,9 @@ def build(project: Path | str, board: str | None = None, backend: str | None = N
     for program in _NEEDED:
         if shutil.which(program) is None:
             raise ToolError(f"{program} is not installed", COMPILER_HINT)
-    name = f"{board}-{backend}" + ("-portable" if kernels == Kernels.PORTABLE else "")
+    made = folder_of(folder, board, backend, kernels)
     command = ["make", "-C", str(folder), f"-j{len(os.sched_getaffinity(0))}", "--no-print-directory",
-               f"BOARD={board}", f"BACKEND={backend}", f"KERNELS={kernels}", f"BUILD=build/{name}", *variables]
+               f"BOARD={board}", f"BACKEND={backend}", f"KERNELS={kernels}", f"BUILD=build/{made.name}", *variables]
     try:
         run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False,
                              stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C", "MAKEFLAGS": ""})
@@ -92,7 +92,16 @@ def build(project: Path | str, board: str | None = None, backend: str | None = N
     if run.returncode:
         raise ToolError(f"{folder}: {board}, {backend}: {_reason(run.stdout + run.stderr)}",
                         f"see all of it: make -C {quote(str(folder))} BOARD={board} BACKEND={backend}")
-    made = folder / "build" / name
+    return built_at(made, board, backend, kernels)
+
+
+def folder_of(project: Path, board: str, backend: Backend, kernels: str) -> Path:
+    """Where a project's image is built, as its Makefile has it."""
+    return project / "build" / (f"{board}-{backend}" + ("-portable" if kernels == Kernels.PORTABLE else ""))
+
+
+def built_at(made: Path, board: str, backend: Backend, kernels: str) -> Built:
+    """The image that lies in a build's folder."""
     return Built(made, made / "tinyse.elf", made / "tinyse.map", board, backend,
                  Kernels(kernels), tuple(sorted(made.rglob("*.su"))), tuple(sorted(made.glob("*.bin"))))
 

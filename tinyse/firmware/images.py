@@ -8,9 +8,10 @@ from pathlib import Path
 from tinyse.core.errors import ExportError
 from tinyse.core.progress import Progress, silent
 from tinyse.export.bundle import COMPILED, open_bundle, part_files
-from tinyse.firmware.build import Backend, Built, boards, build, check_backend
+from tinyse.firmware.build import Backend, Built, boards, check_backend
 from tinyse.firmware.flash import PLACES
 from tinyse.firmware.project import sources_dir, write_project
+from tinyse.firmware.stamp import stamped
 
 FOLDER = Path("build/firmware")
 DEFAULT_TARGETS = {"corstone300": "ethos-u55-128", "corstone300-u65": "ethos-u65-256"}
@@ -48,7 +49,7 @@ class Images:
 def make_images(model: Path | str, board: str = "corstone300", target: str | None = None, folder: Path | None = None,
                 tflm_dir: Path | None = None, kernels: str = "auto", progress: Progress = silent,
                 scores: bool | None = None, exit_at: int = 0) -> Images:
-    """Export ``model``, write a project, and build every image that the board can run.
+    """Export ``model``, write a project, and build every image that the board can run; one that is there stays.
 
     Args:
         model: what ``tinyse.export.pipeline.export_run`` takes.
@@ -56,12 +57,12 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
         target: what the model is exported for; default: by the board (`DEFAULT_TARGETS`).
         folder: for the export and the project; default: ``build/firmware/MODEL-BOARD``.
         tflm_dir: the user's TFLM tree; None builds no image with TFLM.
-        kernels, progress: as ``build``, ``export_run``.
+        kernels, progress: as ``stamped``, ``export_run``.
         scores: whether the network must give scores, or must not; None takes both. exit_at: that it must have.
 
     Raises:
         ExportError: it gives scores and must not, or the other way round, or lacks that exit. Whatever ``export_run``,
-            ``write_project`` and ``build`` raise.
+            ``write_project`` and ``stamped`` raise.
     """
     from tinyse.export.pipeline import export_run
     from tinyse.export.targets import load_target
@@ -82,9 +83,9 @@ def make_images(model: Path | str, board: str = "corstone300", target: str | Non
     backends = [Backend.CPU] + ([Backend.NPU] if chosen.has_npu else [])
     if tflm_dir is not None:
         check_backend(project.folder, Backend.TFLM)
-    images = [build(project.folder, board, backend, kernels) for backend in backends]
+    images = [stamped(project.folder, board, backend, kernels) for backend in backends]
     if tflm_dir is not None:
-        images.append(build(project.folder, board, Backend.TFLM, kernels, (f"TFLM_DIR={tflm_dir.absolute()}",)))
+        images.append(stamped(project.folder, board, Backend.TFLM, kernels, (f"TFLM_DIR={tflm_dir.absolute()}",)))
     return Images(project.folder, exported.folder, tuple(images))
 
 

@@ -61,7 +61,9 @@ def sources_dir() -> Path:
 
 def write_project(export: Path | str, folder: Path | str, board: str | None = None, progress: Progress = silent,
                   target: Target | None = None) -> Project:
-    """Write a project for ``export`` into ``folder``, which an earlier project there gives way to.
+    """Write a project for ``export`` into ``folder``, which another project there gives way to.
+
+    The same project stays as it is, with what was built in it.
 
     Args:
         export: a folder that ``tinyse export`` wrote.
@@ -81,14 +83,15 @@ def write_project(export: Path | str, folder: Path | str, board: str | None = No
     board = board or chosen.board
     if board not in boards(sources):
         raise ExportError(f"board {board!r} is not known", f"one of {', '.join(boards(sources))}")
-    _refuse_foreign(folder)
+    before = _refuse_foreign(folder)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         with writing(folder):
             _fill(scratch, sources, export, board, chosen, progress)
-            put_folder(scratch, folder)
+            if before != (scratch / WRITTEN).read_text(encoding="utf-8"):
+                put_folder(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     progress(Step("firmware", len(STAGES), len(STAGES), "done"))
@@ -144,19 +147,22 @@ def _target_name(export: Path) -> str:
     return target
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _refuse_foreign(folder: Path) -> str | None:
+    """Refuse what is no project as it was written; the list of its files where that is the whole of what was."""
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder}: is a file", "name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "model" / "project.mk").is_file():
         raise ExportError(f"{folder}: holds files that are no firmware project", "name a new or empty folder")
     if not (folder / WRITTEN).is_file():  # projects from before have no list
-        return
+        return None
     with writing(folder):
-        known = set((folder / WRITTEN).read_text(encoding="utf-8", errors="replace").splitlines())
-        changed = next((path for path in _files(folder) if _line(folder, path) not in known), None)
-    if changed is not None:
+        text = (folder / WRITTEN).read_text(encoding="utf-8", errors="replace")
+        found = {path: _line(folder, path) for path in _files(folder)}
+    known = set(text.splitlines())
+    if (changed := next((path for path, line in found.items() if line not in known), None)) is not None:
         raise ExportError(f"{folder}: {changed}: is not as tinyse wrote it, and would be lost",
                           "name a new folder, or move yours away")
+    return text if len(found) == len(known) else None
 
 
 def _line(folder: Path, path: str) -> str:
