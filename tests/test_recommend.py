@@ -89,6 +89,8 @@ def test_of_a_search_the_loss_of_a_mixture_is_limited_not_the_mean(judge: type[V
         for name, values in (("8-bit", eight), ("mixed-20k", mixed))))
     code, lines = ask(written(tmp_path, result), "--max-loss", 0.05)
     assert code == 0 and lines[0] == f"take 8-bit: the only point that meets {option}"
+    assert ask(tmp_path, "--budget-kb", 40)[1][0] == (
+        "take 8-bit: best on validation of the 2 points that meet --budget-kb 40")
     code, lines = ask(tmp_path, "--max-loss-db", 0.05, "--budget-kb", 25)
     assert code == 3 and lines[1:4] == [
         "nearest: 8-bit", "  --budget-kb 25 missed: encoded 33,000 B, exact",

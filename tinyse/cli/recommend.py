@@ -29,7 +29,8 @@ def command(sweep: Path, budget_kb: float | None, max_cycles: float | None, max_
             size: str | None, cost: str, models: Path) -> None:
     """Name the model of SWEEP_DIR (what tinyse sweep or search wrote) that is best within every limit.
 
-    Chosen by the score on the validation split. Where nothing fits, names the limit and the nearest point; exit code 3.
+    Chosen on the validation split: by score, of a search by the least loss. Where nothing fits, names the
+    limit and the nearest point; exit code 3.
 
     \b
     Example:

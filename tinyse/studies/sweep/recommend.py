@@ -118,17 +118,18 @@ def _column(result: SweepResult, key: str, known: tuple[str, ...] | list[str]) -
 
 
 def recommend(result: SweepResult, chosen: tuple[Limit, ...]) -> Recommendation:
-    """Choose by validation SDR alone; equal scores go to the point that comes first.
+    """Choose by validation alone: by SDR, of a search by the least loss; equal ones go to the point that comes first.
 
     Raises:
         TinyseError: the sweep has no finished point.
     """
     if not result.points:
         raise TinyseError("the sweep has no finished point", "let it finish one")
-    fitting = [p for p in result.points if SCORE in p.values and all(limit.meets(p) for limit in chosen)]
+    key, sign = (LOSS, -1) if result.column(LOSS) else (SCORE, 1)
+    fitting = [p for p in result.points if key in p.values and all(limit.meets(p) for limit in chosen)]
     unmet = tuple(limit for limit in chosen if not any(limit.meets(point) for point in result.points))
     if fitting:
-        best = max(fitting, key=lambda point: point.values[SCORE])
+        best = max(fitting, key=lambda point: sign * point.values[key])
         return Recommendation(best, None, chosen, unmet, len(fitting))
     reckoned = [(sum(limit.excess(point) for limit in chosen), index) for index, point in enumerate(result.points)]
     least, index = min(reckoned)
