@@ -16,8 +16,9 @@ from tinyse.bench.device.costs import MODES, SHARED, SRAM, Cost, Npu, Tflm, coun
 from tinyse.bench.device.page import costs_csv, section, to_dict, write_device
 from tinyse.bench.document import put_section
 from tinyse.bench.facts import _speed
-from tinyse.bench.ours import released
+from tinyse.bench.ours import released, released_folders
 from tinyse.core.errors import ExportError, ModelError, TinyseError, ToolError
+from tinyse.export.bundle import open_bundle
 
 MODELS = Path(__file__).parent.parent / "models"
 GRUS, LSTMS = 3, 2
@@ -53,6 +54,15 @@ def test_dtln_is_two_pairs_of_lstms_with_their_states():
     first = 4 * 128 * (257 + 128) + lstm + 128 * 257
     second = 512 * 256 + 4 * 128 * (256 + 128) + lstm + 128 * 256 + 256 * 512
     assert [count(data, "dtln").macs for data in dtln_files()] == [first, second]
+
+
+def test_counts_of_released_models_are_their_graphs():
+    """Convolutions too, at every position of the width."""
+    for folder in released_folders(MODELS):
+        bundle = open_bundle(folder)
+        found = [count(file.read_bytes(), str(file)) for file in bundle.files]
+        graphs = bundle.graph_plan().graphs
+        assert [(each.parameters, each.macs) for each in found] == [(each.parameters, each.macs) for each in graphs]
 
 
 def test_shapes_are_the_same_files_every_time():

@@ -17,9 +17,9 @@ CORE = "cortex-m55"
 SHARED, SRAM = "Shared_Sram", "Sram_Only"
 MODES = (SHARED, SRAM)
 """Vela's memory modes: weights in flash at 0.5 GB/s, or everything in SRAM."""
-FULLY_CONNECTED, LSTM = 9, 44
-MATRICES = {FULLY_CONNECTED: slice(1, 2), LSTM: slice(1, 9)}
-BIASES = {FULLY_CONNECTED: slice(2, 3), LSTM: slice(12, 16)}
+CONV, DEPTHWISE, FULLY_CONNECTED, LSTM = 3, 4, 9, 44
+MATRICES = {CONV: slice(1, 2), DEPTHWISE: slice(1, 2), FULLY_CONNECTED: slice(1, 2), LSTM: slice(1, 9)}
+BIASES = {CONV: slice(2, 3), DEPTHWISE: slice(2, 3), FULLY_CONNECTED: slice(2, 3), LSTM: slice(12, 16)}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Counted:
 
 
 def count(data: bytes, name: str) -> Counted:
-    """Count matrices and biases of a .tflite file's dense layers and LSTMs; one use of each a frame.
+    """Count matrices and biases of a .tflite file's dense layers, convolutions and LSTMs, and their uses in a frame.
 
     Raises:
         ModelError: the file is damaged.
@@ -109,17 +109,20 @@ def count(data: bytes, name: str) -> Counted:
     from tinyse.export.flatfile import tensor_infos, unpack
 
     model = unpack(data, name)
-    macs = biases = 0
+    weights = biases = macs = 0
     try:
-        sizes = [math.prod(info.shape) for info in tensor_infos(model)]
+        shapes = [info.shape for info in tensor_infos(model)]
+        sizes = [math.prod(shape) for shape in shapes]
         for op in model.subgraphs[0].operators:
             code = model.operatorCodes[op.opcodeIndex]
             kind = max(code.builtinCode, code.deprecatedBuiltinCode)
-            macs += sum(sizes[index] for index in op.inputs[MATRICES.get(kind, slice(0))] if index >= 0)
+            used = sum(sizes[index] for index in op.inputs[MATRICES.get(kind, slice(0))] if index >= 0)
+            weights += used
+            macs += used * (math.prod(shapes[op.outputs[0]][1:3]) if kind in (CONV, DEPTHWISE) else 1)
             biases += sum(sizes[index] for index in op.inputs[BIASES.get(kind, slice(0))] if index >= 0)
     except (IndexError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(f"{name}: damaged TFLite file: {error}", "export it again") from error
-    return Counted(macs + biases, macs)
+    return Counted(weights + biases, macs)
 
 
 def npu_cost(files: Sequence[Path], target: Target | None = None) -> Npu:
