@@ -147,7 +147,10 @@ def test_the_card_has_layers_costs_and_where_to_start(point, tmp_path, rate):
         [f"{2 * rate * whole / 1e6:.3f} M", "exact x measured (host)"],
         [f"{2 * rate * nonzero / 1e6:.3f} M", "exact x measured (host)"],
         [f"{rate * costs.npu.cycles:,.0f}", "estimated (Vela) x measured (host)"]])
+    assert "noise from Debian packages; packages" in text
+    (point / "recipe.yaml").write_text(load_recipe(point / "recipe.yaml", {"corpus.path": "corpora/mine"}).as_yaml())
     alone = card("dense", point, int8, found, costs, Parity(1000, 0, 0.0, 5, 0.2, 0.01))
+    assert "The corpus is `corpora/mine`.\n" in alone and "noise from Debian packages" not in alone
     assert "float is the run before compression" in alone and "starts from" not in alone
     again = card("unit", point, int8, found, costs, Parity(1000, 0, 0.0, 5, 0.2, 0.01), "models/dense")
     assert "It starts from the released int8 weights of [dense](../dense).\n" in again

@@ -19,12 +19,15 @@ from tinyse.measure.costs.results import Profile
 from tinyse.measure.parity import Parity
 from tinyse.measure.scores.metrics import LABELS
 from tinyse.measure.scores.result import Evaluation, table_rows
+from tinyse.train.recipe import load_recipe
 
 Rows = list[tuple[str, ...]]
 FAMILIES = {"tinylstm": "TinyLSTMs' network", "voice": "a small GRU over bands"}
 LAYERS = ("layer", "inputs", "units", "of the dense network", "weights", "zeros", "distinct in a matrix")
 BITS = "bits of a matrix"
 """One more column, where some matrix has fewer than 8."""
+VOICES = "corpora/voices"
+"""The corpus of most of our recipes."""
 
 
 def card(name: str, run: Path, int8: Path, evaluation: Evaluation, costs: Profile, parity: Parity,
@@ -85,9 +88,19 @@ Conventions are in evaluation.json.
 {_reproduce(name, start)}
 Validation {validated}.
 
-SHA-256 of every file, and the versions that made them, are in manifest.json. The corpus is recorded speech and
-noise from Debian packages; packages and licences are listed by `tinyse data fetch` in LICENCES.txt.
+SHA-256 of every file, and the versions that made them, are in manifest.json. {_corpus(run)}
 """
+
+
+def _corpus(run: Path) -> str:
+    """What it learnt from: a fetched tier, or a folder of the user's."""
+    path = load_recipe(run / "recipe.yaml").corpus.path
+    if path is None:
+        return ("The corpus is recorded speech and\nnoise from Debian packages; packages and licences are listed by "
+                "`tinyse data fetch` in LICENCES.txt.")
+    made = ("" if path != VOICES else ", which\n`scripts/training-corpus` makes of recordings from Debian packages and "
+            "of two public sets, whose licences it names")
+    return f"The corpus is `{path}`{made}."
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
