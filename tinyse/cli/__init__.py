@@ -200,7 +200,7 @@ def main() -> None:
     \b
     Example:
       tinyse run                                   the whole chain, quick recipe
-      tinyse train tinyse/train/recipes/quick.yaml
+      tinyse train quick
       tinyse export runs/quick --target ethos-u55-128
       tinyse profile runs/quick/export
     """

@@ -32,8 +32,8 @@ def command(model: Path | None, target: str | None, on: str | None, fvp: str | N
             json_file: Path | None, html_file: Path | None, png_file: Path | None) -> None:
     """Cycles, traffic, memory and size of MODEL, each with what produced the number.
 
-    MODEL is an export folder, a run folder, or a .tflite; a bare int8 .tflite needs --target. The firmware is
-    built with it and run: per-stage cycles on the FVP or a board, instructions on QEMU.
+    MODEL is an export folder, a run folder, a released model, or a .tflite; a bare int8 .tflite needs --target. The
+    firmware is built with it and run: per-stage cycles on the FVP or a board, instructions on QEMU.
 
     \b
     Example:

@@ -53,7 +53,7 @@ def compression(structure: str | None, sparsity: float | None, start: Path | Non
 @click.option("--skip", type=float, metavar="RATE",
               help="Train a Skip RNN, whose network runs on this share of the frames.")
 @click.option("--from", "start", type=click.Path(path_type=Path), metavar="RUN",
-              help="Start from this dense run's float model in place of the float phase.")
+              help="A dense run, a float .npz or an int8 model, whose weights take the place of the float phase.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one key of the recipe.")
 @click.option("--step", type=click.Choice(["lanes", "plain"]),
               help="Two CPU lanes, or one plain step as on a GPU.  [default: plain where TensorFlow sees a GPU]")
