@@ -220,6 +220,17 @@ def test_the_front_beats_homogeneous_bits(tmp_path: Path) -> None:
     assert len({point.name for point in points}) == len(points) <= 4 and all(point.mixed for point in points)
 
 
+def test_the_bend_of_a_front_is_among_the_points_that_are_shown() -> None:
+    sizes, losses = (20, 30, 40, 60, 80, 100), (0.9, 0.7, 0.1, 0.08, 0.05, 0.0)
+    genomes = [(2 + at, *GENES.alike(8)[1:]) for at in range(6)]
+    found = {genome: {"encoded": 1000.0 * size, "loss": loss}
+             for genome, size, loss in zip(genomes, sizes, losses, strict=True)}
+    assert [[point.name for point in chosen(genomes, found, count)] for count in (1, 2, 3, 9)] == [
+        ["mixed-40.0k"], ["mixed-40.0k", "mixed-100.0k"], ["mixed-20.0k", "mixed-40.0k", "mixed-100.0k"],
+        [f"mixed-{size}.0k" for size in sizes]]
+    assert chosen([GENES.alike(4)], found, 3) == []
+
+
 @pytest.mark.usefixtures("pymoo")
 @pytest.mark.parametrize("left", [0, 1, 30])
 def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(left: int, tmp_path: Path) -> None:

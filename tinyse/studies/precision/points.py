@@ -43,15 +43,28 @@ class Point:
 
 
 def chosen(genomes: Sequence[Genome], found: Mapping[Genome, Numbers], count: int) -> list[Point]:
-    """``count`` points of a front, spread evenly over its mixed genomes; named by their encoded kB."""
+    """``count`` points of a front, smallest first; named by their encoded kB.
+
+    They are spread evenly over its mixed genomes, and the one nearest to where the front bends gives way to that.
+    """
     mixed = [genome for genome in genomes if len(set(genome)) > 1]
-    places = np.unique(np.rint(np.linspace(0, len(mixed) - 1, min(count, len(mixed)))).astype(int))
+    places = set(np.rint(np.linspace(0, len(mixed) - 1, min(count, len(mixed)))).astype(int).tolist())
+    if mixed:
+        bend = _bend([found[genome] for genome in mixed])
+        places = places - {min(places, key=lambda at: (abs(at - bend), at))} | {bend}
     points: list[Point] = []
-    for genome in (mixed[at] for at in places):
+    for genome in (mixed[at] for at in sorted(places)):
         name = f"mixed-{found[genome]['encoded'] / 1000:.1f}k"
         again = sum(point.name.split("_")[0] == name for point in points)
         points.append(Point(f"{name}_{again + 1}" if again else name, genome, found[genome]))
     return points
+
+
+def _bend(front: Sequence[Numbers]) -> int:
+    """Where a front lies farthest below the line between its ends, bytes and loss both from 0 to 1."""
+    sizes, losses = (np.array([numbers[key] for numbers in front]) for key in ("encoded", "loss"))
+    far = [(values - values.min()) / (np.ptp(values) or 1.0) for values in (sizes, losses)]
+    return int(np.argmin(far[0] + far[1]))
 
 
 def homogeneous(genes: Genes, found: Mapping[Genome, Numbers]) -> list[Point]:
