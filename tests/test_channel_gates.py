@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from twin_nets import frames, random_model
@@ -24,6 +26,7 @@ from tinyse.train import train
 from tinyse.train.arithmetic import heaviside
 from tinyse.train.budget import Budget
 from tinyse.train.channels import ChannelLanes
+from tinyse.train.compression import GatesPart
 from tinyse.train.keras import tf, tf_keras
 from tinyse.train.mixer import Mixer
 from tinyse.train.network import Network, restore
@@ -215,8 +218,11 @@ def test_recipes_of_the_family() -> None:
 
 
 def test_a_share_without_gates_is_refused_before_training(corpus, tmp_path) -> None:
-    with pytest.raises(RecipeError, match=r"^gates.share: 0.25: fsenet has no channel gates here"):
-        train(recipe(family_options="{channels: 12, hidden: 24, stacks: 1}"), tmp_path / "run", corpus)
+    plain = recipe(family_options="{channels: 12, hidden: 24, stacks: 1}")
+    by_hand = dataclasses.replace(plain, gates=GatesPart(cost=0.5))
+    for asked, said in ((plain, "share: 0.25"), (by_hand, "cost: 0.5")):
+        with pytest.raises(RecipeError, match=f"^gates.{said}: fsenet has no channel gates here"):
+            train(asked, tmp_path / "run", corpus)
     assert not (tmp_path / "run").exists()
 
 

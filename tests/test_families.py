@@ -73,6 +73,15 @@ def test_ends_are_the_family_s_unless_the_recipe_has_its_own(tmp_path: Path) -> 
     (MINE.replace('"sigmoid"), (1, 24, 1)', '"sigmoyd"), (1, 24, 1)'),
      "{file}:12: dense: no activation 'sigmoyd' (one of: linear, relu, sigmoid, tanh, step)"),
     (MINE.replace("b.gate(x, b.dense", "b.gate(z, b.dense"), "{file}:13: NameError: name 'z' is not defined"),
+    (MINE.replace("(2, 3), (1, 2)", "3"), "{file}:11: conv: kernel = 3 ((rows, width), such as (1, 3))"),
+    (MINE.replace("b.gate(x, b.dense(b.pool(x, (0, 0)), 3))", "b.join('add', x, x, x)"),
+     "{file}:13: join_0: join: add of 3 maps (two; a concat takes more)"),
+    (MINE.replace("b.gate(x, b.dense(b.pool(x, (0, 0)), 3))", "b.join('concat')"),
+     "{file}:13: join_0: join: concat of 0 maps (two; a concat takes more)"),
+    (MINE.replace("Build(ENDS.shape)", "Build(ENDS.shape, 'log/power')"),
+     "{file}:10: 'log/power' names no node (letters, digits and _)"),
+    (MINE[:MINE.index("def net")] + "import functools\nnet = functools.partial(int, 3)",
+     "{file}:1: ValueError: no signature found for builtin type <class 'int'>"),
     (MINE.replace("(1, 24, 1)", "(1, 23, 1)"), "{file}:12: reshape_0: reshape: [1, 12, 2] does not make [1, 23, 1]"),
     (MINE.replace("Build(ENDS.shape)", "Build((1, 26, 1))").replace("(1, 24, 1)", "(1, 26, 1)"),
      "{file}:9: net() takes [1, 26, 1], and its ENDS give [1, 24, 1] (begin with Build(ENDS.shape))"),
@@ -104,10 +113,12 @@ def test_an_error_in_a_recipe_names_the_key(values: dict, line: str, tmp_path: P
     ('b.lstm(b.reshape(b.x, (1, 1, 24)), 1)', "an LSTM of one unit, on which Vela crashes"),
     ('b.depthwise(b.x, (1, 5), (1, 4))', "a depthwise convolution of stride 1, 4, where the NPU takes at most 3"),
     ('b.dense(b.reshape(b.x, (1, 1, 24)), 70000)', "is longer than 65535"),
+    ('b.join("add", b.x, b.x)', "no result depends on earlier frames: nothing persists between them"),
+    ('b.join("add", b.x, b.dense(b.add(GruLayer(4), b.x, name="unread"), 1)) and b.x', "no result depends on earlier"),
 ])
 def test_what_no_target_runs_is_refused_before_training(layer: str, said: str, tmp_path: Path) -> None:
     corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder
-    text = MINE[:MINE.index("def net")] + f"""def net() -> Net:
+    text = "from tinyse.graph.layers import GruLayer" + MINE[:MINE.index("def net")] + f"""def net() -> Net:
     b = Build(ENDS.shape)
     x = b.pool({layer}, (0, 0))
     return b.done(mask=b.reshape(b.dense(x, 24, "sigmoid"), ENDS.result_shape))

@@ -49,8 +49,8 @@ class Family:
         Raises:
             RecipeError: one that ``net`` does not have, or of another type.
         """
-        known = {name: part for name, part in inspect.signature(self.make).parameters.items() if name not in GIVEN}
         with blamed(self.file, self.make):
+            known = {name: part for name, part in inspect.signature(self.make).parameters.items() if name not in GIVEN}
             hints = typing.get_type_hints(self.make)
         for name in given:
             if name not in known:

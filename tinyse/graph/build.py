@@ -59,6 +59,8 @@ class Build:
         number = sum(node.layer.kind == layer.kind for node in self._nodes[self._begun:])
         alike, name = f"{layer.kind}_{number}", name or f"{layer.kind}_{number}{self._tag}"
         made = Node(name, layer, ins, len(self._results), alike if self._tag else weights, bool(self._tag))
+        if not (name.isascii() and name.isidentifier()):  # "/" and "." part it from its arrays and ranges
+            raise ModelError(f"{name!r} names no node", "letters, digits and _")
         if missing := [read for read in ins if read not in self._shapes]:
             raise ModelError(f"{made.name} reads {missing[0]!r}, which is not before it")
         try:

@@ -131,8 +131,10 @@ def check_losses(recipe: Recipe, net: Net) -> None:
     if net.route is None and not net.widths and recipe.route != RoutePart():
         raise RecipeError(f"route: {recipe.family} has no router here",
                           "a family with one, such as nsnet2 with family_options: {exits: [1, 2, 3], router: 16}")
-    if recipe.gates.share is not None and not gate_nodes(net):
-        raise RecipeError(f"gates.share: {recipe.gates.share:g}: {recipe.family} has no channel gates here",
+    for key, value in (("share", recipe.gates.share), ("cost", recipe.gates.cost)):
+        if value is None or gate_nodes(net):
+            continue
+        raise RecipeError(f"gates.{key}: {value:g}: {recipe.family} has no channel gates here",
                           "a family with gates, such as fsenet with family_options: {gates: true}")
     kind = recipe.ends.result.kind
     if (kind == "voice") != (recipe.train.loss == "cross_entropy"):
@@ -162,11 +164,22 @@ def _check_route(recipe: Recipe, net: Net) -> None:
                           f"{math.ceil(100 * least) / 100:g} or more")
 
 
+def _remembers(net: Net) -> bool:
+    """Whether a result has a node with a state behind it."""
+    behind = {result.node for result in net.results}
+    for node in reversed(net.nodes):
+        if node.name in behind:
+            if node.layer.state_shapes(*net.shapes_in(node)):
+                return True
+            behind |= set(node.ins)
+    return False
+
+
 def check_net(net: Net, ends: Ends) -> None:
-    """See that the C library and the NPU can run a network, by small weights on grids of -1 to 1.
+    """See that a network streams, and that the C library and the NPU can run it, by small weights on grids of -1 to 1.
 
     Raises:
-        RecipeError: they cannot; before anything is trained. The message names operator and tensor.
+        RecipeError: it does not, or they cannot; before anything is trained. The message names operator and tensor.
     """
     arrays = {name: np.full(array.shape, 0.01, np.float32) for name, array in net.arrays.items()}
     try:
@@ -178,3 +191,6 @@ def check_net(net: Net, ends: Ends) -> None:
         check_npu(graphs)
     except TinyseError as error:
         raise RecipeError(f"family: {error}", error.hint) from error
+    if not _remembers(net):
+        raise RecipeError("family: no result depends on earlier frames: nothing persists between them",
+                          "a gru, an lstm, or a kernel of two rows on the way to a result")

@@ -168,6 +168,15 @@ def positive(layer: Layer, **numbers: int) -> None:
             raise refuse(layer, f"{name} = {value!r}", "a whole number, at least 1")
 
 
+def pairs(layer: Layer, **settings: tuple[int, int]) -> None:
+    """Raises ModelError for a setting that is not two numbers, rows and width, or has one below 1."""
+    for name, value in settings.items():
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise refuse(layer, f"{name} = {value!r}", "(rows, width), such as (1, 3)")
+        for number in value:
+            positive(layer, **{name: number})
+
+
 def in_step(low: float, high: float, x: Grid, bits: int) -> Span:
     """A range whose grid has the scale of ``x`` times a power of two: Vela's quotient of scales is then exact."""
     grid = Grid.of_range(low, high, bits)

@@ -126,6 +126,8 @@ class JoinLayer(Layer):
 
     def shape(self, *ins: Shape) -> Shape:
         """The broadcast shape, or with all channels."""
+        if len(ins) < 2 or (len(ins) > 2 and self.how != "concat"):
+            raise refuse(self, f"{self.how} of {len(ins)} maps", "two; a concat takes more")
         if self.how == "concat":
             if len({shape[:2] for shape in ins}) > 1:
                 raise refuse(self, f"{' and '.join(str(list(shape)) for shape in ins)} do not concat")

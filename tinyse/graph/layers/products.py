@@ -15,7 +15,7 @@ import numpy as np
 
 from tinyse.graph import ops
 from tinyse.graph.grid import Grid
-from tinyse.graph.layers.base import Array, Layer, Shape, known_activation, positive, refuse
+from tinyse.graph.layers.base import Array, Layer, Shape, known_activation, pairs, positive, refuse
 from tinyse.graph.tensor import Tensor, window
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class ConvLayer(Layer):
     wide: str = ""
 
     def __post_init__(self) -> None:
-        positive(self, units=self.units, kernel=min(self.kernel), stride=min(self.stride), dilation=min(self.dilation))
+        positive(self, units=self.units)
+        pairs(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         known_activation(self, self.activation)
         known_width(self, self.wide, self.activation)
 
@@ -191,7 +192,8 @@ class UpsampleLayer(Layer):
     wide: str = ""
 
     def __post_init__(self) -> None:
-        positive(self, units=self.units, factor=min(self.factor), kernel=min(self.kernel))
+        positive(self, units=self.units)
+        pairs(self, factor=self.factor, kernel=self.kernel)
         known_activation(self, self.activation)
         known_width(self, self.wide, self.activation)
         if min(self.factor) != 1:
