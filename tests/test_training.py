@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from tinyse.cli import main
 from tinyse.core.artifacts import sha256
-from tinyse.core.errors import RecipeError, TrainingError
+from tinyse.core.errors import RecipeError, TinyseError, TrainingError
+from tinyse.core.lock import alone
 from tinyse.engines import load_engine
 from tinyse.graph.grid import Grid
 from tinyse.graph.model import Model, tinylstm
@@ -111,6 +112,13 @@ def test_a_second_run_in_the_same_folder_is_refused(whole, corpus):
         train(load_recipe("quick", TINY), whole.folder, corpus)
     with pytest.raises(TrainingError, match="another recipe or corpus"):
         train(load_recipe("quick", {**TINY, "seed": "9"}), whole.folder, corpus, resume=True)
+
+def test_one_process_trains_in_a_folder(corpus, tmp_path):
+    with alone(tmp_path / "run" / "checkpoints", "training"), pytest.raises(TinyseError) as caught:
+        train(load_recipe("quick", TINY), tmp_path / "run", corpus, resume=True)
+    assert caught.value.line() == (
+        f"{tmp_path / 'run'}: another training runs there (wait for it, stop it, or give another --out)")
+    assert [file.name for file in (tmp_path / "run").rglob("*")] == ["checkpoints", ".lock"]
 
 
 def test_a_damaged_checkpoint_is_one_line(whole, corpus, tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tinyse.core.artifacts import put_folder, sha256, write_json, write_manifest, write_text
 from tinyse.core.errors import TrainingError
+from tinyse.core.lock import alone
 from tinyse.core.progress import Progress, silent
 from tinyse.export.bundle import COMPILED, INT8, manifest_of
 from tinyse.export.cnetwork import c_network
@@ -39,7 +41,8 @@ def train_quality(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Prog
 
     Raises:
         RecipeError: what cannot be trained or run later, before anything is. CorpusError: no corpus there.
-        TrainingError: a run is there already, or was interrupted: labels and checkpoint are kept.
+        TrainingError: a run is there already, or was interrupted: labels and checkpoint are kept. TinyseError: another
+            process trains there.
     """
     check_ends(recipe.ends, scores=True)
     check_predictor(recipe)
@@ -49,14 +52,14 @@ def train_quality(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Prog
     net = recipe.net()
     check_window(recipe, net)
     check_net(net, recipe.ends)
-    with interrupts():
+    with interrupts(), ExitStack() as held:
         try:
             with at_once():
                 labels = labels_folder(corpus, recipe.labels, recipe.ends, recipe.seed)
                 make_labels(corpus, recipe.labels, recipe.ends, recipe.seed, labels, workers, progress)
                 train, validation = (read_labels(labels, split, recipe.labels.count(split))
                                      for split in ("train", "validation"))
-                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(alone(folder / "checkpoints", "training"))
                 run = Training(recipe, net, folder, train, validation, corpus.hash)
                 if resume and run.checkpoint.exists():
                     run.resume()

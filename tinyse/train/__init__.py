@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyse.core.errors import TrainingError
+from tinyse.core.lock import alone
 from tinyse.core.progress import Progress, silent
 from tinyse.families import load
 from tinyse.train.interrupt import Stop, at_once, interrupts
@@ -32,19 +34,19 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
 
     Raises:
         RecipeError: what cannot be trained or run later, before anything is. CorpusError: no corpus there.
-        TrainingError: a run is there already, or was interrupted.
+        TrainingError: a run is there already, or was interrupted. TinyseError: another process trains there.
     """
-    with interrupts():
+    with interrupts(), ExitStack() as held:
         try:
             with at_once():
-                run = _prepared(recipe, folder, corpus_dir, progress, resume, whole)
+                run = _prepared(recipe, folder, corpus_dir, progress, resume, whole, held)
         except Stop as stop:
             raise stop.error("before training began") from None
         return run.train()
 
 
 def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress, resume: bool,
-              whole: bool | None) -> Run:
+              whole: bool | None, held: ExitStack) -> Run:
     from tinyse.sound.corpus.store import Corpus
     from tinyse.train.lanes import WORTH_COMPILING, sees_gpu, use_lanes
     from tinyse.train.loop import Run
@@ -63,7 +65,7 @@ def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress
     check_net(net, ends)
     source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, family.net(options, ends) if skips else net, ends) if source is not None else None
-    folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(alone(folder / "checkpoints", "training"))
     run = Run(recipe, net, Path(recipe.family).stem, folder, corpus, progress, sees_gpu() if whole is None else whole)
     if given is not None and recipe.train.distill:
         run.learn_from(given)
