@@ -117,6 +117,9 @@ def test_pruning_from_scratch_needs_no_float_phase(corpus, tmp_path):
          "(a folder with float.npz or model_int8.tflite, such as models/tinylstm-dense)"),
         (["--set", "prune.structure=unit"],
          "prune.structure: 'unit' is not for method magnitude (method: threshold)"),
+        (["--set", "skip.rate=0.3"], "--set skip.rate: changes nothing, skip is off (--set skip.enabled=true too)"),
+        (["--compress", "none", "--set", "prune.sparsity=0.9"],
+         "--set prune.sparsity: changes nothing, prune is off (--set prune.method=threshold too)"),
         (["--set", "prune.structure=row"], "prune: structure: 'row' is not known (one of: weight, block, unit)"),
     ],
 )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyse.core.errors import RecipeError
+
+if TYPE_CHECKING:
+    from tinyse.train.recipe import Recipe
 
 
 def parse_overrides(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -20,6 +25,22 @@ def parse_overrides(pairs: tuple[str, ...]) -> dict[str, str]:
         if "=" not in pair:
             raise RecipeError(f"--set {pair}: no value", "section.key=value")
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def check_effect(keys: Iterable[str], recipe: Recipe) -> None:
+    """See that what was asked for is of a part of the recipe that is on.
+
+    Raises:
+        RecipeError: it would change nothing.
+    """
+    switches = {"prune": ("method", "threshold", recipe.prune.method != "none"),
+                "cluster": ("values", "4", bool(recipe.cluster.values)),
+                "skip": ("enabled", "true", recipe.skip.enabled)}
+    for key in keys:
+        section, _, name = key.partition(".")
+        switch, on, works = switches.get(section, ("", "", True))
+        if not works and name not in ("", switch):
+            raise RecipeError(f"--set {key}: changes nothing, {section} is off", f"--set {section}.{switch}={on} too")
 
 
 def compression(structure: str | None, sparsity: float | None, start: Path | None,
@@ -82,6 +103,7 @@ def command(recipe: str, out: Path | None, corpus: Path | None, compress: str | 
     if target_sparsity is not None and loaded.prune.method == "none":
         raise RecipeError(f"--target-sparsity {target_sparsity}: the recipe does not prune (prune.method: 'none')",
                           "add --compress weight, block or unit")
+    check_effect(asked | parse_overrides(overrides), loaded)
     folder = out or Path("runs") / loaded.name
     where = corpus or loaded.corpus.path or corpus_dir(loaded.corpus.tier)
     if loaded.ends.result.kind == "score":
