@@ -112,13 +112,14 @@ def test_damaged_cycles_are_one_line(model: Path, tmp_path: Path, costs: object)
 
 def test_a_plan_that_does_not_fit_names_its_manifest(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "export")
-    manifest = json.loads((model / "manifest.json").read_text())
-    manifest["plan"]["results"].pop()
-    (tmp_path / "export" / "manifest.json").write_text(json.dumps(manifest))
-    done = enhance(model, tmp_path / "out.wav", "--model", str(tmp_path / "export"), "--engine", "tflm")
-    manifest_at = tmp_path / "export" / "manifest.json"
-    assert done.stderr.splitlines()[-1] == (
-        f"Error: {manifest_at}: plan: a plan of 4 parts with 3 results (export the model again)")
+    manifest, manifest_at = json.loads((model / "manifest.json").read_text()), tmp_path / "export" / "manifest.json"
+    fewer = {**manifest["plan"], "results": manifest["plan"]["results"][:-1]}
+    for changed, said in (
+            ({"plan": fewer}, "plan: a plan of 4 parts with 3 results (export the model again)"),
+            ({"schema": 2}, "schema 2, this tinyse reads 1 (update tinyse, or export it again)")):
+        manifest_at.write_text(json.dumps(manifest | changed))
+        done = enhance(model, tmp_path / "out.wav", "--model", str(tmp_path / "export"), "--engine", "tflm")
+        assert done.stderr.splitlines()[-1] == f"Error: {manifest_at}: {said}"
 
 
 def test_magnitudes_prune_one_part_at_a_time(model: Path, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from tinyse.npu.payload import parse as parse_payload
 from tinyse.sound import DEFAULT, Ends
 
 INT8, COMPILED, MANIFEST = "model_int8.tflite", "model_vela.tflite", "manifest.json"
+SCHEMA = 1
+"""Of manifest.json, as ``write_manifest`` writes it."""
 MOST_PARTS = 32
 """The C library tells by the bits of a word which parts ran."""
 
@@ -162,7 +164,7 @@ def manifest_of(folder: Path, needed: bool = False) -> dict[str, Any]:
     """The manifest of an export, a run or a release; empty where there is none and it is not ``needed``.
 
     Raises:
-        ModelError: it is needed and missing, or damaged.
+        ModelError: it is needed and missing, damaged, or of another schema.
     """
     path = folder / MANIFEST
     if not path.is_file() and not needed:
@@ -175,6 +177,8 @@ def manifest_of(folder: Path, needed: bool = False) -> dict[str, Any]:
         raise ModelError(f"{path}: is no manifest: {error}", "export the model again") from error
     if not isinstance(value, dict) or not isinstance(value.get("sha256", {}), dict):
         raise ModelError(f"{path}: is no manifest", "export the model again")
+    if (written := value.get("schema", SCHEMA)) != SCHEMA:
+        raise ModelError(f"{path}: schema {written!r}, this tinyse reads {SCHEMA}", "update tinyse, or export it again")
     return value
 
 
