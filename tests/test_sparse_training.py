@@ -137,7 +137,7 @@ def test_a_start_of_other_widths_or_of_integers_is_refused(corpus, dense, tmp_pa
     assert other.stderr.endswith("has [24, 64] (the family and family_options that it was trained with)\n")
     done = tmp_path / "b"
     first = tinyse("train", "quick", "--compress", "none", "--from", dense, "--corpus", corpus, "--out", done,
-                   **{**COMPRESS, "train.compress_steps": "6"})
+                   **{**TINY, "train.compress_steps": "6"})
     assert first.exit_code == 0, first.output
     whole = tinyse("train", "quick", "--from", done / "model.npz", "--corpus", corpus, "--out", tmp_path / "c",
                    **COMPRESS)
