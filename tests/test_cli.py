@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from tinyse.cli import COMMANDS, ENGINES, Number, main
 from tinyse.engines import KINDS
+from tinyse.sound.corpus.synthetic import synthetic_corpus
 
 HEAVY = {"tensorflow", "tf_keras", "numpy", "scipy", "matplotlib", "soundfile", "rich", "yaml", "onnxruntime"}
 PATHS = [*((name,) for name in COMMANDS), *(("data", name) for name in ("fetch", "import", "mix", "rooms", "show")),
@@ -50,6 +52,23 @@ def test_help_imports_nothing_heavy() -> None:
             f"print(sorted({HEAVY!r} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_cannot_be_trained_is_said_before_tensorflow_is_there(tmp_path: Path) -> None:
+    """Its import takes seconds."""
+    corpus = synthetic_corpus(tmp_path / "corpus", seed=3).folder
+    code = ("import sys\nsys.modules.update(tensorflow=None, tf_keras=None)\nfrom click.testing import CliRunner\n"
+            "from tinyse.cli import main\n"
+            "for words in sys.argv[2:]:\n"
+            "    words = ['train', *words.split(), '--corpus', sys.argv[1], '--out', 'run']\n"
+            "    print(CliRunner().invoke(main, words).output)")
+    asked = ("demucs --set family_options.utilization=1.5", "nsnet2-routed --set train.float_steps=0",
+             "quick --from runs/none", "quick --set gates.share=0.5")
+    done = subprocess.run([sys.executable, "-c", code, str(corpus), *asked], capture_output=True, text=True, check=True)
+    said = ("utilization: 1.5 is outside (0, 1]", "a router without its network", "runs/none: no model there",
+            "tinylstm has no channel gates here")
+    lines = done.stdout.split("\n\n")
+    assert all(part in line and line.startswith("Error: ") for part, line in zip(said, lines, strict=False)), lines
 
 
 def test_the_engines_offered_are_the_engines_there_are() -> None:

@@ -249,6 +249,8 @@ def net():
     ({"LAST": "b.gru(b.x, 4)", "CHOICES": "3"}, "a router of 3 choices for 2 exits (one each)"),
     ({"family_options": "{router: 4, exits: [1]}", "prune.method": "threshold"},
      "a router with a Skip RNN or pruning is not trained (leave skip and prune out)"),
+    ({"family_options": "{router: 4, exits: [1]}", "train.float_steps": "0"},
+     "family: nsnet2: a router without its network: train.float_steps is 0, and there is no train.start ("),
     ({"family_options": "{exits: [1]}"}, "route: nsnet2 has no router here (a family with one, such as nsnet2"),
 ])
 def test_what_cannot_be_trained_is_one_line(changes: dict[str, str], said: str, tmp_path: Path) -> None:

@@ -48,9 +48,6 @@ def train(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress = s
 def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress, resume: bool,
               whole: bool | None, held: ExitStack) -> Run:
     from tinyse.sound.corpus.store import Corpus
-    from tinyse.train.lanes import WORTH_COMPILING, sees_gpu, use_lanes
-    from tinyse.train.loop import Run
-    from tinyse.train.resume import resume_run
     from tinyse.train.start import check_ends, check_losses, check_net, load_start
 
     corpus, begins = Corpus.open(corpus_dir), not (folder / "checkpoints" / "last.npz").exists()
@@ -59,12 +56,16 @@ def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress
     family, options, ends, skips = load(recipe.family), recipe.family_options, recipe.ends, recipe.skip.enabled
     check_ends(ends)
     net = recipe.net()
-    longest = max(recipe.train.float_steps, recipe.train.compress_steps)
-    use_lanes(net, compiled=longest >= WORTH_COMPILING)
     check_losses(recipe, net)
     check_net(net, ends)
     source = recipe.train.start if begins or recipe.train.distill else None
     given = load_start(source, family.net(options, ends) if skips else net, ends) if source is not None else None
+
+    from tinyse.train.lanes import WORTH_COMPILING, sees_gpu, use_lanes  # TensorFlow's seconds, once all is settled
+    from tinyse.train.loop import Run
+    from tinyse.train.resume import resume_run
+
+    use_lanes(net, compiled=max(recipe.train.float_steps, recipe.train.compress_steps) >= WORTH_COMPILING)
     held.enter_context(alone(folder / "checkpoints", "training"))
     run = Run(recipe, net, Path(recipe.family).stem, folder, corpus, progress, sees_gpu() if whole is None else whole)
     if given is not None and recipe.train.distill:

@@ -1,9 +1,13 @@
-"""What is settled before a step is trained: that it can be exported, and the dense model to start from."""
+"""What is settled before a step is trained: that it can be exported, and the dense model to start from.
+
+Nothing here needs TensorFlow but ``take_weights``, so what cannot be is said at once.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +24,10 @@ from tinyse.sound import Ends
 from tinyse.sound.corpus.clips import RATE
 from tinyse.train.compression import RoutePart
 from tinyse.train.dense import dense_file, dense_model
-from tinyse.train.network import Network, open_gate
 from tinyse.train.recipe import SPECTRAL, Recipe
+
+if TYPE_CHECKING:
+    from tinyse.train.network import Network
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ def take_weights(network: Network, model: Model) -> None:
 
     A gate that the model lacks starts open, one that the network lacks is left out; norms that it lacks are folded.
     """
+    from tinyse.train.network import open_gate
+
     lacks = {name for name in network.net.arrays if name not in model.net.arrays}
     own = {name: array for name, array in network.arrays().items() if name in lacks and _of_router(network.net, name)}
     if lacks - own.keys():
@@ -158,6 +166,9 @@ def _check_route(recipe: Recipe, net: Net) -> None:
         raise RecipeError(f"{where}: a router is trained for gains, and ends.result is {ends.result.kind}", "gains")
     if recipe.skip.enabled or recipe.prune.method != "none":
         raise RecipeError(f"{where}: a router with a Skip RNN or pruning is not trained", "leave skip and prune out")
+    if recipe.train.start is None and not recipe.train.float_steps and not net.widths:
+        raise RecipeError(f"{where}: a router without its network: train.float_steps is 0, and there is no train.start",
+                          "train.start: a run without a router, or float steps")
     least = min(net.exit_macs) / net.exit_macs[-1]
     if wanted < least:
         raise RecipeError(f"route.cost: {wanted:g}: router and first exit take {least:.3f} of the last one's MACs",
