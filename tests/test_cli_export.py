@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 from export_models import exported, random_model
 
@@ -39,6 +43,19 @@ def test_prints_counts_bytes_and_labelled_cycles(tmp_path):
         ("written to", f"{tmp_path}/export", ""),
     ]
     assert result.stdout == "".join(f"{name:<18}{value:<14}  {source}".rstrip() + "\n" for name, value, source in rows)
+
+
+def test_export_and_enhance_need_no_tensorflow(tmp_path):
+    """It is imported nowhere on the way, not even where it is installed."""
+    random_model(bands=128).save(tmp_path / "model.npz")
+    soundfile.write(tmp_path / "in.wav", np.zeros(1600, np.float32), 16000)
+    code = ("import sys\nsys.modules.update(tensorflow=None, tf_keras=None)\nfrom tinyse.cli import main\n"
+            "main(sys.argv[1:], standalone_mode=False)")
+    given, out, made = (str(tmp_path / name) for name in ("in.wav", "out.wav", "export"))
+    for words in (["export", str(tmp_path), "--target", "cortex-m55"], ["enhance", given, out, "--model", made]):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "tflm engine" in done.stderr
 
 
 def test_help_shows_an_example():
