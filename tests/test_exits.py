@@ -14,13 +14,14 @@ from click.testing import CliRunner, Result
 from twin_nets import random_model
 
 from tinyse import families
-from tinyse.cli import main
+from tinyse.cli import firmware, main
 from tinyse.core.origin import Origin, Source
 from tinyse.engines import load_engine
 from tinyse.engines.enhance import enhance_signal
 from tinyse.engines.exits import affordable, exit_costs, stop_at
 from tinyse.export.bundle import INT8, part_file, plan_json
 from tinyse.export.writer import write
+from tinyse.firmware import qemu
 from tinyse.graph.plan import Budget
 from tinyse.measure.costs.parts import Rates, part_costs
 from tinyse.measure.costs.render import exit_tables
@@ -122,6 +123,31 @@ def test_a_plan_that_does_not_fit_names_its_manifest(model: Path, tmp_path: Path
         assert done.stderr.splitlines()[-1] == f"Error: {manifest_at}: {said}"
 
 
+def test_a_part_that_is_missing_is_named(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "export")
+    lost = tmp_path / "export" / part_file(INT8, 2, 4)
+    lost.unlink()
+    done = enhance(model, tmp_path / "out.wav", "--model", str(tmp_path / "export"))
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (
+        1, f"Error: {lost}: is missing, and the other parts of its network are here (export the model again)")
+
+
+def test_the_firmware_and_evaluate_take_budgets_as_enhance_does(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(firmware, "_images", lambda *given: seen.append(given[-1]) or (_ for _ in ()).throw(SystemExit))
+    sound = str(model / "in.wav")
+    monkeypatch.setattr(qemu, "check_wav", lambda source: None)
+    for asked in ("0.13Mmacs", "106.25kcycles"):
+        CliRunner().invoke(main, ["firmware", "run", str(model), sound, "out.wav", "--budget", asked])
+    assert seen == [1, 2]
+    for command in (["firmware", "run", str(model), sound, "out.wav"], ["evaluate", str(model)]):
+        for more, said in ((("--budget", "12"), "--budget 12: is no budget (so much a second of sound, such as "
+                                                "12Mmacs or 20Mcycles)"),
+                           (("--budget", "1Gmacs", "--exit", "1"), "--exit and --budget both say where to stop")):
+            done = CliRunner().invoke(main, [*command, *more])
+            assert done.exit_code and done.stderr.splitlines()[-1] == f"Error: {said}", done.output
+
+
 def test_magnitudes_prune_one_part_at_a_time(model: Path, tmp_path: Path) -> None:
     whole, part = (CliRunner().invoke(main, ["prune-offline", str(file), "--sparsity", "0.5", "--out",
                                              str(tmp_path / "out.tflite")])
@@ -136,10 +162,10 @@ def test_evaluate_scores_an_exit(model: Path, tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.wav").write_bytes((model / "in.wav").read_bytes())
     found = {}
-    for number in ("1", "3"):
+    for number, asked in (("1", ("--exit", "1")), ("3", ("--budget", "1Gmacs"))):
         pairs = "--noisy", str(tmp_path / "noisy"), "--clean", str(tmp_path / "clean")
         done = CliRunner().invoke(main, ["evaluate", str(model), *pairs, "--metrics", "si_sdr", "--workers", "1",
-                                         "--exit", number, "--out", str(tmp_path / number)])
+                                         *asked, "--out", str(tmp_path / number)])
         assert done.exit_code == 0 and f", exit {number}" in done.stdout, done.output
         found[number] = json.loads((tmp_path / number / "evaluation.json").read_text())
     assert found["1"]["clips"][0]["parts"]["enhanced"] == [1, 0, 0, 0]

@@ -24,6 +24,8 @@ PAPER_COLUMNS = ("pesq", "csig", "cbak", "covl", "stoi", "si_sdr")
 @click.option("--engine", type=click.Choice(ENGINES), help="Default: as the file is.")
 @click.option("--exit", "exit_at", type=click.IntRange(min=1), metavar="N",
               help="Stop every frame of MODEL at exit N. Default: what its plan says.")
+@click.option("--budget", metavar="AMOUNT",
+              help="The last exit within so much a second of sound, such as 12Mmacs or 20Mcycles.")
 @click.option("--against", metavar="MODEL[:ENGINE]", help="A second model on the same clips.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Default: the fetched small corpus.")
 @click.option("--split", default="test", show_default=True, help="Of the corpus.",
@@ -44,10 +46,10 @@ PAPER_COLUMNS = ("pesq", "csig", "cbak", "covl", "stoi", "si_sdr")
 @click.option("--quick", is_flag=True, help="SI-SDR and PESQ on 4 mixtures per SNR.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Processes that score.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write JSON, CSV and a plot to this folder.")
-def command(model: Path, engine: str | None, exit_at: int | None, against: str | None, corpus: Path | None, split: str,
-            snr: tuple[float, ...], count: int, seconds: float, seed: int, condition: str, noisy: Path | None,
-            clean: Path | None, metrics: str | None, voice_activity: bool, quick: bool, workers: int,
-            out: Path | None) -> None:
+def command(model: Path, engine: str | None, exit_at: int | None, budget: str | None, against: str | None,
+            corpus: Path | None, split: str, snr: tuple[float, ...], count: int, seconds: float, seed: int,
+            condition: str, noisy: Path | None, clean: Path | None, metrics: str | None, voice_activity: bool,
+            quick: bool, workers: int, out: Path | None) -> None:
     """Score MODEL's streamed output beside the noisy input.
 
     MODEL is a run folder, an export folder, a .npz or a .tflite. Every number is measured on the host.
@@ -61,9 +63,12 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
     """
     from tinyse.cli.draw import progress_bars
     from tinyse.core.artifacts import check_apart, check_writable
+    from tinyse.engines.exits import exit_within
     from tinyse.measure.scores import render, scoring, systems
 
     asked = metrics is not None
+    if exit_at and budget is not None:
+        raise click.UsageError("--exit and --budget both say where to stop")
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
     told = given("condition", "snr", "count", "seconds", "seed", "split")
@@ -77,6 +82,8 @@ def command(model: Path, engine: str | None, exit_at: int | None, against: str |
         raise click.UsageError(f"--quick chooses {'--metrics' if asked else '--count'} itself")
     check_apart(out)
     check_writable(None if out is None else out / "evaluation.json")
+    if budget is not None:
+        exit_at = exit_within(model, engine, budget)
     metrics = (METRIC_NAMES if noisy is None else PAPER_NAMES) if metrics is None else metrics
     chosen, count = (scoring.QUICK, 4) if quick else (tuple(metrics.split(",")), count)
     other = systems.parse_against(against) if against else None

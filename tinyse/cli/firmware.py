@@ -67,8 +67,10 @@ def build(model: Path, board: str, target: str | None, out: Path | None, tflm: P
               help="What runs the network; npu is tinyse's simulator behind the real driver's interface.")
 @click.option("--exit", "exit_at", type=click.IntRange(min=0), default=0, metavar="N",
               help="Stop every frame at exit N of the network, from 1. Default: what its plan says.")
+@click.option("--budget", metavar="AMOUNT",
+              help="The last exit within so much a second of sound, such as 12Mmacs or 20Mcycles.")
 def run(model: Path, source: Path, destination: Path | None, board: str, target: str | None, out: Path | None,
-        backend: str, exit_at: int) -> None:
+        backend: str, exit_at: int, budget: str | None) -> None:
     """Enhance the WAV file SOURCE into DESTINATION with MODEL's firmware on QEMU.
 
     A model that predicts quality takes no DESTINATION: its scores are printed, as by tinyse score-quality. Nor does
@@ -81,10 +83,15 @@ def run(model: Path, source: Path, destination: Path | None, board: str, target:
       tinyse firmware run models/quality noisy.wav
     """
     from tinyse.core.artifacts import check_writable
+    from tinyse.engines.exits import exit_within
     from tinyse.firmware import qemu
 
+    if exit_at and budget is not None:
+        raise click.UsageError("--exit and --budget both say where to stop")
     qemu.check_wav(source)
     check_writable(destination)
+    if budget is not None:
+        exit_at = exit_within(model, None, budget)
     images = _images(model, board, target, out, None, destination is None, exit_at)
     built = images.backend(backend)
     done = qemu.run(built.elf, built.board, source, destination,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyse.core.errors import ModelError
-from tinyse.export.bundle import COMPILED, INT8, model_of
+from tinyse.export.bundle import COMPILED, INT8, lost_part, model_of
 from tinyse.graph.grid import Grid
 from tinyse.graph.plan import Plan, Policy
 from tinyse.graph.runner import Runner, run_all
@@ -196,6 +196,9 @@ def find_model(path: Path | str, kind: str | None = None) -> tuple[str, Path]:
                 for name in CANDIDATES[candidate]:
                     if model := model_of(folder, name):
                         return candidate, model
+                    if candidate != "keras" and (lost := lost_part(folder, name)):
+                        raise ModelError(f"{lost}: is missing, and the other parts of its network are here",
+                                         "export the model again")
         wanted = CANDIDATES[kind][:1] if kind else (INT8, "model.npz")
         raise ModelError(f"{path}: no {' or '.join(wanted)} in this folder",
                          "give a run folder of `tinyse train` or an export folder of `tinyse export`")

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from tinyse.core.errors import ModelError
-from tinyse.engines.base import Engine
+from tinyse.engines.base import Engine, load_engine
 from tinyse.export.bundle import manifest_of, open_bundle
 from tinyse.graph.graph import Graph
 from tinyse.graph.plan import Budget
@@ -30,6 +30,21 @@ def stop_at(engine: Engine, number: int) -> None:
     if engine.gate is not None:
         raise ModelError(f"{engine.label}: a Skip RNN has no exits", "leave out --exit and --budget")
     engine.under(Budget(number))
+
+
+def exit_within(path: Path | str, kind: str | None, budget: str) -> int:
+    """The exit of a model on disk that a budget leaves; see ``affordable``.
+
+    Args:
+        path, kind: as ``load_engine`` takes them.
+
+    Raises:
+        ModelError: as ``load_engine``, ``affordable`` and ``stop_at``.
+    """
+    engine = load_engine(path, kind)
+    number = affordable(engine, path, budget)
+    stop_at(engine, number)
+    return number
 
 
 def exit_costs(engine: Engine, path: Path | str, unit: str) -> tuple[float, ...]:

@@ -82,6 +82,14 @@ def part_files(folder: Path, name: str) -> tuple[Path, ...]:
     return found if all(path.is_file() for path in found) else ()
 
 
+def lost_part(folder: Path, name: str) -> Path | None:
+    """A file of one part that is missing where files of others are there."""
+    parts = _count(manifest_of(folder).get("plan"), folder)
+    files = [folder / part_file(name, part, parts) for part in range(parts)]
+    lost = [file for file in files if not file.is_file()]
+    return lost[0] if 0 < len(lost) < parts else None
+
+
 def plan_json(plan: Plan) -> dict[str, Any]:
     """What manifest.json says of a plan."""
     return {"parts": len(plan.parts), "results": list(plan.results), "policy": policy_json(plan.policy)}
