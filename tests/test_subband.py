@@ -62,6 +62,19 @@ def test_maps_of_one_grid_are_not_requantized_into_a_concat_and_a_step_lies_on_i
     assert len({tensor.grid for tensor in (*added.ins, added.out)}) == 1
 
 
+def test_one_product_over_x_and_h_saves_three_operators_a_gru(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/npu.md counts them, of the recipe's widths."""
+    def operators() -> int:
+        net = families.load("subband").net({"wide": 48}, families.load("subband").ends)
+        arrays = {name: np.full(array.shape, 0.1, np.float32) for name, array in net.arrays.items()}
+        return len(lower(net, arrays, snap_ranges(net, {name: (-2.0, 2.0) for name in net.ranges})).parts[0].ops)
+
+    apart = Build.gru
+    found = operators()
+    monkeypatch.setattr(Build, "gru", lambda *given, **options: apart(*given, **options | {"joint": False}))
+    assert (found, operators()) == (45, 54)
+
+
 def test_gains_of_one_give_the_input_back() -> None:
     ends = families.load("subband").ends
     wave = np.random.default_rng(1).normal(0, 0.1, 16000).astype(np.float32)
