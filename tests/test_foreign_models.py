@@ -17,6 +17,7 @@ from tinyse.engines import load_engine
 from tinyse.engines.integer import IntegerEngine
 from tinyse.engines.npu import NpuEngine
 from tinyse.engines.tflm import TflmEngine
+from tinyse.export import interpreted
 from tinyse.export.reader import read
 from tinyse.export.structure import type_bytes
 from tinyse.graph.reference import Reference
@@ -168,6 +169,18 @@ def one_line(path: Path, result) -> str:
     lines = [line for line in result.output.splitlines() if not line.startswith("export: ")]
     assert len(lines) == 1 and lines[0].startswith(f"Error: {path}: ") and lines[0].endswith(")"), result.output
     return lines[0].removeprefix(f"Error: {path}: ").rpartition(" (")[0]
+
+
+def test_a_file_that_never_answers_is_given_up_after_seconds_of_a_processor_not_of_the_clock(monkeypatch):
+    data = streaming()
+    interpreted._survives.cache_clear()
+    monkeypatch.setattr(interpreted, "PROBE_SECONDS", 1)
+    monkeypatch.setattr(interpreted, "PROBE", "import time\ntime.sleep(2)")
+    assert interpreted._survives(data) == ""
+    interpreted._survives.cache_clear()
+    monkeypatch.setattr(interpreted, "PROBE", "while True: pass")
+    assert interpreted._survives(data) == "no answer in 1 s of a processor"
+    interpreted._survives.cache_clear()
 
 
 @pytest.mark.parametrize("case", CASES)

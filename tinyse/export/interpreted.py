@@ -6,6 +6,7 @@ loaded and run in a subprocess of its own, and only one that survives is loaded 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ from tinyse.graph.plan import Plan
 
 ARENA_FLOOR = 1 << 20
 """Least arena given to the interpreter in bytes; its own guess (ten times the file) starves tiny models."""
-PROBE_SECONDS = 60
+PROBE_SECONDS, PROBE_WAIT = 60, 3600
+"""Of a processor, which a busy machine gives slowly, and of the clock."""
 Array = NDArray[Any]
 
 
@@ -74,8 +76,12 @@ def interpreter(data: bytes) -> Any:
         return runtime.Interpreter.from_bytes(data, arena_size=max(10 * len(data), ARENA_FLOOR))
 
 
-PROBE = """
+LIMIT = """
+import resource
 import sys
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]), int(sys.argv[2]) + 5))
+"""
+PROBE = """
 import numpy as np
 from tflite_micro import runtime
 data = sys.stdin.buffer.read()
@@ -93,12 +99,14 @@ def _survives(data: bytes) -> str:
     """Empty where TFLM loads and runs ``data``; else the last line it said."""
     arena = str(max(10 * len(data), ARENA_FLOOR))
     try:
-        done = subprocess.run([sys.executable, "-c", PROBE, arena], input=data, capture_output=True,
-                              timeout=PROBE_SECONDS, check=False)
+        done = subprocess.run([sys.executable, "-c", LIMIT + PROBE, arena, str(PROBE_SECONDS)], input=data,
+                              capture_output=True, timeout=PROBE_WAIT, check=False)
     except subprocess.TimeoutExpired:
-        return f"no answer in {PROBE_SECONDS} s"
+        return f"no answer in {PROBE_WAIT} s"
     if done.returncode == 0:
         return ""
+    if done.returncode == -signal.SIGXCPU:
+        return f"no answer in {PROBE_SECONDS} s of a processor"
     if done.returncode < 0:
         return f"the interpreter died of signal {-done.returncode}"
     return reason(done.stderr.decode(errors="replace"))
