@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,3 +184,91 @@ def test_a_released_point_is_named(tmp_path: Path) -> None:
     assert released(found, tmp_path / "models") == tmp_path / "models" / "two"
     assert released(found, tmp_path / "none") is None
     assert released(replace(found, sha256={}), tmp_path / "models") is None
+
+
+def release(folder: Path, name: str, si_sdr: float, encoded: int, cycles: int, *, seed: int = 1, sound: str = "a",
+            pesq: float | None = 1.5, rate: float | None = None, kind: str = "gains", target: str = "ethos-u55-128",
+            used: int | None = None) -> None:
+    """What `tinyse release` writes of a model of two mixtures, as far as a recommendation reads it."""
+    clips = [{"name": str(at), "snr": 0.0, "skipped": {}, "updates": {} if rate is None else {"int8": rate}, "values": {
+        system: {"si_sdr": score, **({} if pesq is None else {"pesq": pesq})}
+        for system, score in (("noisy", 0.0), ("int8", si_sdr + at))}} for at in (-1, 1)]
+    write_json(folder / name / "evaluation.json", {
+        "systems": ["noisy", "int8"], "columns": ["si_sdr"] + ["pesq"] * (pesq is not None), "clips": clips,
+        "provenance": {"audio_sha256": sound, "seed": seed, "split": "test"}})
+    parts = {"costs": [{"name": "MACs on weights that are not zero", "origin": {"source": "exact"}, "part": None,
+                        "once": used, "mean": used and used / 4}]}
+    write_json(folder / name / "profile.json", {
+        "npu": {"cycles": cycles}, "sizes": {"encoded": encoded, "bitmask": encoded + 100, "surviving": None},
+        **({} if used is None else {"parts": parts})})
+    write_json(folder / name / "manifest.json", {"stage": "release", "target": target, "sha256": {},
+                                                 "ends": {"result": {"kind": kind}}})
+
+
+def test_released_models_are_chosen_by_their_cards(tmp_path: Path) -> None:
+    release(tmp_path, "small", 6.0, 30_000, 50_000, used=40_000)
+    release(tmp_path, "large", 7.0, 90_000, 50_000, pesq=1.4)
+    release(tmp_path, "skips", 6.5, 80_000, 60_000, pesq=1.4, rate=0.5)
+    release(tmp_path, "voice", 9.0, 1000, 1000, kind="voice")
+    (tmp_path / "starts").mkdir()
+    code, lines = ask(tmp_path, "--budget-kb", 100, "--max-cycles", 60_000)
+    assert code == 0 and lines[0] == ("take large: best SI-SDR by its card (test mixtures) of the 3 models that meet "
+                                      "--budget-kb 100, --max-cycles 60000")
+    assert lines[-1] == f"  {tmp_path / 'large'}"
+    shown = {" ".join(line.split()) for line in lines}
+    assert {"SI-SDR 7.00 dB measured (host)", "encoded 90,000 B exact",
+            "Shared_Sram cycles 50,000 a frame estimated (Vela)"} <= shown
+    assert ask(tmp_path, "--budget-kb", 100, "--by", "pesq")[1][0].startswith("take small: best WB-PESQ by its card")
+    assert ask(tmp_path, "--max-cycles", 30_000, "--cost", "mean_cycles")[1][0].startswith("take skips: the only model")
+    code, lines = ask(tmp_path, "--max-cycles", 10_000, "--cost", "mean_macs")
+    assert code == 0 and lines[0].startswith("take small: the only model")
+    assert lines[-1] == "without mean MACs in profile.json: large, skips"
+    code, lines = ask(tmp_path, "--budget-kb", 20, "--size", "bitmask")
+    assert code == 3 and lines[:3] == ["no model meets --budget-kb 20 (bitmask, exact)", "nearest: small",
+                                       "  --budget-kb 20 missed: bitmask 30,100 B, exact"]
+
+
+def test_released_models_of_other_mixtures_or_targets_are_left_out_and_said(tmp_path: Path) -> None:
+    release(tmp_path, "one", 6.0, 30_000, 50_000)
+    release(tmp_path, "two", 5.0, 30_000, 50_000)
+    release(tmp_path, "seed", 9.0, 30_000, 50_000, seed=2)
+    release(tmp_path, "sound", 9.0, 30_000, 50_000, sound="b")
+    release(tmp_path, "device", 9.0, 30_000, 50_000, target="ethos-u55-256")
+    release(tmp_path, "damaged", 9.0, 30_000, 50_000)
+    (tmp_path / "damaged" / "profile.json").write_text("{")
+    release(tmp_path, "unheard", 9.0, 30_000, 50_000, pesq=None)
+    code, lines = ask(tmp_path, "--budget-kb", 40, "--by", "pesq")
+    assert code == 0 and lines[0].startswith("take one: best WB-PESQ by its card (test mixtures) of the 2 models")
+    assert lines[-4:] == ["left out, evaluation.json or profile.json missing or damaged: damaged",
+                          "left out, another target: device",
+                          "left out, mixtures of another corpus, seed or length: seed, sound",
+                          "left out, no pesq on its card: unheard"]
+
+
+@pytest.mark.parametrize(("words", "line"), [
+    (("--max-loss", 1), "Error: --max-loss: released models share no validation split to lose on (--budget-kb or "),
+    ((), "Error: no limit (--budget-kb or --max-cycles)"),
+    (("--budget-kb", 9, "--size", "packed"), "Error: the released models for ethos-u55-128 have no column 'packed'"),
+    (("--budget-kb", 9, "--by", "stoi"), "Error: {folder}: no released model has a profile and stoi on its card"),
+])
+def test_what_released_models_cannot_answer_is_one_line(tmp_path: Path, words: tuple[object, ...], line: str) -> None:
+    release(tmp_path, "one", 6.0, 30_000, 50_000)
+    code, lines = ask(tmp_path, *words)
+    assert code == 1 and len(lines) == 1 and lines[0].startswith(line.format(folder=tmp_path))
+
+
+def test_a_sweep_is_not_chosen_from_by_a_card(folder: Path) -> None:
+    code, lines = ask(folder, "--budget-kb", 90, "--by", "pesq")
+    assert code == 1 and lines == [f"Error: --by pesq: chooses among released models; {folder} holds none "
+                                   "(tinyse recommend models)"]
+
+
+def test_the_released_models_answer() -> None:
+    models = Path(__file__).parents[1] / "models"
+    code, lines = ask(models, "--budget-kb", 40, "--max-cycles", 60_000)
+    assert code == 0 and " by its card (test mixtures) of the " in lines[0]
+    taken = json.loads((Path(lines[-1].strip()) / "profile.json").read_text())
+    assert taken["sizes"]["encoded"] <= 40_000 and taken["npu"]["cycles"] <= 60_000
+    code, lines = ask(models, "--budget-kb", 1)
+    assert code == 3 and lines[0] == "no model meets --budget-kb 1 (encoded, exact)"
+    assert not any(line.startswith("left out") for line in lines)

@@ -8,7 +8,9 @@ from pathlib import Path
 from tinyse.core.artifacts import sha256
 from tinyse.core.errors import TinyseError
 from tinyse.export.bundle import INT8
+from tinyse.measure.scores.metrics import LABELS
 from tinyse.studies.sweep.columns import MEAN, RATE, SIZES, VAL, VAL_RATE, costs
+from tinyse.studies.sweep.releases import BY
 from tinyse.studies.sweep.results import Column, PointResult, SweepResult
 
 SCORE = "val_sdr"
@@ -87,7 +89,7 @@ def limits(result: SweepResult, budget_kb: float | None = None, max_cycles: floa
         cost: key of a cost column.
 
     Raises:
-        TinyseError: no limit at all, or the sweep has not the column.
+        TinyseError: no limit at all, the sweep has not the column, or a loss of released models.
     """
     if size is not None and budget_kb is None:
         raise TinyseError(f"--size {size}: says what --budget-kb counts, and there is none", "--budget-kb")
@@ -101,11 +103,15 @@ def limits(result: SweepResult, budget_kb: float | None = None, max_cycles: floa
         known = [c.key for c in result.columns if c in costs(result.columns) or c.key.startswith("frame_")]
         found.append(Limit(f"--max-cycles {max_cycles:g}", _column(result, cost, known), max_cycles))
     if max_loss is not None:
+        if BY in result.settings:
+            raise TinyseError("--max-loss: released models share no validation split to lose on",
+                              "--budget-kb or --max-cycles, or the folder of a sweep or search")
         column = result.column(LOSS) or _column(result, DELTA, ())
         given = f"-db {max_loss:g}" if column.unit == "dB" else f" {max_loss:g} {column.unit}"
         found.append(Limit(f"--max-loss{given}", column, max_loss))
     if not found:
-        raise TinyseError("no limit", "--budget-kb, --max-cycles or --max-loss")
+        raise TinyseError("no limit", "--budget-kb or --max-cycles" if BY in result.settings else
+                          "--budget-kb, --max-cycles or --max-loss")
     return tuple(found)
 
 
@@ -113,19 +119,23 @@ def _column(result: SweepResult, key: str, known: tuple[str, ...] | list[str]) -
     column = result.column(key)
     if column is None or (known and key not in known):
         there = [name for name in known if result.column(name)]
-        raise TinyseError(f"the sweep for {result.target} has no column {key!r}", f"one of: {', '.join(there)}")
+        whose = "the released models" if BY in result.settings else "the sweep"
+        have = "have" if BY in result.settings else "has"
+        raise TinyseError(f"{whose} for {result.target} {have} no column {key!r}", f"one of: {', '.join(there)}")
     return column
 
 
 def recommend(result: SweepResult, chosen: tuple[Limit, ...]) -> Recommendation:
-    """Choose by validation alone: by SDR, of a search by the least loss; equal ones go to the point that comes first.
+    """Choose by validation alone: by SDR, of a search by the least loss, of releases by their card.
+
+    Equal ones go to the point that comes first.
 
     Raises:
         TinyseError: the sweep has no finished point.
     """
     if not result.points:
         raise TinyseError("the sweep has no finished point", "let it finish one")
-    key, sign = (LOSS, -1) if result.column(LOSS) else (SCORE, 1)
+    key, sign = (LOSS, -1) if result.column(LOSS) else (result.settings.get(BY, SCORE), 1)
     fitting = [p for p in result.points if key in p.values and all(limit.meets(p) for limit in chosen)]
     unmet = tuple(limit for limit in chosen if not any(limit.meets(point) for point in result.points))
     if fitting:
@@ -146,20 +156,23 @@ def released(point: PointResult, models: Path) -> Path | None:
 def lines(result: SweepResult, found: Recommendation) -> list[str]:
     """The answer as text: the model with all its numbers, or which limit is in the way and the nearest point."""
     asked = ", ".join(limit.option for limit in found.limits)
+    by = result.settings.get(BY)
+    each, best = ("point", "best on validation") if by is None else (
+        "model", f"best {LABELS[by]} by its card (test mixtures)")
     if found.point is not None:
-        said = [f"take {found.point.label}: best on validation of the {found.fitting} points that meet {asked}"
-                if found.fitting > 1 else f"take {found.point.label}: the only point that meets {asked}"]
+        said = [f"take {found.point.label}: {best} of the {found.fitting} {each}s that meet {asked}"
+                if found.fitting > 1 else f"take {found.point.label}: the only {each} that meets {asked}"]
         said += _numbers(result, found.point)
         delta = found.point.values.get("delta")
         said += [f"  its loss on the test split, {-delta:.2f} {limit.column.unit}, is above {limit.option}"
                  for limit in found.limits
                  if limit.column.key == DELTA and delta is not None and -delta > limit.most]
         return said
-    said = [f"no point meets {limit.option} ({limit.column.title}, {limit.column.source})" for limit in found.unmet]
+    said = [f"no {each} meets {limit.option} ({limit.column.title}, {limit.column.source})" for limit in found.unmet]
     if not found.unmet:
-        said = [f"each limit is met by some point, none meets all: {asked}"]
+        said = [f"each limit is met by some {each}, none meets all: {asked}"]
     if found.nearest is None:
-        return [*said, "no point has all the numbers"]
+        return [*said, f"no {each} has all the numbers"]
     said.append(f"nearest: {found.nearest.label}")
     for limit in found.limits:
         value = limit.value(found.nearest)
