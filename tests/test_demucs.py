@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +15,8 @@ from tinyse.core.errors import RecipeError
 from tinyse.engines import load_engine
 from tinyse.engines.integer import IntegerEngine
 from tinyse.engines.keras import KerasEngine
-from tinyse.export.bundle import INT8, plan_json
 from tinyse.export.cnetwork import c_network
 from tinyse.export.pipeline import export_run
-from tinyse.export.writer import write
 from tinyse.graph.floating import Floating
 from tinyse.graph.model import Model
 from tinyse.graph.net import Net
@@ -28,7 +24,6 @@ from tinyse.graph.order import reorder
 from tinyse.graph.plan import Budget
 from tinyse.graph.runner import Runner
 from tinyse.graph.shrink import shrink
-from tinyse.graph.snap import snap
 from tinyse.measure.parity import measure_parity
 from tinyse.measure.scores.scoring import stream
 from tinyse.sound.corpus.store import Corpus
@@ -50,7 +45,6 @@ SHALLOW = "{{width: 4, depth: 2, kernel: 32, stride: 16, groups: 2, {}}}"
 """Quick to trace."""
 RESAMPLING = 688
 """MACs a sample of the published 2,224 that are neither blocks nor GRUs: filters that we have no use for."""
-FSENET = Path(__file__).parents[1] / "models/fsenet-gated"
 
 
 def made(**options: object) -> Net:
@@ -231,22 +225,6 @@ def test_what_widths_cannot_be_trained_with_is_one_line(changes: dict[str, str],
     with pytest.raises(RecipeError) as caught:
         check_losses(recipe, recipe.net())
     assert caught.value.line().endswith(said)
-
-
-def test_the_recipe_s_network_keeps_up_with_sound_on_the_host(tmp_path: Path) -> None:
-    """And fsenet's, which has fewer MACs: processor time of all threads, of half a second of sound."""
-    family = families.load("demucs")
-    net = family.net({}, family.ends)
-    model = Model(net, random_arrays(net, 0), family.ends)
-    plan = snap(replace(model, ranges={name: (-2.0, 2.0) for name in net.ranges})).plan()
-    (tmp_path / INT8).write_bytes(write(plan.graphs[0]))
-    (tmp_path / "manifest.json").write_text(json.dumps({"plan": plan_json(plan), "ends": family.ends.as_dict()}))
-    sound = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
-    for engine in (load_engine(tmp_path), IntegerEngine.load(tmp_path), load_engine(FSENET)):
-        stream(engine, sound[:1024])
-        begin = time.process_time()
-        stream(engine, sound)
-        assert time.process_time() - begin < sound.size / 16000
 
 
 def test_it_trains_and_streams_on_integers_as_it_ran_whole(tmp_path: Path) -> None:
