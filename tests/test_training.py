@@ -114,11 +114,11 @@ def test_a_second_run_in_the_same_folder_is_refused(whole, corpus):
         train(load_recipe("quick", {**TINY, "seed": "9"}), whole.folder, corpus, resume=True)
 
 def test_one_process_trains_in_a_folder(corpus, tmp_path):
-    with alone(tmp_path / "run" / "checkpoints", "training"), pytest.raises(TinyseError) as caught:
+    with alone(tmp_path / "run", "training"), pytest.raises(TinyseError) as caught:
         train(load_recipe("quick", TINY), tmp_path / "run", corpus, resume=True)
     assert caught.value.line() == (
         f"{tmp_path / 'run'}: another training runs there (wait for it, stop it, or give another --out)")
-    assert [file.name for file in (tmp_path / "run").rglob("*")] == ["checkpoints", ".lock"]
+    assert list((tmp_path / "run").rglob("*")) == []
 
 
 def test_a_damaged_checkpoint_is_one_line(whole, corpus, tmp_path):

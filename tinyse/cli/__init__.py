@@ -88,6 +88,12 @@ def given(*names: str) -> list[str]:
     return [name for name in names if source(name) is ParameterSource.COMMANDLINE]
 
 
+def check_stop(exit_at: int | None, budget: str | None) -> None:
+    """Refuse ``--exit`` beside ``--budget``."""
+    if exit_at and budget is not None:
+        raise click.UsageError("--exit and --budget both say where to stop")
+
+
 def numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
     """An option's callback: numbers with commas between them, at least one."""
     try:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from tinyse.cli import ENGINES
+from tinyse.cli import ENGINES, check_stop
 from tinyse.cli.draw import progress_bars
 
 
@@ -40,8 +40,7 @@ def command(source: str, target: str, model: str, kind: str | None, exit_at: int
     from tinyse.engines.enhance import PIPE, Pipe, enhance_file
     from tinyse.engines.exits import affordable, stop_at
 
-    if exit_at and budget is not None:
-        raise click.UsageError("--exit and --budget both say where to stop")
+    check_stop(exit_at, budget)
     if source == PIPE and sys.stdin and sys.stdin.isatty():
         raise click.UsageError("standard input is a terminal; pipe raw PCM into it")
     streams = Pipe(sys.stdin.buffer if sys.stdin else None, sys.stdout.buffer if sys.stdout else None, pcm_rate)

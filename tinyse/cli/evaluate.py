@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyse.cli import ENGINES, Number, decibels, given
+from tinyse.cli import ENGINES, Number, check_stop, decibels, given
 
 if TYPE_CHECKING:
     from tinyse.core.progress import Progress
@@ -67,8 +67,7 @@ def command(model: Path, engine: str | None, exit_at: int | None, budget: str | 
     from tinyse.measure.scores import render, scoring, systems
 
     asked = metrics is not None
-    if exit_at and budget is not None:
-        raise click.UsageError("--exit and --budget both say where to stop")
+    check_stop(exit_at, budget)
     if (noisy is None) != (clean is None):
         raise click.UsageError("--noisy and --clean go together")
     told = given("condition", "snr", "count", "seconds", "seed", "split")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyse.cli import check_stop
+
 if TYPE_CHECKING:
     from tinyse.firmware.images import Images
     from tinyse.firmware.qemu import Run
@@ -86,8 +88,7 @@ def run(model: Path, source: Path, destination: Path | None, board: str, target:
     from tinyse.engines.exits import exit_within
     from tinyse.firmware import qemu
 
-    if exit_at and budget is not None:
-        raise click.UsageError("--exit and --budget both say where to stop")
+    check_stop(exit_at, budget)
     qemu.check_wav(source)
     check_writable(destination)
     if budget is not None:

@@ -59,7 +59,7 @@ def train_quality(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Prog
                 make_labels(corpus, recipe.labels, recipe.ends, recipe.seed, labels, workers, progress)
                 train, validation = (read_labels(labels, split, recipe.labels.count(split))
                                      for split in ("train", "validation"))
-                held.enter_context(alone(folder / "checkpoints", "training"))
+                held.enter_context(alone(folder, "training"))
                 run = Training(recipe, net, folder, train, validation, corpus.hash)
                 if resume and run.checkpoint.exists():
                     run.resume()

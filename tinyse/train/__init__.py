@@ -66,7 +66,7 @@ def _prepared(recipe: Recipe, folder: Path, corpus_dir: Path, progress: Progress
     from tinyse.train.resume import resume_run
 
     use_lanes(net, compiled=max(recipe.train.float_steps, recipe.train.compress_steps) >= WORTH_COMPILING)
-    held.enter_context(alone(folder / "checkpoints", "training"))
+    held.enter_context(alone(folder, "training"))
     run = Run(recipe, net, Path(recipe.family).stem, folder, corpus, progress, sees_gpu() if whole is None else whole)
     if given is not None and recipe.train.distill:
         run.learn_from(given)

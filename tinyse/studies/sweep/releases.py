@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tinyse.core.errors import TinyseError
+from tinyse.core.errors import ModelError, TinyseError
+from tinyse.export.bundle import MANIFEST, manifest_of
 from tinyse.measure.costs.parts import USED
 from tinyse.measure.scores.result import Evaluation
 from tinyse.studies.sweep.columns import MEAN, RATE, SIZES, VAL, sweep_columns
@@ -79,13 +81,10 @@ def remarks(result: SweepResult, limited: Iterable[Column]) -> list[str]:
 
 def _manifests(folder: Path) -> dict[Path, Mapping[str, Any]]:
     found: dict[Path, Mapping[str, Any]] = {}
-    for file in sorted(folder.glob("*/manifest.json")):
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(manifest, dict) and manifest.get("stage") == "release":
-            found[file.parent] = manifest
+    for file in sorted(folder.glob(f"*/{MANIFEST}")):
+        with suppress(ModelError):  # what it is of cannot be told
+            if (manifest := manifest_of(file.parent)).get("stage") == "release":
+                found[file.parent] = manifest
     return found
 
 
