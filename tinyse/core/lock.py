@@ -12,6 +12,19 @@ from tinyse.core.artifacts import writing
 from tinyse.core.errors import TinyseError
 
 
+def take(handle: int) -> bool:
+    """Lock an open file or folder until it is closed; False: another process has it.
+
+    Raises:
+        OSError: the file system knows no locks.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def alone(folder: Path, what: str) -> Iterator[None]:
     """Hold the folder itself, no file in it, while the block runs; the lock goes with the process, however that ends.
@@ -26,13 +39,11 @@ def alone(folder: Path, what: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         held = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TinyseError(f"{folder}: another {what} runs there",
-                              "wait for it, stop it, or give another --out") from None
-        except OSError:
-            pass
+        free = True
+        with contextlib.suppress(OSError):
+            free = take(held)
+        if not free:
+            raise TinyseError(f"{folder}: another {what} runs there", "wait for it, stop it, or give another --out")
         yield
     finally:
         os.close(held)

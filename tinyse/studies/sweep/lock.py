@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tinyse.core.errors import TinyseError
+from tinyse.core.lock import take
 from tinyse.core.progress import Progress, Step
 
 LOCK_SECONDS = 150.0
@@ -29,16 +29,13 @@ def alone(folder: Path, task: str, progress: Progress, clock: Callable[[], float
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w", encoding="utf-8") as lock:
         until = clock() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
+        try:
+            while not take(lock.fileno()):
                 if clock() > until:
-                    raise TinyseError(f"{folder}: another sweep runs there", "wait, or give another --out") from None
+                    raise TinyseError(f"{folder}: another sweep runs there", "wait, or give another --out")
                 progress(Step(task, 0, 0, "waiting for the last one's processes to stop"))
                 time.sleep(1.0)
-            except OSError as error:
-                raise TinyseError(f"{folder}: cannot be locked: {error.strerror}",
-                                  "a file system with locks (flock)") from error
+        except OSError as error:
+            raise TinyseError(f"{folder}: cannot be locked: {error.strerror}",
+                              "a file system with locks (flock)") from error
         yield lock.fileno()
